@@ -1,0 +1,56 @@
+"""keras -> onnx: Keras's own export, tf2onnx's two entries, and onnxmltools.
+
+Child side. Keras and onnxmltools both end in tf2onnx, but hand it the model in different ways, and each
+way fails on other models. A freshly loaded model counts as never called, so it is called once first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx
+import tensorflow as tf
+
+from ..native import tensorflow_model
+
+
+def _called(path: str) -> Any:
+    model = tensorflow_model.loaded(path, "keras").native
+    if not getattr(model, "_called", False):
+        sizes = [[d if d else 1 for d in t.shape] for t in model.inputs]
+        zeros = [tf.zeros(size, t.dtype) for size, t in zip(sizes, model.inputs, strict=True)]
+        model(tf.nest.pack_sequence_as(model._inputs_struct, zeros), training=False)
+    return model
+
+
+def export(path: str, target: str, *, opset: int | None = None) -> None:
+    """``Model.export(format="onnx")``."""
+    _called(path).export(target, format="onnx", opset_version=opset, verbose=False)
+
+
+def function(path: str, target: str, *, opset: int | None = None) -> None:
+    """``tf2onnx.convert.from_function`` on the model's call."""
+    import tf2onnx
+
+    model = _called(path)
+    signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs]
+
+    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator, unused-ignore]
+    def call(*tensors: Any) -> Any:
+        return model(tf.nest.pack_sequence_as(model._inputs_struct, list(tensors)), training=False)
+
+    tf2onnx.convert.from_function(call, input_signature=signature, opset=opset, output_path=target)
+
+
+def from_keras(path: str, target: str, *, opset: int | None = None) -> None:
+    """``tf2onnx.convert.from_keras``, which fails on Keras 3 Sequential models."""
+    import tf2onnx
+
+    tf2onnx.convert.from_keras(_called(path), opset=opset, output_path=target)
+
+
+def onnxmltools(path: str, target: str, *, opset: int | None = None) -> None:
+    """``onnxmltools.convert_keras``."""
+    import onnxmltools
+
+    onnx.save(onnxmltools.convert_keras(_called(path), target_opset=opset or 15), target)

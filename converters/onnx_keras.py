@@ -1,0 +1,35 @@
+"""onnx -> keras, by onnx2keras, made shippable.
+
+Child side. onnx2keras is run in ONNX's own channels-first order, which its layers follow faithfully; the
+result cannot run on a CPU and holds Lambda layers that no other process can load. ``keras_graph`` turns
+it into an equivalent channels-last model of built-in layers and operations.
+"""
+
+from __future__ import annotations
+
+import keras
+import onnx
+
+from ..native import tensorflow_model
+from ..native.loaded import register
+from .keras_graph import channels_last
+
+
+def convert(path: str, target: str, *, layouts: dict[str, str] | None = None) -> None:
+    """Convert the ONNX file to ``target`` (``.keras``) and register the model under it for a following hop.
+
+    ``layouts``: ``nhwc`` for the rank-4 inputs, by name, that the Target is to take channels-last.
+    """
+    import onnx2keras
+
+    model = onnx.load(path)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    names = [i.name for i in model.graph.input if i.name not in constants]
+    # Keras refuses many ONNX names as layer names, hence renumerate.
+    converted = onnx2keras.onnx_to_keras(model, names, name_policy="renumerate", verbose=False, change_ordering=False)
+    if len(converted.outputs) != len(model.graph.output):
+        raise ValueError(f"onnx2keras gave {len(converted.outputs)} of {len(model.graph.output)} outputs")
+    shipped = channels_last(converted, input_layouts=layouts)
+    shipped.save(target)
+    register(target, tensorflow_model.keras_model(shipped))
+    keras.backend.set_image_data_format("channels_last")  # onnx2keras leaves its own order behind when it fails

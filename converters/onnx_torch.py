@@ -1,0 +1,54 @@
+"""onnx -> torch, by onnx2torch; the result is written as an exported program (``.pt2``).
+
+Child side. A ``.pt2`` loads with torch alone: neither onnx2torch nor its layer classes are needed again.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import onnx
+import torch
+
+from ..native import torch_model
+from .torch_onnx import Shapes, examples
+
+
+def convert(path: str, target: str, *, shapes: Shapes) -> None:
+    """Convert the ONNX file and export the module, with a free batch where ``shapes`` has one and the graph lets it."""
+    torch_model.import_torchvision()
+    import onnx2torch
+
+    module = onnx2torch.convert(without_empty_regions(onnx.load(path))).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(export(module, shapes), target)
+
+
+def without_empty_regions(model: Any) -> Any:
+    """The model with Resize's unused ``roi`` left out: torch.export.save fails on tensors without elements."""
+    empty = {t.name for t in model.graph.initializer if 0 in t.dims}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and any(a.name == "value" and 0 in a.t.dims for a in node.attribute):
+            empty.add(node.output[0])
+    for node in model.graph.node:
+        if node.op_type == "Resize" and len(node.input) > 2 and node.input[1] in empty:
+            node.input[1] = ""
+    used = {name for node in model.graph.node for name in node.input}
+    for tensor in [t for t in model.graph.initializer if t.name in empty - used]:
+        model.graph.initializer.remove(tensor)
+    for node in [n for n in model.graph.node if n.op_type == "Constant" and n.output[0] in empty - used]:
+        model.graph.node.remove(node)
+    return model
+
+
+def export(module: torch.nn.Module, shapes: Shapes) -> Any:
+    """The module as an exported program. Where the graph fixes the batch after all, it is fixed at 1."""
+    free = [shape[0] is None for shape in shapes.values()]
+    dynamic = tuple({0: torch.export.Dim.AUTO} if f else {} for f in free)
+    program = torch.export.export(module, examples(shapes), dynamic_shapes=dynamic, strict=False)
+    if any(free) and any(isinstance(i["shape"][0], int) for i in torch_model.program_inputs(program)):
+        single: Shapes = {name: [1 if d is None else d for d in shape] for name, shape in shapes.items()}
+        program = torch.export.export(module, examples(single), strict=False)
+    return program

@@ -1,0 +1,3 @@
+from safeconvert.cli import main
+
+main()

@@ -1,0 +1,49 @@
+"""What can go wrong, as one tree.
+
+    SafeconvertError
+    ├── BadInput            exit 2: the person can mend it; the message says how
+    │   └── NotInstalled    a framework is missing; the message is the install command
+    └── ChildFailed         a child process did not give a result
+        ├── CallRaised      the function it ran raised
+        └── ChildDied       it crashed, ran out of time or out of memory, and is gone
+"""
+
+from __future__ import annotations
+
+
+class SafeconvertError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class BadInput(SafeconvertError):
+    """The input, an option or the output place cannot be used as given (exit code 2)."""
+
+
+class NotInstalled(BadInput):
+    """A framework that the work needs is not installed."""
+
+
+class ChildFailed(SafeconvertError):
+    """A child process gave no result. ``status`` is a hop status of the report."""
+
+    status = "crashed"
+
+
+class CallRaised(ChildFailed):
+    """The function raised inside the child, which lives on.
+
+    ``kind`` is the exception's class name, ``details`` its traceback as text.
+    """
+
+    def __init__(self, kind: str, message: str, details: str) -> None:
+        self.kind, self.message, self.details = kind, message, details
+        super().__init__(f"{kind}: {message}" if message else kind)
+
+
+class ChildDied(ChildFailed):
+    """The child is gone; ``status`` says whether it crashed or was stopped for taking too long."""
+
+    def __init__(self, message: str, *, status: str = "crashed", details: str = "") -> None:
+        self.status = status
+        self.details = details
+        super().__init__(message)

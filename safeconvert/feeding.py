@@ -1,0 +1,94 @@
+"""Which of the Target's inputs is which of the Source's, and in which layout it wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from safeconvert.model import Signature, TensorSpec
+
+Array = np.ndarray[Any, Any]
+TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
+CHANNELS = (1, 3, 4)
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One input of the Target: where it comes from, and the permutation of axes it needs (None: none)."""
+
+    target: TensorSpec
+    source: str
+    axes: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Why the Target cannot be fed with the Source's inputs."""
+
+    reason: str
+
+
+def plan_feed(source: Signature, shapes: Mapping[str, Sequence[int | None]], target: Signature) -> tuple[Feed, ...] | Mismatch:
+    """Match the Target's inputs to the Source's, by name where the names agree, else by position.
+
+    ``shapes`` are the Source's input shapes in this run. An input more or less is a mismatch: a Target that
+    needs what the Source does not is another model.
+    """
+    ours = {spec.name: spec for spec in source.inputs}
+    if len(target.inputs) != len(ours):
+        more = [t.name for t in target.inputs][:6]
+        return Mismatch(f"the Target takes {len(target.inputs)} inputs {more}, the Source {len(ours)} {list(ours)[:6]}")
+    by_name = {spec.name for spec in target.inputs} == set(ours)
+    feeds = []
+    for spec, name in zip(target.inputs, ours, strict=True):
+        origin = spec.name if by_name else name
+        axes = _axes(tuple(shapes[origin]), spec)
+        if isinstance(axes, Mismatch):
+            return axes
+        feeds.append(Feed(spec, origin, axes))
+    return tuple(feeds)
+
+
+def _axes(shape: tuple[int | None, ...], spec: TensorSpec) -> tuple[int, ...] | None | Mismatch:
+    if spec.shape is None or _fits(shape, spec.shape):
+        return None
+    if len(shape) == 4:
+        for axes in (TO_NHWC, TO_NCHW):
+            if _fits(tuple(shape[a] for a in axes), spec.shape):
+                return axes
+    return Mismatch(f"input {spec} of the Target does not take the Source's {list(shape)}")
+
+
+def _fits(shape: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        a is None or b is None or a == b for a, b in zip(shape[1:], wanted[1:], strict=True)
+    )
+
+
+def feed(feeds: Sequence[Feed], arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The Source's arrays as the Target takes them: its names, its layout, its dtype."""
+    given = {}
+    for one in feeds:
+        array = arrays[one.source]
+        if one.axes is not None:
+            array = np.ascontiguousarray(array.transpose(one.axes))
+        given[one.target.name] = array.astype(one.target.dtype, copy=False)
+    return given
+
+
+def match_outputs(source: Sequence[str], target: Sequence[str], arrays: Sequence[Array]) -> list[Array]:
+    """The Target's outputs in the Source's order: by name where the names are the same, else as they come."""
+    if len(set(target)) == len(target) and set(source) == set(target):
+        return [arrays[list(target).index(name)] for name in source]
+    return list(arrays)
+
+
+def layout_of(shape: Sequence[int | None], format: str) -> str:
+    """``nchw`` or ``nhwc`` for a rank-4 image tensor: by where 1, 3 or 4 channels stand, else by the format's custom."""
+    first, last = shape[1] in CHANNELS, shape[3] in CHANNELS
+    if first != last:
+        return "nchw" if first else "nhwc"
+    return "nchw" if format in ("torch", "onnx") else "nhwc"

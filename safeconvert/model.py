@@ -1,0 +1,138 @@
+"""The values that travel between the steps of a run. All frozen; nothing here does anything."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FORMATS = ("torch", "keras", "tf", "tflite", "onnx")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a model.
+
+    ``shape`` has the batch first; ``None`` is a dynamic size, and a shape of ``None`` is unknown, as the
+    inputs of a TorchScript file are. ``dtype`` is numpy's name, such as ``float32``.
+    """
+
+    name: str
+    shape: tuple[int | None, ...] | None
+    dtype: str
+
+    def __str__(self) -> str:
+        sizes = "?" if self.shape is None else "x".join("?" if d is None else str(d) for d in self.shape)
+        return f"{self.name}: {self.dtype}[{sizes}]"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "shape": None if self.shape is None else list(self.shape), "dtype": self.dtype}
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model takes and gives, read from the model itself in its own framework.
+
+    ``quantized``: holds integer weights or tensors, so its values are not those of its float origin.
+    ``notes``: what a person should know, such as "runs one input at a time".
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    quantized: bool = False
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_child(cls, answer: Mapping[str, Any]) -> Signature:
+        def specs(key: str) -> tuple[TensorSpec, ...]:
+            return tuple(
+                TensorSpec(s["name"], None if s["shape"] is None else tuple(s["shape"]), s["dtype"])
+                for s in answer[key]
+            )
+
+        return cls(specs("inputs"), specs("outputs"), bool(answer["quantized"]), tuple(answer.get("notes", ())))
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What the bytes of a file say that it is: ``format`` and, within it, the ``flavour``.
+
+    Flavours: torch ``pt2``, ``torchscript``, ``module`` (a pickled nn.Module), ``state_dict``; keras
+    ``keras``, ``h5``; tf ``savedmodel``; tflite ``tflite``; onnx ``onnx``.
+    """
+
+    path: Path
+    format: str
+    flavour: str
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One way to run one real converter: ``converters/<module>.py`` has the function that does.
+
+    ``framework`` names the child it runs in, ``distribution`` the package whose version is reported,
+    ``requires`` the modules it cannot do without, ``options`` go to the function as they are. ``needs_source``:
+    the function works on the loaded model and not on a file. ``why`` says when this way is the right one.
+    """
+
+    source: str
+    target: str
+    name: str
+    converter: str
+    module: str
+    function: str
+    framework: str
+    distribution: str
+    requires: tuple[str, ...]
+    why: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    environment: str | None = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.source}->{self.target}"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One run of one hop: an entry of the report's ``route``."""
+
+    hop: str
+    converter: str
+    version: str
+    status: str
+    seconds: float
+    message: str = ""
+    form: str = ""
+    used: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "hop": self.hop,
+            "converter": self.converter,
+            "version": self.version,
+            "status": self.status,
+            "seconds": round(self.seconds, 3),
+            "message": self.message,
+            "form": self.form,
+            "used": self.used,
+        }
+
+
+class Verdict(enum.Enum):
+    """The outcome of a run. It has no truth value on purpose: compare it, do not test it."""
+
+    VERIFIED = "verified"
+    REPAIRED = "repaired"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+    UNDECIDED = "undecided"
+
+    def __bool__(self) -> bool:
+        raise TypeError("a verdict has no truth value: compare it with Verdict.VERIFIED or use .exit_code")
+
+    @property
+    def exit_code(self) -> int:
+        return {"verified": 0, "repaired": 0, "diverged": 1, "failed": 3, "undecided": 4}[self.value]

@@ -1,0 +1,67 @@
+"""The child's side of the conversation: run functions for the parent, one after another.
+
+Started as ``python -P child.py FD MOUNTS PRELOAD``. ``FD`` is one end of a socket pair; ``MOUNTS`` is a
+JSON object from package name to folder; ``PRELOAD`` names a module to import before the first request.
+This file needs the standard library alone, so that it runs under any interpreter, also one in which
+safeconvert is not installed. The folders are mounted below a package of another name, without running
+their ``__init__``: relative imports work as in the parent, and ``import safeconvert`` is never needed.
+"""
+
+import importlib
+import json
+import os
+import sys
+import traceback
+import types
+from multiprocessing.connection import Connection
+
+ROOT = "safeconvert_child"
+
+
+def mount(folders: dict[str, str]) -> None:
+    """Make the folders importable as ``safeconvert_child.NAME``."""
+    root = types.ModuleType(ROOT)
+    root.__path__ = []
+    sys.modules[ROOT] = root
+    for name, folder in folders.items():
+        package = types.ModuleType(f"{ROOT}.{name}")
+        package.__path__ = [folder]
+        sys.modules[package.__name__] = package
+        setattr(root, name, package)
+
+
+def answer(module: str, function: str, arguments: dict[str, object]) -> tuple[str, object]:
+    """Run one request; whatever it raises becomes an answer, because this is a process border."""
+    try:
+        return "result", getattr(importlib.import_module(f"{ROOT}.{module}"), function)(**arguments)
+    except BaseException as error:  # noqa: BLE001 - a converter may even call sys.exit
+        lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+        return "raised", {
+            "kind": type(error).__name__,
+            "message": " ".join(lines)[:600],
+            "details": traceback.format_exc(),
+        }
+
+
+def main() -> None:
+    connection = Connection(int(sys.argv[1]))
+    mount(json.loads(sys.argv[2]))
+    if preload := sys.argv[3]:
+        try:
+            importlib.import_module(f"{ROOT}.{preload}")
+        except ImportError:
+            pass  # the first request that needs it says so
+    while True:
+        try:
+            request = connection.recv()
+        except EOFError:
+            break
+        kind, value = answer(*request)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        connection.send((kind, value))
+    os._exit(0)  # frameworks' own threads and exit handlers must not keep a finished child alive
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The models that a child holds, and running them on batches of any size.
+
+Runs in a child process. A model is registered under its file's path, so that a hop works on what is
+loaded already. Arrays have the batch first; a run gives one array an output, in the model's own order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+Run = Callable[[Arrays], list[np.ndarray[Any, Any]]]
+
+
+@dataclass
+class Loaded:
+    """A model in its own framework: ``native`` is the framework's object, ``run`` passes one batch through it."""
+
+    native: Any
+    run: Run
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    quantized: bool = False
+    notes: list[str] = field(default_factory=list)
+    single: bool = False
+
+    def signature(self) -> dict[str, Any]:
+        return {
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+            "quantized": self.quantized,
+            "notes": self.notes,
+        }
+
+
+MODELS: dict[str, Loaded] = {}
+
+
+def register(path: str, model: Loaded) -> dict[str, Any]:
+    """Keep the model under its path and give its signature."""
+    MODELS[path] = model
+    return model.signature()
+
+
+def forget(path: str) -> None:
+    MODELS.pop(path, None)
+
+
+def run(path: str, arrays: Arrays) -> dict[str, Any]:
+    """Pass ``arrays`` (input name -> array, batch first) through the model, in batches that it takes.
+
+    Gives ``{"outputs": [array, ...], "names": [...], "notes": [...]}``, each output with the same batch.
+    Raises ValueError where an output's first axis is not the batch: rows could not be told apart.
+    """
+    model = MODELS[path]
+    count = len(next(iter(arrays.values())))
+    outputs = None
+    if not model.single:
+        fixed = fixed_batch(model.inputs)
+        try:
+            outputs = run_chunks(model, arrays, count, fixed or count)
+        except Exception as error:  # noqa: BLE001 - any framework's error may be about the batch: tried singly below
+            if fixed is not None or count == 1:
+                raise
+            model.single = True
+            model.notes.append(f"runs one input at a time only ({type(error).__name__} on a batch of {count})")
+    if outputs is None:
+        outputs = run_chunks(model, arrays, count, 1)
+    return {"outputs": outputs, "names": [o["name"] for o in model.outputs], "notes": model.notes}
+
+
+def fixed_batch(inputs: list[dict[str, Any]]) -> int | None:
+    """The batch size that the signature fixes, or None where it is dynamic or unknown."""
+    sizes = [spec["shape"][0] for spec in inputs if spec["shape"]]
+    return next((int(size) for size in sizes if size is not None), None)
+
+
+def run_chunks(model: Loaded, arrays: Arrays, count: int, size: int) -> list[np.ndarray[Any, Any]]:
+    """Run in chunks of exactly ``size``; the last one is filled up with its last row, which is cut off again."""
+    parts: list[list[np.ndarray[Any, Any]]] = []
+    for start in range(0, count, size):
+        chunk = {name: array[start : start + size] for name, array in arrays.items()}
+        rows = len(next(iter(chunk.values())))
+        if rows < size:
+            chunk = {
+                name: np.concatenate([array, np.repeat(array[-1:], size - rows, axis=0)])
+                for name, array in chunk.items()
+            }
+        results = [np.asarray(result) for result in model.run(chunk)]
+        for index, result in enumerate(results):
+            if result.ndim == 0 or len(result) != size:
+                raise ValueError(f"output {index} has shape {list(result.shape)} for a batch of {size}")
+        parts.append([result[:rows] for result in results])
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+def spec(name: str, shape: Any, dtype: Any) -> dict[str, Any]:
+    """A tensor's description in plain values; any size that is not a positive whole number is dynamic."""
+    sizes = None
+    if shape is not None:
+        sizes = [int(d) if isinstance(d, (int, np.integer)) and d > 0 else None for d in shape]
+    return {"name": str(name), "shape": sizes, "dtype": str(dtype)}

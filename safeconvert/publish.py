@@ -1,0 +1,109 @@
+"""Give files their final names: whole, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+from safeconvert.children import Workshop, remove
+from safeconvert.errors import BadInput
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes; of a folder, over its files' relative names and bytes in sorted order."""
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    for file in files:
+        if file != path:
+            digest.update(str(file.relative_to(path)).encode() + b"\0")
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def check_output(output: Path, *, force: bool) -> None:
+    """Refuse an output path before any work is done for it. Raises :class:`BadInput`."""
+    parent = output.parent
+    if not parent.is_dir():
+        raise BadInput(f"--output: the folder {parent} does not exist. Make it first, or choose another path.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise BadInput(f"--output: the folder {parent} is not writable. Choose another path with -o.")
+    if output.exists() and not force:
+        raise BadInput(f"{output} exists already. Pass --force to replace it, or choose another path with -o.")
+
+
+@contextmanager
+def sole_writer(output: Path) -> Iterator[None]:
+    """Hold the output path for this run; a second run on it is refused. The lock ends with the process."""
+    folder = Path(platformdirs.user_cache_dir("safeconvert")) / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:32])
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise BadInput(f"another safeconvert run is writing {output}. Wait for it, or choose another path with -o.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def put(workshop: Workshop, made: Path, final: Path) -> None:
+    """Copy ``made`` next to ``final`` and rename it: under the final name it is whole or not there.
+
+    What stood there is replaced. Raises :class:`BadInput` where the disk is full or not writable.
+    """
+    partial = final.parent / f".{final.name}.{os.getpid()}.partial"
+    with workshop.passing(partial):
+        try:
+            if made.is_dir():
+                shutil.copytree(made, partial)
+            else:
+                shutil.copyfile(made, partial)
+                with partial.open("rb+") as file:
+                    os.fsync(file.fileno())
+            if sha256(partial) != sha256(made):
+                raise BadInput(f"{final} could not be written: the copy differs from what was checked.")
+            if final.is_dir() and not final.is_symlink():
+                # A folder cannot be replaced in one step: the old one steps aside first.
+                aside = final.parent / f".{final.name}.{os.getpid()}.old"
+                with workshop.passing(aside):
+                    final.rename(aside)
+                    partial.rename(final)
+            else:
+                partial.replace(final)
+        except OSError as error:
+            raise BadInput(f"{final} cannot be written: {error.strerror or error}. Choose another path with -o.") from error
+
+
+def put_text(workshop: Workshop, text: str, final: Path) -> None:
+    """The same for a small text file."""
+    made = workshop.scratch(final.name)
+    try:
+        made.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{made} cannot be written: {error.strerror or error}.") from error
+    put(workshop, made, final)
+
+
+def set_aside(output: Path) -> Path | None:
+    """Move what stands at ``output`` to ``<stem>.previous.<ext>``: nothing unverified may stand there, nothing is lost."""
+    if not output.exists():
+        return None
+    previous = named(output, "previous")
+    remove(previous)
+    output.rename(previous)
+    return previous
+
+
+def named(output: Path, word: str) -> Path:
+    """``model.keras`` -> ``model.<word>.keras``; a name without suffix gets the word at its end."""
+    return output.with_name(f"{output.stem}.{word}{output.suffix}")

@@ -1,0 +1,164 @@
+"""The report: one JSON document (``report.schema.json`` describes it), also rendered as HTML."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata, resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safeconvert import publish
+from safeconvert.compare import Comparison, Tolerance
+from safeconvert.inputs import Inputs
+from safeconvert.model import Attempt, Verdict
+from safeconvert.preprocess import Preprocess
+from safeconvert.sides import Side
+
+if TYPE_CHECKING:
+    from safeconvert.api import Options
+
+SCHEMA = "safeconvert.report/1"
+PACKAGES = (
+    "torch", "torchvision", "tensorflow", "keras", "onnx", "onnxruntime", "onnxscript", "ai-edge-litert", "tf2onnx",
+    "onnx2torch", "onnx2keras", "onnxmltools", "numpy", "pillow",
+)  # fmt: skip
+
+
+def build(
+    *,
+    verdict: Verdict,
+    reasons: Sequence[str],
+    source: Side,
+    target: Side | None,
+    target_path: Path | None,
+    attempts: Sequence[Attempt],
+    inputs: Inputs | None,
+    rows: tuple[Sequence[int], Sequence[int]] | None,
+    compared: tuple[Comparison, Comparison] | None,
+    tolerance: Tolerance,
+    options: Options,
+    notes: Sequence[str],
+    timings: Mapping[str, float],
+    preprocess: Preprocess | None,
+) -> dict[str, Any]:
+    """The report as plain JSON values; its keys are the contract in ``report.schema.json``."""
+    before = None
+    if compared is not None:
+        before = {"calibration": compared[0].to_json(), "heldout": compared[1].to_json()}
+    document = {
+        "schema": SCHEMA,
+        "verdict": verdict.value,
+        "reasons": list(reasons),
+        "notes": list(dict.fromkeys(notes)),
+        "source": _model(source, source.path),
+        "target": None if target is None or target_path is None else _model(target, target_path),
+        "route": [attempt.to_json() for attempt in attempts],
+        "check": {
+            "inputs": {
+                "kind": None if inputs is None else inputs.kind,
+                "count": 0 if inputs is None else inputs.count,
+                "calibration": 0 if rows is None else len(rows[0]),
+                "heldout": 0 if rows is None else len(rows[1]),
+                "skipped": [] if inputs is None else [{"path": str(s.path), "reason": s.reason} for s in inputs.skipped],
+                "preprocess": None if preprocess is None else preprocess.to_json(),
+                "target_preprocess": options.target_preprocess,
+                "strength": _strength(inputs),
+            },
+            "before": before,
+            "after": before,
+            "differing": [] if compared is None or inputs is None else _differing(compared, inputs),
+            "tolerance": {
+                "atol": tolerance.atol,
+                "rtol": tolerance.rtol,
+                "rule": "atol + rtol * max|output of that input|",
+                "origin": tolerance.origin,
+                "decides": "labels" if _quantized(source, target) else "labels and values",
+            },
+            "max_discrepancy": options.max_discrepancy,
+        },
+        "faults": [],
+        "localisation": None,
+        "refused": [],
+        "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
+        "environment": environment(),
+        "seed": options.seed,
+    }
+    return _plain(document)
+
+
+def environment() -> dict[str, Any]:
+    """Versions that a verdict was reached with."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "safeconvert": metadata.version("safeconvert"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": found,
+    }
+
+
+def render(document: Mapping[str, Any], form: str) -> str:
+    """The document as ``json`` or ``html`` text."""
+    if form == "json":
+        return json.dumps(document, indent=1, allow_nan=False) + "\n"
+    import jinja2
+
+    text = resources.files("safeconvert").joinpath("report.html.j2").read_text(encoding="utf-8")
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return template.from_string(text).render(report=document)
+
+
+def schema() -> dict[str, Any]:
+    """The published JSON Schema of the report."""
+    text = resources.files("safeconvert").joinpath("report.schema.json").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def _model(side: Side, path: Path) -> dict[str, Any]:
+    signature = getattr(side, "signature", None)
+    return {
+        "path": str(path),
+        "format": side.format,
+        "flavour": side.recognised.flavour,
+        "sha256": publish.sha256(side.path),
+        "quantized": bool(signature and signature.quantized),
+        "inputs": [] if signature is None else [spec.to_json() for spec in signature.inputs],
+        "outputs": [] if signature is None else [spec.to_json() for spec in signature.outputs],
+    }
+
+
+def _quantized(source: Side, target: Side | None) -> bool:
+    return any(side is not None and hasattr(side, "signature") and side.signature.quantized for side in (source, target))
+
+
+def _strength(inputs: Inputs | None) -> str:
+    if inputs is None or inputs.count == 0:
+        return "nothing was compared"
+    if inputs.kind == "probes":
+        return "weaker: synthetic probes, not your data; pass --images or --inputs"
+    return "your own inputs"
+
+
+def _differing(compared: Sequence[Comparison], inputs: Inputs) -> list[str]:
+    """The first inputs on which the two differ, by name."""
+    return [inputs.label(row) for comparison in compared for row in comparison.differing][:20]
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

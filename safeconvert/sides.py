@@ -1,0 +1,114 @@
+"""A model in its own runtime, as the parent sees it: a path, a signature, and arrays in, arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from safeconvert.children import Child, Workshop
+from safeconvert.errors import BadInput, CallRaised, NotInstalled
+from safeconvert.model import Recognised, Signature
+
+Array = np.ndarray[Any, Any]
+RUNTIMES = {
+    "torch": ("torch", "native.torch_model"),
+    "keras": ("tensorflow", "native.tensorflow_model"),
+    "tf": ("tensorflow", "native.tensorflow_model"),
+    "tflite": ("light", "native.light_models"),
+    "onnx": ("light", "native.light_models"),
+}
+EXTRAS = {
+    "torch": "torch", "onnx2torch": "torch", "tensorflow": "tensorflow", "keras": "tensorflow", "tf2onnx": "tensorflow",
+    "onnx2keras": "tensorflow", "onnxmltools": "tensorflow", "ai_edge_litert": "tensorflow", "onnx": "onnx",
+    "onnxruntime": "onnx", "onnxscript": "onnx", "tvm": "tvm",
+}  # fmt: skip
+
+
+@dataclass
+class Side:
+    """Source or Target (or what stands between), loaded in the child called ``child_name``.
+
+    A child that died is started again and the model loaded again, because it may be needed after a crash.
+    """
+
+    workshop: Workshop
+    child_name: str
+    recognised: Recognised
+    options: Mapping[str, Any] = field(default_factory=dict)
+    signature: Signature = field(init=False)
+    notes: list[str] = field(default_factory=list)
+    _pid: int = -1
+
+    @property
+    def path(self) -> Path:
+        return self.recognised.path
+
+    @property
+    def format(self) -> str:
+        return self.recognised.format
+
+    @property
+    def framework(self) -> str:
+        return RUNTIMES[self.format][0]
+
+    def start(self) -> Child:
+        """The child, warming up if it is new; the model is not loaded yet."""
+        return self.workshop.child(self.child_name, self.framework)
+
+    def child(self) -> Child:
+        """The child with the model loaded in it."""
+        child = self.start()
+        if child.process.pid != self._pid:
+            answer = child.call(
+                RUNTIMES[self.format][1], "load", path=str(self.path), flavour=self.recognised.flavour, **self.options
+            )
+            self.signature = Signature.from_child(answer)
+            self._pid = child.process.pid
+        return child
+
+    def run(self, arrays: Mapping[str, Array]) -> list[Array]:
+        """The outputs for one batch, in the model's order. Raises :class:`ChildFailed`."""
+        answer = self.child().call("native.loaded", "run", path=str(self.path), arrays=dict(arrays))
+        self.notes = list(answer["notes"])
+        return list(answer["outputs"])
+
+    @property
+    def output_names(self) -> list[str]:
+        return [spec.name for spec in self.signature.outputs]
+
+
+def explain(error: CallRaised, recognised: Recognised, who: str = "") -> BadInput:
+    """What a framework's error on loading means for the person who gave the file, in at most two lines."""
+    path, text = recognised.path, f"{error.message}"
+    if error.kind in ("ModuleNotFoundError", "ImportError") and not recognised.flavour == "state_dict":
+        missing = text.partition("'")[2].partition("'")[0].partition(".")[0] or text[:80]
+        extra = EXTRAS.get(missing)
+        if extra:
+            return NotInstalled(f"{path} needs {missing}, which is not installed.\npip install 'safeconvert[{extra}]'")
+        if recognised.flavour == "module":
+            return BadInput(f"{path} is a pickled module whose code needs {missing}, which cannot be imported here.")
+    if "safe_mode" in text or "Lambda" in text and "deserializ" in text:
+        return BadInput(
+            f"{path} has a Lambda layer, which is Python code that would run on loading.\n"
+            "If you trust where the file comes from, pass --trust-pickle."
+        )
+    if recognised.flavour == "onnx" and error.kind == "ValueError":
+        return BadInput(f"{path}: {text}.")
+    if recognised.flavour == "state_dict":
+        return BadInput(f"{path}: the state dict does not fit --model-fn: {shorten(text)}")
+    if "--" in text:  # the child's own words name the option to use
+        return BadInput(f"{path}: {shorten(text)}")
+    return BadInput(
+        f"{path} cannot be loaded as {recognised.flavour}: it is damaged, or of a version that is not supported.\n"
+        f"{error.kind}: {shorten(text)}"
+    )
+
+
+def shorten(text: str, width: int = 240) -> str:
+    """One line of at most ``width`` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 3] + "..."

@@ -1,0 +1,510 @@
+"""Every equivalent form, against onnxruntime running the graph as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx.numpy_helper
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+from safeconvert.repair import equivalents
+from safeconvert.repair.equivalents import pooling
+
+Array = npt.NDArray[Any]
+BATCH = 3
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operator on a tensor of (N, *shape), constants as further inputs ("" for an absent one)."""
+
+    id: str
+    op: str
+    attributes: dict[str, Any] = field(default_factory=dict)
+    constants: tuple[Any, ...] = ()
+    shape: tuple[int, ...] = (4, 7, 10)
+    opset: int = 13
+    names: tuple[str, ...] | None = None
+    gone: str | None = None  # an attribute that must be gone; the operator itself where None
+    stays: bool = False  # neither: only the values are checked
+    static: bool = False
+    positive: bool = False
+    outputs: int = 1
+
+
+def noise(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def ints(*values: int) -> Array:
+    return np.asarray(values, dtype=np.int64)
+
+
+def build(case: Case, tail: bool = True) -> onnx.ModelProto:
+    """The operator between two Muls, so that it touches neither border of the graph."""
+    batch: int | str = BATCH if case.static else "N"
+    names, initializers = ["mid"], []
+    for i, constant in enumerate(case.constants):
+        if isinstance(constant, str):
+            names.append("")
+            continue
+        names.append(f"c{i}")
+        initializers.append(onnx.numpy_helper.from_array(np.asarray(constant), f"c{i}"))
+    initializers.append(onnx.numpy_helper.from_array(np.asarray(1.5, np.float32), "gain"))
+    first = "x"
+    nodes = []
+    if case.positive:
+        nodes = [helper.make_node("Abs", ["x"], ["size"], name="size"), helper.make_node("Add", ["size", "gain"], ["p"], name="p")]
+        first = "p"
+    nodes.append(helper.make_node("Mul", [first, "gain"], ["mid"], name="before"))
+    results = [f"y{i}" for i in range(case.outputs)]
+    nodes.append(helper.make_node(case.op, names, results, name="target", **case.attributes))
+    integer = case.op in ("ArgMax", "ArgMin", "Shape")
+    if tail and not integer:
+        nodes += [helper.make_node("Mul", [r, "gain"], [f"out{i}"], name=f"after{i}") for i, r in enumerate(results)]
+        finals = [f"out{i}" for i in range(case.outputs)]
+    else:
+        finals = results
+    kind = TensorProto.INT64 if integer else TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes,
+        "case",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, *case.shape])],
+        [helper.make_tensor_value_info(n, kind, None) for n in finals],
+        initializers,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", case.opset)], ir_version=8)
+
+
+def execute(model: onnx.ModelProto, x: Array) -> list[Array]:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return list(session.run(None, {"x": x}))
+
+
+def difference(model: onnx.ModelProto, other: onnx.ModelProto, shape: Sequence[int]) -> float:
+    """Largest difference relative to the largest output; inf where shapes, counts or finiteness differ."""
+    x = noise(BATCH, *shape, seed=1) * 2
+    left, right = execute(model, x), execute(other, x)
+    if len(left) != len(right) or not left:
+        return float("inf")
+    worst = 0.0
+    for a, b in zip(left, right, strict=True):
+        if a.shape != b.shape or a.size == 0 or not np.isfinite(a).all() or not np.isfinite(b).all():
+            return float("inf")
+        worst = max(worst, float(np.abs(a - b).max()) / max(float(np.abs(a).max()), 1e-6))
+    return worst
+
+
+def W(*shape: int) -> Array:
+    return noise(*shape, seed=7) * np.float32(0.4)
+
+
+def conv_cases() -> list[Case]:
+    cases = []
+    for mode in ("SAME_UPPER", "SAME_LOWER", "VALID"):
+        for stride in ([1, 1], [2, 3]):
+            a = {"auto_pad": mode, "strides": stride}
+            cases += [
+                Case(f"conv-{mode}-{stride}", "Conv", a, (W(5, 4, 3, 4), W(5)), gone="auto_pad", names=("auto-pad",)),
+                Case(f"maxpool-{mode}-{stride}", "MaxPool", {**a, "kernel_shape": [3, 2]}, gone="auto_pad"),
+                Case(f"avgpool-{mode}-{stride}", "AveragePool", {**a, "kernel_shape": [3, 2]}, gone="auto_pad"),
+                Case(f"lppool-{mode}-{stride}", "LpPool", {**a, "kernel_shape": [3, 3], "p": 3}, opset=11),
+                Case(f"transposed-{mode}-{stride}", "ConvTranspose", a, (W(4, 5, 4, 3), W(5)), gone="auto_pad"),
+            ]
+    cases += [
+        Case("conv-pads", "Conv", {"pads": [1, 0, 2, 3], "strides": [2, 1]}, (W(5, 4, 3, 3), W(5)), gone="pads!"),
+        Case("conv-asymmetric", "Conv", {"pads": [1, 0, 2, 3]}, (W(5, 4, 3, 3),), gone="pads!", names=equivalents.MISSING),
+        Case("conv-pads-opset20", "Conv", {"pads": [1, 0, 2, 3]}, (W(5, 4, 3, 3),), gone="pads!", opset=20),
+        Case("conv-group", "Conv", {"group": 2, "pads": [1, 1, 1, 1]}, (W(6, 2, 3, 3), W(6)), gone="group!"),
+        Case("conv-depthwise2", "Conv", {"group": 4}, (W(8, 1, 3, 3), W(8)), gone="group!", opset=17),
+        Case("conv-dilations", "Conv", {"dilations": [2, 3]}, (W(5, 4, 3, 2),), gone="dilations!"),
+        Case("conv-strides", "Conv", {"strides": [2, 3], "pads": [1, 1, 0, 0]}, (W(5, 4, 3, 2),), gone="strides!", names=("conv-strides",)),
+        Case("conv-bias", "Conv", {}, (W(5, 4, 3, 2), W(5)), stays=True, names=("conv-bias",)),
+        Case("conv-1d", "Conv", {"pads": [1, 2], "strides": [2]}, (W(5, 4, 3), W(5)), shape=(4, 11), stays=True),
+        Case("conv-3d", "Conv", {"pads": [1, 2, 0, 0, 1, 1], "group": 2}, (W(6, 2, 3, 2, 2), W(6)), shape=(4, 5, 6, 7), gone="group!"),
+    ]
+    t: list[tuple[str, dict[str, Any], Array]] = [
+        ("asymmetric", {"pads": [0, 2, 2, 0]}, W(4, 5, 3, 3)),
+        ("strided", {"pads": [1, 0, 2, 1], "strides": [2, 3]}, W(4, 5, 3, 4)),
+        ("output-padding", {"output_padding": [1, 2], "strides": [2, 3], "pads": [1, 1, 1, 1]}, W(4, 5, 3, 3)),
+        ("output-padding-only", {"output_padding": [1, 2], "strides": [2, 3]}, W(4, 5, 3, 3)),
+        ("output-shape", {"output_shape": [14, 29], "strides": [2, 3]}, W(4, 5, 3, 3)),
+        ("output-shape-upper", {"output_shape": [14, 29], "strides": [2, 3], "auto_pad": "SAME_UPPER"}, W(4, 5, 3, 3)),
+        ("output-shape-lower", {"output_shape": [14, 29], "strides": [2, 3], "auto_pad": "SAME_LOWER"}, W(4, 5, 3, 3)),
+        ("group-dilated", {"group": 2, "dilations": [2, 1]}, W(4, 3, 3, 2)),
+        ("small-kernel", {"strides": [3, 2]}, W(4, 5, 2, 1)),
+    ]
+    for name, attributes, weight in t:
+        bias = W(weight.shape[1] * attributes.get("group", 1))
+        cases.append(Case(f"transposed-{name}", "ConvTranspose", attributes, (weight, bias), gone="pads!"))
+        cases.append(Case(f"transposed-conv-{name}", "ConvTranspose", attributes, (weight, bias), names=("convtranspose-as-convolution",)))
+    cases.append(Case("transposed-1d", "ConvTranspose", {"pads": [1, 0], "strides": [2]}, (W(4, 5, 3), W(5)), shape=(4, 9), stays=True))
+    return cases
+
+
+def pool_cases() -> list[Case]:
+    geometry: list[tuple[str, dict[str, Any]]] = [
+        ("plain", {"kernel_shape": [3, 2], "strides": [1, 2]}),
+        ("pads", {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 0, 1, 2]}),
+        ("ceil", {"kernel_shape": [3, 2], "strides": [2, 3], "ceil_mode": 1}),
+        ("ceil-pads", {"kernel_shape": [3, 3], "strides": [2, 3], "ceil_mode": 1, "pads": [1, 1, 0, 1]}),
+        ("ceil-pads-wide", {"kernel_shape": [2, 2], "strides": [3, 3], "ceil_mode": 1, "pads": [0, 1, 1, 1]}),
+    ]
+    cases = []
+    for name, a in geometry:
+        gone = {"stays": True} if name == "plain" else {"gone": "pads!"}
+        for opset in (11, 17):
+            cases.append(Case(f"maxpool-{name}-{opset}", "MaxPool", a, opset=opset, **gone))  # type: ignore[arg-type]
+        cases.append(Case(f"maxpool-value-{name}", "MaxPool", a, names=(*equivalents.MISSING,), **gone))  # type: ignore[arg-type]
+        cases.append(Case(f"maxpool-slices-{name}", "MaxPool", a, names=("maxpool-slices",), stays=True))
+        for include in (0, 1):
+            b = {**a, "count_include_pad": include}
+            for opset in (11, 17, 20):
+                cases.append(Case(f"avgpool-{name}-{include}-{opset}", "AveragePool", b, opset=opset, **gone))  # type: ignore[arg-type]
+            cases.append(Case(f"avgpool-conv-{name}-{include}", "AveragePool", b, names=("averagepool-convolution",)))
+    return [
+        *cases,
+        Case("maxpool-dilated", "MaxPool", {"kernel_shape": [3, 2], "dilations": [2, 3], "strides": [1, 2], "pads": [1, 0, 1, 1]}, gone="dilations"),
+        Case("maxpool-dilated-ceil", "MaxPool", {"kernel_shape": [2, 2], "dilations": [2, 1], "strides": [2, 3], "ceil_mode": 1}, gone="dilations"),
+        Case("avgpool-dilated", "AveragePool", {"kernel_shape": [3, 2], "dilations": [2, 3], "pads": [1, 0, 1, 1]}, opset=20),
+        Case("maxpool-1d", "MaxPool", {"kernel_shape": [3], "pads": [1, 0], "strides": [2]}, shape=(4, 9), stays=True),
+        Case("avgpool-1d", "AveragePool", {"kernel_shape": [3], "pads": [1, 0], "strides": [2]}, shape=(4, 9), stays=True),
+        Case("avgpool-3d", "AveragePool", {"kernel_shape": [3, 2, 2], "pads": [1, 0, 1, 0, 1, 1]}, shape=(2, 5, 6, 7), gone="pads!"),
+        Case("maxpool-3d", "MaxPool", {"kernel_shape": [3, 2, 2], "pads": [1, 0, 1, 0, 1, 1]}, shape=(2, 5, 6, 7), gone="pads!"),
+        Case("lppool", "LpPool", {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1], "p": 2}),
+        Case("globalavg", "GlobalAveragePool"),
+        Case("globalmax", "GlobalMaxPool", opset=20),
+        Case("globallp", "GlobalLpPool", {"p": 3}),
+    ]
+
+
+def pad_cases() -> list[Case]:
+    p = ints(0, 0, 1, 2, 0, 0, 3, 0)
+    zero, half = np.float32(0), np.float32(-0.5)
+    return [
+        *(Case(f"pad-{m}", "Pad", {"mode": m}, (p,)) for m in ("reflect", "edge")),
+        Case("pad-edge-7", "Pad", {"mode": "edge", "pads": p.tolist()}, opset=7),
+        Case("pad-constant-7", "Pad", {"mode": "constant", "pads": p.tolist(), "value": -0.5}, opset=7, stays=True),
+        Case("pad-wrap", "Pad", {"mode": "wrap"}, (p,), opset=19),
+        Case("pad-value", "Pad", {"mode": "constant"}, (p, half), stays=True),
+        Case("pad-negative", "Pad", {}, (ints(0, 0, -1, 2, 0, 0, 3, -2), half), stays=True),
+        Case("pad-channels", "Pad", {}, (ints(0, 2, 1, 0, 0, 1, 0, 1),), stays=True),
+        Case("pad-channels-edge", "Pad", {"mode": "edge"}, (ints(0, 2, 1, 0, 0, 1, 0, 1),)),
+        Case("pad-batch", "Pad", {}, (ints(1, 0, 1, 0, 0, 0, 0, 2),), stays=True),
+        Case("pad-axes", "Pad", {}, (ints(1, 2, 0, 1), half, ints(-1, 2)), opset=18, stays=True),
+        Case("pad-concat", "Pad", {}, (p,), names=("pad-zeros-as-concat",)),
+        Case("pad-rank2", "Pad", {}, (ints(0, 2, 0, 1), zero), shape=(5,)),
+    ]
+
+
+def resize_cases() -> list[Case]:
+    cases = []
+    scales = [np.asarray([1, 1, 3, 2.5], np.float32), np.asarray([1, 1, 0.6, 0.45], np.float32)]
+    coordinates = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
+    for s in scales:
+        for c in coordinates:
+            a = {"coordinate_transformation_mode": c}
+            for r in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"):
+                cases.append(Case(f"nearest-{c}-{r}-{s[2]}", "Resize", {**a, "mode": "nearest", "nearest_mode": r}, ("", s)))
+            cases.append(Case(f"linear-{c}-{s[2]}", "Resize", {**a, "mode": "linear"}, ("", s)))
+            cases.append(Case(f"cubic-{c}-{s[2]}", "Resize", {**a, "mode": "cubic"}, ("", s)))
+    e = {"mode": "cubic", "cubic_coeff_a": -0.5, "exclude_outside": 1}
+    return [
+        *cases,
+        Case("cubic-exclude", "Resize", e, ("", scales[0])),
+        Case("linear-sizes", "Resize", {"mode": "linear"}, ("", "", ints(BATCH, 4, 11, 13)), opset=17, static=True),
+        Case("linear-symmetric", "Resize", {"mode": "linear", "coordinate_transformation_mode": "half_pixel_symmetric"}, ("", scales[0]), opset=19),
+        Case("nearest-axes", "Resize", {"mode": "nearest", "axes": [3, 2]}, ("", np.asarray([2, 3], np.float32)), opset=18),
+        Case("nearest-gather", "Resize", {"mode": "nearest"}, ("", scales[0]), names=("resize-nearest-gather",)),
+        Case("nearest-slices", "Resize", {"mode": "nearest"}, ("", scales[1]), names=("resize-nearest-slices",)),
+        Case("upsample-9", "Upsample", {"mode": "nearest"}, (np.asarray([1, 1, 2, 3], np.float32),), opset=9),
+        Case("upsample-linear-9", "Upsample", {"mode": "linear"}, (np.asarray([1, 1, 2, 3], np.float32),), opset=9),
+        Case("upsample-7", "Upsample", {"mode": "nearest", "scales": [1.0, 1.0, 2.0, 3.0]}, opset=7),
+        Case("resize-10", "Resize", {"mode": "nearest"}, (np.asarray([1, 1, 2.5, 0.7], np.float32),), opset=10),
+        Case("resize-down-10", "Resize", {"mode": "nearest"}, (np.asarray([1, 1, 0.5, 0.7], np.float32),), opset=10),
+        Case("resize-linear-10", "Resize", {"mode": "linear"}, (np.asarray([1, 1, 2.5, 3], np.float32),), opset=10),
+    ]
+
+
+def activation_cases() -> list[Case]:
+    both: list[tuple[str, dict[str, Any], int]] = [
+        ("Gelu", {}, 20), ("Gelu", {"approximate": "tanh"}, 20), ("HardSwish", {}, 14), ("HardSigmoid", {"alpha": 0.3}, 13),
+        ("HardSigmoid", {}, 7), ("Mish", {}, 18), ("Celu", {"alpha": 0.7}, 13), ("Softplus", {}, 7), ("Softsign", {}, 13),
+        ("ThresholdedRelu", {"alpha": 0.5}, 13), ("Elu", {"alpha": 0.6}, 7), ("Selu", {}, 17), ("LeakyRelu", {}, 13),
+        ("Shrink", {"bias": 0.2, "lambd": 0.4}, 13), ("Erf", {}, 13), ("Abs", {}, 13), ("Neg", {}, 13),
+    ]
+    lo, hi = np.float32(-0.5), np.float32(0.7)
+    return [
+        *(Case(f"{op.lower()}-{i}", op, a, opset=o, shape=(3, 5, 4)) for i, (op, a, o) in enumerate(both)),
+        Case("reciprocal", "Reciprocal", positive=True),
+        Case("clip", "Clip", {}, (lo, hi)),
+        Case("clip-max", "Clip", {}, ("", hi)),
+        Case("clip-6", "Clip", {"min": -0.5, "max": 0.7}, opset=7),
+        *(Case(f"prelu-{i}", "PRelu", {}, (W(*s),)) for i, s in enumerate([(10,), (4, 1, 1), (1, 4, 1, 1), (7, 10), (1,)])),
+        Case("swish", "Swish", {"alpha": 0.7}, opset=24),
+    ]
+
+
+def normal_cases() -> list[Case]:
+    return [
+        Case("layernorm", "LayerNormalization", {"axis": -2}, (W(7, 10), W(7, 10)), opset=17),
+        Case("layernorm-20", "LayerNormalization", {"epsilon": 1e-3}, (W(10),), opset=20),
+        Case("groupnorm-18", "GroupNormalization", {"num_groups": 2}, (W(2), W(2)), opset=18),
+        Case("groupnorm-21", "GroupNormalization", {"num_groups": 2}, (W(4), W(4)), opset=21),
+        Case("instancenorm", "InstanceNormalization", {"epsilon": 1e-3}, (W(4), W(4))),
+        Case("mvn", "MeanVarianceNormalization"),
+        Case("lpnorm", "LpNormalization", {"axis": 1, "p": 2}),
+        Case("lpnorm1", "LpNormalization", {"axis": -1, "p": 1}),
+        *(Case(f"lrn-{n}", "LRN", {"size": n, "alpha": 0.02, "beta": 0.6, "bias": 1.3}, shape=(6, 5, 4)) for n in (3, 5)),
+        Case("batchnorm", "BatchNormalization", {"epsilon": 1e-3}, (W(4), W(4), W(4), np.abs(W(4))), names=("batchnorm",)),
+        Case("batchnorm-7", "BatchNormalization", {}, (W(4), W(4), W(4), np.abs(W(4))), opset=7, names=("batchnorm",)),
+        Case("batchnorm-conv", "BatchNormalization", {}, (W(4), W(4), W(4), np.abs(W(4))), opset=17, names=("batchnorm-as-convolution",)),
+        Case("softmax-11", "Softmax", {"axis": 1}, opset=11, stays=True),
+        Case("softmax-11-default", "Softmax", {}, opset=7, stays=True),
+        Case("softmax-11-axis2", "Softmax", {"axis": 2}, opset=12, stays=True, static=True),
+        Case("logsoftmax-11", "LogSoftmax", {"axis": 1}, opset=11),
+        Case("logsoftmax", "LogSoftmax", {"axis": 2}),
+        Case("softmax-last", "Softmax", {"axis": 1}, names=("softmax-last-axis",), stays=True),
+        Case("softmax-exp", "Softmax", {"axis": 1}, opset=18, names=("softmax-exponentials",)),
+        Case("hardmax-11", "Hardmax", {"axis": 1}, opset=11, stays=True),
+    ]
+
+
+def reduce_cases() -> list[Case]:
+    kinds = ("L1", "L2", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare", "LogSum")
+    cases = []
+    for k in kinds:
+        more = {"positive": k == "LogSum", "stays": k in ("Max", "Mean", "Sum"), "shape": (2, 3, 4)}
+        cases.append(Case(f"reduce-{k}-11", f"Reduce{k}", {"axes": [-1, 1], "keepdims": 0}, opset=11, **more))  # type: ignore[arg-type]
+        cases.append(Case(f"reduce-{k}-18", f"Reduce{k}", {"keepdims": 0}, (ints(-1, 2),), opset=18, **more))  # type: ignore[arg-type]
+    return [
+        *cases,
+        Case("reduce-all", "ReduceMean", {"keepdims": 1}, static=True, stays=True),
+        Case("reduce-noop", "ReduceSum", {"noop_with_empty_axes": 1}, opset=13),
+        Case("reduce-matmul", "ReduceMean", {"axes": [3]}, names=("reduce-as-matmul",)),
+        Case("argmax", "ArgMax", {"axis": -3}, stays=True),
+        Case("argmin", "ArgMin", {"axis": 1, "keepdims": 0}, stays=True),
+    ]
+
+
+def other_cases() -> list[Case]:
+    wide = {"shape": (6,)}
+    return [
+        Case("gemm", "Gemm", {"alpha": 0.5, "beta": 2.0, "transB": 1}, (W(5, 6), W(5)), gone="alpha!", **wide),  # type: ignore[arg-type]
+        Case("gemm-scalar", "Gemm", {"alpha": 0.5, "beta": 2.0}, (W(6, 5), W(1)), opset=7, gone="alpha!", **wide),  # type: ignore[arg-type]
+        Case("gemm-column", "Gemm", {"beta": 2.0}, (W(6, 5), W(BATCH, 1)), static=True, **wide),  # type: ignore[arg-type]
+        Case("gemm-transA", "Gemm", {"transA": 1}, (W(BATCH, 5), W(5)), static=True, gone="transA!", **wide),  # type: ignore[arg-type]
+        Case("gemm-matmul", "Gemm", {"transB": 1}, (W(5, 6), W(5)), names=("gemm-as-matmul",), **wide),  # type: ignore[arg-type]
+        *(Case(f"{op.lower()}-row", op, {}, (W(10) + 2,), stays=True) for op in ("Add", "Sub", "Mul", "Div", "Min", "Max")),
+        Case("mul-batchnorm", "Mul", {}, (W(4, 1, 1),), names=("channel-constant-as-batchnorm",)),
+        Case("add-convolution", "Add", {}, (W(1, 4, 1, 1),), names=("channel-constant-as-convolution",)),
+        Case("sum", "Sum", {}, (W(10), W(4, 1, 1))),
+        Case("mean", "Mean", {}, (W(10), W(4, 1, 1))),
+        Case("max3", "Max", {}, (W(10), W(4, 1, 1)), stays=True),
+        Case("identity", "Identity"),
+        Case("dropout-7", "Dropout", {"ratio": 0.4}, opset=7),
+        Case("dropout", "Dropout", {}, (np.float32(0.4),)),
+        Case("cast", "Cast", {"to": TensorProto.FLOAT}),
+        Case("flatten", "Flatten", {"axis": 2}, static=True),
+        Case("flatten-0", "Flatten", {"axis": 0}),
+        Case("flatten-reshape", "Flatten", {}, names=("flatten-as-reshape",)),
+        Case("reshape-0", "Reshape", {}, (ints(0, 0, -1),), stays=True),
+        Case("squeeze-11", "Squeeze", {"axes": [1]}, shape=(1, 5, 4), opset=11),
+        Case("unsqueeze", "Unsqueeze", {}, (ints(2, -1),)),
+        Case("expand", "Expand", {}, (ints(1, 4, 1, 10),), shape=(4, 7, 1)),
+        Case("tile", "Tile", {}, (ints(1, 2, 1, 3),)),
+        Case("dts-dcr", "DepthToSpace", {"blocksize": 2}, shape=(8, 3, 5)),
+        Case("dts-crd", "DepthToSpace", {"blocksize": 2, "mode": "CRD"}, shape=(8, 3, 5)),
+        Case("std", "SpaceToDepth", {"blocksize": 2}, shape=(3, 4, 6)),
+        Case("split", "Split", {"axis": 1}, (ints(1, 3),), outputs=2),
+        Case("split-11", "Split", {"axis": -1, "split": [4, 6]}, opset=11, outputs=2),
+        Case("split-18", "Split", {"axis": 3, "num_outputs": 3}, opset=18, outputs=3),
+        Case("slice-9", "Slice", {"starts": [-3, 1], "ends": [2000, -1], "axes": [3, 2]}, opset=9, stays=True),
+        Case("slice-steps", "Slice", {}, (ints(1, 0), ints(9, 100), ints(-1, 1), ints(3, 2)), stays=True),
+        Case("slice-back", "Slice", {}, (ints(-1), ints(-1000), ints(2), ints(-2)), stays=True),
+        Case("gather", "Gather", {"axis": 2}, (ints(3, -1, 0, 1),)),
+        Case("gather-scalar", "Gather", {"axis": 1}, (np.int64(2),)),
+        Case("greaterequal-body", "CastLike", {}, (np.float32(1),), opset=15, stays=True),
+    ]
+
+
+CASES = [
+    *conv_cases(), *pool_cases(), *pad_cases(), *resize_cases(), *activation_cases(), *normal_cases(), *reduce_cases(),
+    *other_cases(),
+]
+
+
+def is_plain(node: onnx.NodeProto, attribute: str) -> bool:
+    """Whether the attribute is absent or says nothing."""
+    for found in node.attribute:
+        if found.name == attribute.rstrip("!"):
+            value = helper.get_attribute_value(found)
+            if not attribute.endswith("!"):
+                return False
+            empty = {0} if attribute.startswith("pads") or attribute == "transA!" else {1}
+            return set(value if isinstance(value, list) else [value]) <= empty
+    return True
+
+
+@pytest.mark.parametrize("case", CASES, ids=[c.id for c in CASES])
+def test_an_equivalent_form_computes_the_same(case: Case) -> None:
+    model = build(case)
+    result, applied = equivalents.rewrite(model, names=case.names)
+    onnx.checker.check_model(result, full_check=True)
+    assert [o.name for o in result.graph.output] == [o.name for o in model.graph.output]
+    left = [n for n in result.graph.node if n.op_type == case.op]
+    if case.gone is not None:
+        assert all(is_plain(n, case.gone) for n in left), left
+    elif not case.stays:
+        assert not [n for n in left if not n.name.startswith(("before", "after"))], applied
+    assert difference(model, result, case.shape) <= TOLERANCE
+
+
+@pytest.mark.parametrize("opset", [13, 17])
+def test_lowering_keeps_every_value(opset: int) -> None:
+    for case in CASES:
+        if case.opset <= opset:
+            continue
+        model = build(case)
+        lower = equivalents.prepare(model, opset)
+        assert {i.version for i in lower.opset_import if i.domain == ""} == {opset}
+        onnx.checker.check_model(lower, full_check=True)
+        assert difference(model, lower, case.shape) <= TOLERANCE, case.id
+
+
+def test_raising_keeps_every_node_name() -> None:
+    for case in CASES:
+        if case.opset < 13:
+            names = [n.name for n in equivalents.prepare(build(case), None).graph.node]
+            assert {"before", "after0"} <= set(names), case.id
+            assert any(n.split("/")[0] == "target" for n in names) or case.op == "Dropout", case.id
+
+
+def test_an_output_of_the_graph_keeps_its_name_when_its_node_is_replaced() -> None:
+    for case in CASES:
+        if case.id in ("identity", "clip", "globalavg", "split", "maxpool-pads-17", "cast", "squeeze-11"):
+            model = build(case, tail=False)
+            result, _ = equivalents.rewrite(model)
+            assert [o.name for o in result.graph.output] == [o.name for o in model.graph.output]
+            assert difference(model, result, case.shape) <= TOLERANCE, case.id
+
+
+def test_a_wrong_rewrite_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison of these tests, on the fault that converters really have: zeros around a max."""
+    original = pooling.fill_border
+
+    def zeros(at: Any, x: Any, sizes: Any, begins: Any, ends: Any, value: float) -> Any:
+        return original(at, x, sizes, begins, ends, 0.0)
+
+    case = next(c for c in CASES if c.id == "maxpool-pads-17")
+    monkeypatch.setattr(pooling, "fill_border", zeros)
+    result, _ = equivalents.rewrite(build(case))
+    assert difference(build(case), result, case.shape) > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        (Case("", "Resize", {"mode": "linear", "antialias": 1}, ("", np.asarray([1, 1, 0.5, 0.5], np.float32)), opset=18),
+         "antialias is not a fixed interpolation matrix here"),
+        (Case("", "MaxPool", {"kernel_shape": [2, 2], "pads": [1, 0, 0, 0]}, outputs=2), "the Indices output counts in the unpadded tensor"),
+        (Case("", "ArgMax", {"select_last_index": 1}), "select_last_index has no plain form"),
+        (Case("", "AveragePool", {"kernel_shape": [2, 2], "auto_pad": "VALID", "ceil_mode": 1}),
+         "auto_pad VALID with ceil_mode is read differently by different runtimes"),
+        (Case("", "Pad", {"mode": "edge"}, (ints(0, 0, -1, 0, 0, 0, 1, 0),)), "negative pads in mode edge"),
+        (Case("", "Tile", {}, (ints(1, 200, 1, 1),)), "computed or many repeats"),
+    ],
+)
+def test_a_refusal_says_why(case: Case, reason: str) -> None:
+    model = build(case)
+    if case.op == "MaxPool":
+        model.graph.output[1].type.tensor_type.elem_type = TensorProto.FLOAT
+        cast = helper.make_node("Cast", ["y1"], ["c"], name="c", to=TensorProto.FLOAT)
+        model.graph.node.insert(2, cast)
+        model.graph.node[-1].input[0] = "c"
+    assert reason in {s.reason for s in equivalents.refusals(model) if s.node == "target"}
+
+
+def _two_pools() -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("MaxPool", ["x"], ["a"], name=name, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+        for name in ("one",)
+    ]
+    nodes.append(helper.make_node("MaxPool", ["a"], ["y"], kernel_shape=[3, 3], pads=[1, 0, 1, 0]))
+    graph = helper.make_graph(
+        nodes, "two",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 2, 6, 9])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+def test_only_the_given_nodes_are_rewritten() -> None:
+    model = _two_pools()
+    assert [n.name for n in equivalents.named(model).graph.node] == ["one", "MaxPool:y"]
+    for name in ("one", "MaxPool:y"):
+        result, applied = equivalents.rewrite(model, nodes=[name])
+        assert {a.node for a in applied} == {name}
+        assert sum(n.op_type == "Pad" for n in result.graph.node) == 1
+        assert difference(model, result, (2, 6, 9)) <= TOLERANCE
+        origins = {p.value for n in result.graph.node for p in n.metadata_props if p.key == "safeconvert.origin"}
+        assert origins == {"one", "MaxPool:y"}
+
+
+def test_the_model_given_is_left_alone_and_the_result_is_the_same_each_time() -> None:
+    model = _two_pools()
+    before = model.SerializeToString()
+    first, second = equivalents.rewrite(model)[0], equivalents.rewrite(model)[0]
+    assert model.SerializeToString() == before
+    assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
+
+
+def test_rewriting_twice_changes_nothing_more() -> None:
+    for case in CASES[::5]:
+        result, _ = equivalents.rewrite(build(case))
+        assert not equivalents.rewrite(result)[1], case.id
+
+
+def test_every_rewrite_is_named_once_and_every_group_names_rewrites() -> None:
+    names = [r.name for r in equivalents.REWRITES]
+    assert len(names) == len(set(names))
+    assert {r.fault_type for r in equivalents.REWRITES} <= {"LH", "CG", "TSS", "WB", "ID"}
+    grouped = {*equivalents.PLAIN, *equivalents.MISSING, *equivalents.ALTERNATIVES, *equivalents.ON_REQUEST}
+    assert grouped == set(names)
+    with pytest.raises(ValueError, match="no rewrite is called"):
+        equivalents.rewrite(_two_pools(), names=["magic"])
+
+
+def test_what_has_no_form_at_an_opset_is_named() -> None:
+    case = Case("", "BitShift", {}, ())
+    model = build(Case("", "Identity", opset=20))
+    grid = helper.make_node("DFT", ["mid", "", ""], ["z"], name="dft")
+    model.graph.node.append(grid)
+    model.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, None))
+    with pytest.raises(equivalents.NotConvertible, match="DFT cannot be taken from opset 20 to 13"):
+        equivalents.prepare(model, 13)
+    with pytest.raises(ValueError, match="the lowest that can be prepared is 13"):
+        equivalents.prepare(build(case), 11)
+
+
+def test_a_log_of_a_sigmoid_is_made_stable_only_on_request() -> None:
+    model = build(Case("", "Sigmoid"), tail=False)
+    model.graph.node.append(helper.make_node("Log", ["y0"], ["z"], name="log"))
+    model.graph.output[0].name = "z"
+    far = np.full((BATCH, 4, 7, 10), -200, np.float32)
+    assert not any(a.rewrite == "stable-logsigmoid" for a in equivalents.rewrite(model)[1])
+    result, _ = equivalents.rewrite(model, names=equivalents.ON_REQUEST)
+    assert np.isneginf(execute(model, far)[0]).all()
+    np.testing.assert_allclose(execute(result, far)[0], -300, rtol=1e-6)
+    assert difference(model, result, (4, 7, 10)) <= 100 * TOLERANCE  # the original itself rounds
