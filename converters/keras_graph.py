@@ -1,7 +1,7 @@
 """Make the Keras model that onnx2keras writes shippable: channels-last, free of Lambda, loadable anywhere.
 
-onnx2keras with `change_ordering=False` keeps ONNX's NCHW semantics, but in layers that TensorFlow cannot
-run on a CPU and in closures that `keras.saving.load_model` refuses. Here the graph is walked once and built anew.
+onnx2keras with `change_ordering=False` keeps ONNX's NCHW semantics, but in layers that TensorFlow cannot run
+on a CPU and in closures that `keras.saving.load_model` refuses. The graph is walked once and built anew.
 Every tensor may be held in several physical axis orders ("forms"); a transposition is built only when some
 consumer needs a form that does not exist yet, and a transposition in the Source itself merely renames forms.
 Runs in the TensorFlow child: it never imports safeconvert.
@@ -22,8 +22,8 @@ __all__ = ["UnsupportedOperation", "channels_last"]
 
 ANY_ORDER_ACTIVATIONS = {
     "linear", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "swish", "mish",
-    "softplus", "softsign", "sigmoid", "hard_sigmoid", "hard_silu", "hard_swish", "log_sigmoid", "tanh", "hard_tanh",
-    "exponential", "soft_shrink", "hard_shrink", "tanh_shrink",
+    "softplus", "softsign", "sigmoid", "hard_sigmoid", "hard_silu", "hard_swish", "log_sigmoid", "tanh",
+    "hard_tanh", "exponential", "soft_shrink", "hard_shrink", "tanh_shrink",
 }  # fmt: skip
 ELEMENTWISE = (
     keras.layers.ReLU,
@@ -51,7 +51,7 @@ def channels_last(model: Any, *, input_layouts: dict[str, str] | None = None) ->
     """Return an equivalent Functional model whose layers run channels-last and which holds no Lambda.
 
     Inputs and outputs keep their names, order, shapes and values. An input that
-    `input_layouts` calls "nhwc" becomes channels-last and feeds the graph directly; "nchw" and "keep" leave it.
+    `input_layouts` calls "nhwc" becomes channels-last and feeds the graph directly; "nchw" and "keep" do not.
     Weights are copied bit for bit. Raises `UnsupportedOperation` for a Lambda that cannot be replayed and
     `ValueError` for an input layout that cannot be given.
     """
@@ -167,7 +167,7 @@ class _Rebuilder:
         return self.opaque(layer, (x,), kwargs)
 
     def depthwise(self, layer: Any, x: Value, kwargs: dict[str, Any]) -> Value:
-        """TensorFlow knows no unequal strides here: convolve at stride 1 and keep every n-th row and column."""
+        """TensorFlow knows no unequal strides here: convolve at stride 1, keep every n-th row and column."""
         if layer.padding != "valid":
             raise UnsupportedOperation("DepthwiseConv2D", layer.name, "unequal strides with padding")
         y = self.call(layer, x, last(4), kwargs, data_format="channels_last", strides=(1, 1))

@@ -12,10 +12,14 @@ import onnx
 import tensorflow as tf
 
 from ..native import tensorflow_model
+from .layout import turn_keras
 
 
-def _called(path: str) -> Any:
+def called(path: str, turn: dict[str, Any] | None = None) -> Any:
+    """The registered model, called at least once; with ``turn``, behind inputs of another layout (``layout.turn_keras``)."""
     model = tensorflow_model.loaded(path, "keras").native
+    if turn:
+        model = turn_keras(model, **turn)
     if not getattr(model, "_called", False):
         sizes = [[d if d else 1 for d in t.shape] for t in model.inputs]
         zeros = [tf.zeros(size, t.dtype) for size, t in zip(sizes, model.inputs, strict=True)]
@@ -25,14 +29,14 @@ def _called(path: str) -> Any:
 
 def export(path: str, target: str, *, opset: int | None = None) -> None:
     """``Model.export(format="onnx")``."""
-    _called(path).export(target, format="onnx", opset_version=opset, verbose=False)
+    called(path).export(target, format="onnx", opset_version=opset, verbose=False)
 
 
 def function(path: str, target: str, *, opset: int | None = None) -> None:
     """``tf2onnx.convert.from_function`` on the model's call."""
     import tf2onnx
 
-    model = _called(path)
+    model = called(path)
     signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs]
 
     @tf.function(input_signature=signature)  # type: ignore[untyped-decorator, unused-ignore]
@@ -46,11 +50,11 @@ def from_keras(path: str, target: str, *, opset: int | None = None) -> None:
     """``tf2onnx.convert.from_keras``, which fails on Keras 3 Sequential models."""
     import tf2onnx
 
-    tf2onnx.convert.from_keras(_called(path), opset=opset, output_path=target)
+    tf2onnx.convert.from_keras(called(path), opset=opset, output_path=target)
 
 
 def onnxmltools(path: str, target: str, *, opset: int | None = None) -> None:
     """``onnxmltools.convert_keras``."""
     import onnxmltools
 
-    onnx.save(onnxmltools.convert_keras(_called(path), target_opset=opset or 15), target)
+    onnx.save(onnxmltools.convert_keras(called(path), target_opset=opset or 15), target)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from .keras_onnx import _called
+from typing import Any
+
+from .keras_onnx import called
 
 
-def convert(path: str, target: str) -> None:
-    """``Model.export`` of the model to the folder ``target``."""
-    _called(path).export(target, format="tf_saved_model", verbose=False)
+def convert(path: str, target: str, *, turn: dict[str, Any] | None = None) -> None:
+    """``Model.export`` of the model to the folder ``target``; ``turn`` as in ``layout.turn_keras``."""
+    called(path, turn).export(target, format="tf_saved_model", verbose=False)

@@ -1,7 +1,7 @@
 """Tensors held in several axis orders, and Keras operations built on them.
 
-`Value` is a tensor in ONNX's (logical) axis order, held in one or more physical orders. `Emitter` builds named
-Keras operations on Values in an order that exists already: a transposition is built only where none does.
+`Value` is a tensor in ONNX's (logical) axis order, held in one or more physical orders. `Emitter` builds
+named Keras operations on Values in an order that exists already: a transposition is built only where none is.
 """
 
 from __future__ import annotations
@@ -122,7 +122,10 @@ class Emitter:
         return Value(value.name, {tuple(inverse[a] for a in order): t for order, t in value.forms.items()})
 
     def reshape(self, name: str, value: Value, target: Sequence[int]) -> Value:
-        """Reshape all but the batch to `target` (one -1 allowed); channels-last where channels alone change."""
+        """Reshape all but the batch axis to `target` (one -1 allowed).
+
+        Where only the channels are split or merged, this is done on the channels-last form.
+        """
         source, target = list(value.shape[1:]), list(target)
         if None not in source and target.count(-1) == 1:
             size = prod(d for d in source if d is not None)

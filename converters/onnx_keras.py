@@ -15,11 +15,8 @@ from ..native.loaded import register
 from .keras_graph import channels_last
 
 
-def convert(path: str, target: str, *, layouts: dict[str, str] | None = None) -> None:
-    """Convert the ONNX file to ``target`` (``.keras``) and register the model under it for a following hop.
-
-    ``layouts``: ``nhwc`` for the rank-4 inputs, by name, that the Target is to take channels-last.
-    """
+def convert(path: str, target: str) -> None:
+    """Convert the ONNX file to ``target`` (``.keras``) and register the model under it for a following hop."""
     import onnx2keras
 
     model = onnx.load(path)
@@ -29,7 +26,7 @@ def convert(path: str, target: str, *, layouts: dict[str, str] | None = None) ->
     converted = onnx2keras.onnx_to_keras(model, names, name_policy="renumerate", verbose=False, change_ordering=False)
     if len(converted.outputs) != len(model.graph.output):
         raise ValueError(f"onnx2keras gave {len(converted.outputs)} of {len(model.graph.output)} outputs")
-    shipped = channels_last(converted, input_layouts=layouts)
+    shipped = channels_last(converted)
     shipped.save(target)
     register(target, tensorflow_model.keras_model(shipped))
     keras.backend.set_image_data_format("channels_last")  # onnx2keras leaves its own order behind when it fails

@@ -139,7 +139,7 @@ def replay(emitter: Emitter, layer: str, function: Callable[[Any], Any], inputs:
                 continue
             results: Any
             sources: list[Any] = [known.get(tensor.ref()) for tensor in op.inputs]
-            call = Call(emitter, op, layer, layer if op is main[-1] else f"{layer}_{op.type.lower()}")
+            call = Call(emitter, op, layer, layer if op in main[-1:] else f"{layer}_{op.type.lower()}")
             if op in groups:
                 source, convolutions, biases = groups[op]
                 kernel = np.concatenate([known[conv.inputs[1].ref()] for conv in convolutions], axis=-1)

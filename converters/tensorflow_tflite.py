@@ -2,6 +2,7 @@
 
 ``quantize`` is ``none``, ``float16`` (weights), ``dynamic`` (8-bit weights) or ``int8`` (weights and
 activations, calibrated on the rows of the ``.npy`` files in ``calibration``, input name -> path).
+``turn`` gives image inputs the other layout, see ``layout``.
 """
 
 from __future__ import annotations
@@ -16,21 +17,27 @@ import numpy as np
 import tensorflow as tf
 
 from ..native import tensorflow_model
-from .keras_onnx import _called
+from .keras_onnx import called
+from .layout import turn_function
 
 Calibration = dict[str, str] | None
+Turn = dict[str, Any] | None
 
 
-def keras(path: str, target: str, *, quantize: str = "none", calibration: Calibration = None) -> None:
+def keras(
+    path: str, target: str, *, quantize: str = "none", calibration: Calibration = None, turn: Turn = None
+) -> None:
     """``TFLiteConverter.from_keras_model``."""
-    model = _called(path)
+    model = called(path, turn)
     names = [t.name for t in model.inputs]
     _write(tf.lite.TFLiteConverter.from_keras_model(model), target, quantize, calibration, names)
 
 
-def keras_saved_model(path: str, target: str, *, quantize: str = "none", calibration: Calibration = None) -> None:
+def keras_saved_model(
+    path: str, target: str, *, quantize: str = "none", calibration: Calibration = None, turn: Turn = None
+) -> None:
     """Keras's export of a SavedModel, then ``TFLiteConverter.from_saved_model``: it freezes differently."""
-    model = _called(path)
+    model = called(path, turn)
     folder = tempfile.mkdtemp(dir=Path(target).parent)
     try:
         model.export(folder, format="tf_saved_model", verbose=False)
@@ -40,9 +47,11 @@ def keras_saved_model(path: str, target: str, *, quantize: str = "none", calibra
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def keras_function(path: str, target: str, *, quantize: str = "none", calibration: Calibration = None) -> None:
+def keras_function(
+    path: str, target: str, *, quantize: str = "none", calibration: Calibration = None, turn: Turn = None
+) -> None:
     """``TFLiteConverter.from_concrete_functions`` on the model's call."""
-    model = _called(path)
+    model = called(path, turn)
     signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs]
 
     @tf.function(input_signature=signature)  # type: ignore[untyped-decorator, unused-ignore]
@@ -54,12 +63,24 @@ def keras_function(path: str, target: str, *, quantize: str = "none", calibratio
 
 
 def saved_model(
-    path: str, target: str, *, signature: str | None = None, quantize: str = "none", calibration: Calibration = None
+    path: str,
+    target: str,
+    *,
+    signature: str | None = None,
+    quantize: str = "none",
+    calibration: Calibration = None,
+    turn: Turn = None,
 ) -> None:
-    """``TFLiteConverter.from_saved_model`` on one signature."""
+    """``TFLiteConverter.from_saved_model`` on one signature; with ``turn``, on a function around it."""
     loaded = tensorflow_model.loaded(path, "savedmodel")
     names = [described["name"] for described in loaded.inputs]
-    converter = tf.lite.TFLiteConverter.from_saved_model(path, signature_keys=[signature or loaded.native[1]])
+    model, chosen = loaded.native
+    if turn:
+        inner = model.signatures[chosen]
+        function = turn_function(inner, inner.structured_input_signature[1], **turn)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+    else:
+        converter = tf.lite.TFLiteConverter.from_saved_model(path, signature_keys=[signature or chosen])
     _write(converter, target, quantize, calibration, names)
 
 

@@ -417,7 +417,7 @@ class _Run:
             self.source,
             self.shapes,
             take_sample,
-            lambda: self._calibration(reference),
+            lambda feeds: self._calibration(reference, feeds),
             settings,
             before=before,
             after=after,
@@ -444,13 +444,13 @@ class _Run:
         outputs = [np.concatenate(column) for column in zip(*[part[1] for part in parts], strict=True)]
         return Sample(joined, outputs)
 
-    def _calibration(self, reference: Reference) -> Mapping[str, str]:
-        """The calibration inputs as ``.npy`` files by input name, for integer quantisation; at most 200 rows."""
+    def _calibration(self, reference: Reference, feeds: Sequence[Feed]) -> Mapping[str, str]:
+        """The calibration inputs as ``.npy`` files by the fed model's input names, for integer quantisation; at most 200."""
         rows = self._rows(reference)[0][:200]
         if reference.inputs.kind == "probes" or not rows:
             return {}
         files = {}
-        for name, array in reference.inputs.read(rows).items():
+        for name, array in feed(feeds, reference.inputs.read(rows)).items():
             path = self.workshop.scratch("calibration.npy")
             np.save(path, array)
             files[name] = str(path)

@@ -31,11 +31,17 @@ class Mismatch:
     reason: str
 
 
-def plan_feed(source: Signature, shapes: Mapping[str, Sequence[int | None]], target: Signature) -> tuple[Feed, ...] | Mismatch:
+def plan_feed(
+    source: Signature,
+    shapes: Mapping[str, Sequence[int | None]],
+    target: Signature,
+    turns: Mapping[str, tuple[int, ...]] | None = None,
+) -> tuple[Feed, ...] | Mismatch:
     """Match the Target's inputs to the Source's, by name where the names agree, else by position.
 
-    ``shapes`` are the Source's input shapes in this run. An input more or less is a mismatch: a Target that
-    needs what the Source does not is another model.
+    ``shapes`` are the Source's input shapes in this run; ``turns`` are the permutations of Source inputs that were
+    given another layout on purpose. An input more or less is a mismatch: a Target that needs what the Source
+    does not is another model.
     """
     ours = {spec.name: spec for spec in source.inputs}
     if len(target.inputs) != len(ours):
@@ -45,9 +51,13 @@ def plan_feed(source: Signature, shapes: Mapping[str, Sequence[int | None]], tar
     feeds = []
     for spec, name in zip(target.inputs, ours, strict=True):
         origin = spec.name if by_name else name
-        axes = _axes(tuple(shapes[origin]), spec)
+        turn = (turns or {}).get(origin)
+        shape = tuple(shapes[origin])
+        axes = _axes(shape if turn is None else tuple(shape[a] for a in turn), spec)
         if isinstance(axes, Mismatch):
             return axes
+        if turn is not None:
+            axes = turn if axes is None else tuple(turn[a] for a in axes)
         feeds.append(Feed(spec, origin, axes))
     return tuple(feeds)
 

@@ -18,7 +18,7 @@ import numpy as np
 from safeconvert.children import Workshop
 from safeconvert.compare import Comparison, Tolerance, compare, impossible
 from safeconvert.errors import CallRaised, ChildFailed
-from safeconvert.feeding import Feed, Mismatch, feed, layout_of, match_outputs, plan_feed
+from safeconvert.feeding import TO_NCHW, TO_NHWC, Feed, Mismatch, feed, layout_of, match_outputs, plan_feed
 from safeconvert.model import Attempt, Hop, Recognised
 from safeconvert.routes import hops_between, missing, version
 from safeconvert.sides import Side, shorten
@@ -28,7 +28,7 @@ SUFFIX = {"torch": ".pt2", "keras": ".keras", "tf": "", "tflite": ".tflite", "on
 FLAVOUR = {"torch": "pt2", "keras": "keras", "tf": "savedmodel", "tflite": "tflite", "onnx": "onnx"}
 # What a converter is fed when the file as it is goes wrong, mildest first: equivalent ONNX graphs, made of
 # fewer and fewer kinds of operators. See repair/equivalents.
-FORMS = ("canonical", "missing", "plain")
+FORMS = ("canonical", "missing", "plain", "other")
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,25 @@ class Stage:
         return self.side.format
 
 
+def _how_far(strayed: tuple[Stage, tuple[str, ...]]) -> tuple[int, int, float]:
+    """Order of the stages that differ: nearest to the Target format first, then by how much they differ."""
+    stage, rest = strayed
+    assert stage.comparison is not None
+    largest = stage.comparison.max_abs
+    return len(rest), stage.comparison.labels_differ, np.inf if largest is None else largest
+
+
+def turns(layout: str, source: Side, shapes: Mapping[str, Sequence[int | None]]) -> dict[str, tuple[int, ...]]:
+    """The permutations that bring the Source's image inputs into the layout asked for, by input name."""
+    if layout == "keep":
+        return {}
+    return {
+        name: TO_NHWC if layout == "nhwc" else TO_NCHW
+        for name, shape in shapes.items()
+        if len(shape) == 4 and layout_of(shape, source.format) != layout
+    }
+
+
 class Router:
     """Finds a Target. ``attempts`` is the report's ``route``: everything that was tried, in order."""
 
@@ -78,7 +97,7 @@ class Router:
         source: Side,
         shapes: Mapping[str, Sequence[int | None]],
         sample: Callable[[], Sample],
-        calibration: Callable[[], Mapping[str, str]],
+        calibration: Callable[[Sequence[Feed]], Mapping[str, str]],
         settings: Settings,
         *,
         before: Callable[[Hop], None],
@@ -92,6 +111,7 @@ class Router:
         self._done: dict[tuple[object, ...], Stage | None] = {}
         self._used_once: set[int] = set()
         self._strayed: list[tuple[Stage, tuple[str, ...]]] = []
+        self._turns = turns(settings.input_layout, source, shapes)
 
     def find(self, routes: Sequence[tuple[str, ...]]) -> Stage | None:
         """A Target that agrees with the Source on the sample; else the first that at least runs; else None."""
@@ -101,7 +121,7 @@ class Router:
         for route in routes:
             if (found := self._extend(start, route[1:])) is not None:
                 return self._mark(found)
-        for stage, rest in sorted(self._strayed, key=lambda strayed: len(strayed[1])):
+        for stage, rest in sorted(self._strayed, key=_how_far):
             if (found := self._finish(stage, rest)) is not None:
                 return self._mark(found)
         return None
@@ -178,7 +198,11 @@ class Router:
                 origin = self._rewritten(stage, form, hop)
                 if origin == stage.side.path:
                     return None  # nothing to rewrite: it would be the same file again
+            if self._turning(stage) and hop.source == "onnx":
+                origin = self._turned(origin, stage)
             written = self._run(hop, stage, origin, last=last)
+            if self._turning(stage) and hop.target == "onnx":
+                written = self._turned(written, stage)
         except ChildFailed as error:
             record(error.status, str(error))
             return None
@@ -264,7 +288,7 @@ class Router:
         """Load what the hop wrote and compare it with the Source on the sample."""
         sample = self._sample()
         side.child()
-        feeds = plan_feed(self.source.signature, self.shapes, side.signature)
+        feeds = plan_feed(self.source.signature, self.shapes, side.signature, self._turns)
         attempts = (*origin.attempts, attempt)
         if isinstance(feeds, Mismatch):
             return Stage(side, (), attempts, impossible(sample.count, feeds.reason))
@@ -286,24 +310,49 @@ class Router:
         if hop.target == "tflite" and hop.environment is None and last:
             arguments["quantize"] = settings.quantize
             if settings.quantize == "int8":
-                arguments["calibration"] = dict(self._calibration())
+                arguments["calibration"] = dict(self._calibration(self._fed(stage)))
         shapes = self._shapes(stage)
         if hop.source == "torch" or hop.target == "torch":
             arguments["shapes"] = shapes
         if hop.environment == "onnx2tf":
             arguments["inputs"] = [name for name, shape in shapes.items() if len(shape) >= 3]
-        if (hop.source, hop.target) == ("onnx", "keras"):
-            arguments["layouts"] = {
-                name: "nhwc"
-                for name, shape in shapes.items()
-                if settings.input_layout == "nhwc" and len(shape) == 4 and layout_of(shape, "onnx") == "nchw"
-            }
+        if self._turning(stage) and "onnx" not in (hop.source, hop.target):
+            axes = next(iter(self._turns.values()))
+            arguments["turn"] = {"names": self._turned_names(stage), "axes": [axes.index(i) for i in range(4)]}
         return arguments
+
+    def _turning(self, stage: Stage) -> bool:
+        """Does the hop from this stage give the inputs their other layout? The first hop of a route does."""
+        return bool(self._turns) and not stage.attempts
+
+    def _turned_names(self, stage: Stage) -> list[str]:
+        return [one.target.name for one in stage.feeds if one.source in self._turns]
+
+    def _turned(self, path: Path, stage: Stage) -> Path:
+        """The ONNX file with the inputs in the layout asked for."""
+        target = self.workshop.scratch("model.onnx")
+        axes = next(iter(self._turns.values()))
+        names = self._turned_names(stage)
+        light = self.workshop.child("light", "light")
+        if stage.format != "onnx":
+            # The exporter may have named the inputs its own way: they are taken by position.
+            found = [i["name"] for i in light.call("native.light_models", "load", path=str(path), flavour="onnx")["inputs"]]
+            names = [new for new, one in zip(found, stage.feeds, strict=False) if one.source in self._turns]
+        light.call(
+            "converters.layout", "turn_onnx", path=str(path), target=str(target), names=names, axes=[axes.index(i) for i in range(4)]
+        )
+        return target
+
+    def _fed(self, stage: Stage) -> tuple[Feed, ...]:
+        """How calibration inputs reach a converter that works on this stage's model."""
+        if not self._turning(stage):
+            return stage.feeds
+        return tuple(replace(one, axes=self._turns.get(one.source)) for one in stage.feeds)
 
     def _shapes(self, stage: Stage) -> dict[str, list[int | None]]:
         """The shapes of the stage's inputs in this run, by its own names; a free batch stays None."""
         found: dict[str, list[int | None]] = {}
-        for one in stage.feeds:
+        for one in self._fed(stage) if stage.format == "onnx" else stage.feeds:
             shape = list(self.shapes[one.source])
             if one.axes is not None:
                 shape = [shape[axis] for axis in one.axes]

@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 from safeconvert.repair import equivalents
-from safeconvert.repair.equivalents import pooling
+from safeconvert.repair.equivalents import convolution, max_pooling
 
 Array = npt.NDArray[Any]
 BATCH = 3
@@ -61,14 +61,19 @@ def build(case: Case, tail: bool = True) -> onnx.ModelProto:
     first = "x"
     nodes = []
     if case.positive:
-        nodes = [helper.make_node("Abs", ["x"], ["size"], name="size"), helper.make_node("Add", ["size", "gain"], ["p"], name="p")]
+        nodes = [
+            helper.make_node("Abs", ["x"], ["size"], name="size"),
+            helper.make_node("Add", ["size", "gain"], ["p"], name="p"),
+        ]
         first = "p"
     nodes.append(helper.make_node("Mul", [first, "gain"], ["mid"], name="before"))
     results = [f"y{i}" for i in range(case.outputs)]
     nodes.append(helper.make_node(case.op, names, results, name="target", **case.attributes))
     integer = case.op in ("ArgMax", "ArgMin", "Shape")
     if tail and not integer:
-        nodes += [helper.make_node("Mul", [r, "gain"], [f"out{i}"], name=f"after{i}") for i, r in enumerate(results)]
+        nodes += [
+            helper.make_node("Mul", [r, "gain"], [f"out{i}"], name=f"after{i}") for i, r in enumerate(results)
+        ]
         finals = [f"out{i}" for i in range(case.outputs)]
     else:
         finals = results
@@ -88,7 +93,9 @@ def execute(model: onnx.ModelProto, x: Array) -> list[Array]:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     return list(session.run(None, {"x": x}))
 
 
@@ -116,40 +123,109 @@ def conv_cases() -> list[Case]:
         for stride in ([1, 1], [2, 3]):
             a = {"auto_pad": mode, "strides": stride}
             cases += [
-                Case(f"conv-{mode}-{stride}", "Conv", a, (W(5, 4, 3, 4), W(5)), gone="auto_pad", names=("auto-pad",)),
+                Case(
+                    f"conv-{mode}-{stride}",
+                    "Conv",
+                    a,
+                    (W(5, 4, 3, 4), W(5)),
+                    gone="auto_pad",
+                    names=("auto-pad",),
+                ),
                 Case(f"maxpool-{mode}-{stride}", "MaxPool", {**a, "kernel_shape": [3, 2]}, gone="auto_pad"),
-                Case(f"avgpool-{mode}-{stride}", "AveragePool", {**a, "kernel_shape": [3, 2]}, gone="auto_pad"),
+                Case(
+                    f"avgpool-{mode}-{stride}", "AveragePool", {**a, "kernel_shape": [3, 2]}, gone="auto_pad"
+                ),
                 Case(f"lppool-{mode}-{stride}", "LpPool", {**a, "kernel_shape": [3, 3], "p": 3}, opset=11),
-                Case(f"transposed-{mode}-{stride}", "ConvTranspose", a, (W(4, 5, 4, 3), W(5)), gone="auto_pad"),
+                Case(
+                    f"transposed-{mode}-{stride}", "ConvTranspose", a, (W(4, 5, 4, 3), W(5)), gone="auto_pad"
+                ),
             ]
     cases += [
-        Case("conv-pads", "Conv", {"pads": [1, 0, 2, 3], "strides": [2, 1]}, (W(5, 4, 3, 3), W(5)), gone="pads!"),
-        Case("conv-asymmetric", "Conv", {"pads": [1, 0, 2, 3]}, (W(5, 4, 3, 3),), gone="pads!", names=equivalents.MISSING),
+        Case(
+            "conv-pads",
+            "Conv",
+            {"pads": [1, 0, 2, 3], "strides": [2, 1]},
+            (W(5, 4, 3, 3), W(5)),
+            gone="pads!",
+        ),
+        Case(
+            "conv-asymmetric",
+            "Conv",
+            {"pads": [1, 0, 2, 3]},
+            (W(5, 4, 3, 3),),
+            gone="pads!",
+            names=equivalents.MISSING,
+        ),
         Case("conv-pads-opset20", "Conv", {"pads": [1, 0, 2, 3]}, (W(5, 4, 3, 3),), gone="pads!", opset=20),
         Case("conv-group", "Conv", {"group": 2, "pads": [1, 1, 1, 1]}, (W(6, 2, 3, 3), W(6)), gone="group!"),
         Case("conv-depthwise2", "Conv", {"group": 4}, (W(8, 1, 3, 3), W(8)), gone="group!", opset=17),
         Case("conv-dilations", "Conv", {"dilations": [2, 3]}, (W(5, 4, 3, 2),), gone="dilations!"),
-        Case("conv-strides", "Conv", {"strides": [2, 3], "pads": [1, 1, 0, 0]}, (W(5, 4, 3, 2),), gone="strides!", names=("conv-strides",)),
+        Case(
+            "conv-strides",
+            "Conv",
+            {"strides": [2, 3], "pads": [1, 1, 0, 0]},
+            (W(5, 4, 3, 2),),
+            gone="strides!",
+            names=("conv-strides",),
+        ),
         Case("conv-bias", "Conv", {}, (W(5, 4, 3, 2), W(5)), stays=True, names=("conv-bias",)),
-        Case("conv-1d", "Conv", {"pads": [1, 2], "strides": [2]}, (W(5, 4, 3), W(5)), shape=(4, 11), stays=True),
-        Case("conv-3d", "Conv", {"pads": [1, 2, 0, 0, 1, 1], "group": 2}, (W(6, 2, 3, 2, 2), W(6)), shape=(4, 5, 6, 7), gone="group!"),
+        Case(
+            "conv-1d", "Conv", {"pads": [1, 2], "strides": [2]}, (W(5, 4, 3), W(5)), shape=(4, 11), stays=True
+        ),
+        Case(
+            "conv-3d",
+            "Conv",
+            {"pads": [1, 2, 0, 0, 1, 1], "group": 2},
+            (W(6, 2, 3, 2, 2), W(6)),
+            shape=(4, 5, 6, 7),
+            gone="group!",
+        ),
     ]
     t: list[tuple[str, dict[str, Any], Array]] = [
         ("asymmetric", {"pads": [0, 2, 2, 0]}, W(4, 5, 3, 3)),
         ("strided", {"pads": [1, 0, 2, 1], "strides": [2, 3]}, W(4, 5, 3, 4)),
-        ("output-padding", {"output_padding": [1, 2], "strides": [2, 3], "pads": [1, 1, 1, 1]}, W(4, 5, 3, 3)),
+        (
+            "output-padding",
+            {"output_padding": [1, 2], "strides": [2, 3], "pads": [1, 1, 1, 1]},
+            W(4, 5, 3, 3),
+        ),
         ("output-padding-only", {"output_padding": [1, 2], "strides": [2, 3]}, W(4, 5, 3, 3)),
         ("output-shape", {"output_shape": [14, 29], "strides": [2, 3]}, W(4, 5, 3, 3)),
-        ("output-shape-upper", {"output_shape": [14, 29], "strides": [2, 3], "auto_pad": "SAME_UPPER"}, W(4, 5, 3, 3)),
-        ("output-shape-lower", {"output_shape": [14, 29], "strides": [2, 3], "auto_pad": "SAME_LOWER"}, W(4, 5, 3, 3)),
+        (
+            "output-shape-upper",
+            {"output_shape": [14, 29], "strides": [2, 3], "auto_pad": "SAME_UPPER"},
+            W(4, 5, 3, 3),
+        ),
+        (
+            "output-shape-lower",
+            {"output_shape": [14, 29], "strides": [2, 3], "auto_pad": "SAME_LOWER"},
+            W(4, 5, 3, 3),
+        ),
         ("group-dilated", {"group": 2, "dilations": [2, 1]}, W(4, 3, 3, 2)),
         ("small-kernel", {"strides": [3, 2]}, W(4, 5, 2, 1)),
     ]
     for name, attributes, weight in t:
         bias = W(weight.shape[1] * attributes.get("group", 1))
         cases.append(Case(f"transposed-{name}", "ConvTranspose", attributes, (weight, bias), gone="pads!"))
-        cases.append(Case(f"transposed-conv-{name}", "ConvTranspose", attributes, (weight, bias), names=("convtranspose-as-convolution",)))
-    cases.append(Case("transposed-1d", "ConvTranspose", {"pads": [1, 0], "strides": [2]}, (W(4, 5, 3), W(5)), shape=(4, 9), stays=True))
+        cases.append(
+            Case(
+                f"transposed-conv-{name}",
+                "ConvTranspose",
+                attributes,
+                (weight, bias),
+                names=("convtranspose-as-convolution",),
+            )
+        )
+    cases.append(
+        Case(
+            "transposed-1d",
+            "ConvTranspose",
+            {"pads": [1, 0], "strides": [2]},
+            (W(4, 5, 3), W(5)),
+            shape=(4, 9),
+            stays=True,
+        )
+    )
     return cases
 
 
@@ -163,25 +239,66 @@ def pool_cases() -> list[Case]:
     ]
     cases = []
     for name, a in geometry:
-        gone = {"stays": True} if name == "plain" else {"gone": "pads!"}
+        gone: dict[str, Any] = {"stays": True} if name == "plain" else {"gone": "pads!"}
         for opset in (11, 17):
-            cases.append(Case(f"maxpool-{name}-{opset}", "MaxPool", a, opset=opset, **gone))  # type: ignore[arg-type]
-        cases.append(Case(f"maxpool-value-{name}", "MaxPool", a, names=(*equivalents.MISSING,), **gone))  # type: ignore[arg-type]
+            cases.append(Case(f"maxpool-{name}-{opset}", "MaxPool", a, opset=opset, **gone))
+        cases.append(Case(f"maxpool-value-{name}", "MaxPool", a, names=(*equivalents.MISSING,), **gone))
         cases.append(Case(f"maxpool-slices-{name}", "MaxPool", a, names=("maxpool-slices",), stays=True))
         for include in (0, 1):
             b = {**a, "count_include_pad": include}
             for opset in (11, 17, 20):
-                cases.append(Case(f"avgpool-{name}-{include}-{opset}", "AveragePool", b, opset=opset, **gone))  # type: ignore[arg-type]
-            cases.append(Case(f"avgpool-conv-{name}-{include}", "AveragePool", b, names=("averagepool-convolution",)))
+                cases.append(Case(f"avgpool-{name}-{include}-{opset}", "AveragePool", b, opset=opset, **gone))
+            cases.append(
+                Case(f"avgpool-conv-{name}-{include}", "AveragePool", b, names=("averagepool-convolution",))
+            )
     return [
         *cases,
-        Case("maxpool-dilated", "MaxPool", {"kernel_shape": [3, 2], "dilations": [2, 3], "strides": [1, 2], "pads": [1, 0, 1, 1]}, gone="dilations"),
-        Case("maxpool-dilated-ceil", "MaxPool", {"kernel_shape": [2, 2], "dilations": [2, 1], "strides": [2, 3], "ceil_mode": 1}, gone="dilations"),
-        Case("avgpool-dilated", "AveragePool", {"kernel_shape": [3, 2], "dilations": [2, 3], "pads": [1, 0, 1, 1]}, opset=20),
-        Case("maxpool-1d", "MaxPool", {"kernel_shape": [3], "pads": [1, 0], "strides": [2]}, shape=(4, 9), stays=True),
-        Case("avgpool-1d", "AveragePool", {"kernel_shape": [3], "pads": [1, 0], "strides": [2]}, shape=(4, 9), stays=True),
-        Case("avgpool-3d", "AveragePool", {"kernel_shape": [3, 2, 2], "pads": [1, 0, 1, 0, 1, 1]}, shape=(2, 5, 6, 7), gone="pads!"),
-        Case("maxpool-3d", "MaxPool", {"kernel_shape": [3, 2, 2], "pads": [1, 0, 1, 0, 1, 1]}, shape=(2, 5, 6, 7), gone="pads!"),
+        Case(
+            "maxpool-dilated",
+            "MaxPool",
+            {"kernel_shape": [3, 2], "dilations": [2, 3], "strides": [1, 2], "pads": [1, 0, 1, 1]},
+            gone="dilations",
+        ),
+        Case(
+            "maxpool-dilated-ceil",
+            "MaxPool",
+            {"kernel_shape": [2, 2], "dilations": [2, 1], "strides": [2, 3], "ceil_mode": 1},
+            gone="dilations",
+        ),
+        Case(
+            "avgpool-dilated",
+            "AveragePool",
+            {"kernel_shape": [3, 2], "dilations": [2, 3], "pads": [1, 0, 1, 1]},
+            opset=20,
+        ),
+        Case(
+            "maxpool-1d",
+            "MaxPool",
+            {"kernel_shape": [3], "pads": [1, 0], "strides": [2]},
+            shape=(4, 9),
+            stays=True,
+        ),
+        Case(
+            "avgpool-1d",
+            "AveragePool",
+            {"kernel_shape": [3], "pads": [1, 0], "strides": [2]},
+            shape=(4, 9),
+            stays=True,
+        ),
+        Case(
+            "avgpool-3d",
+            "AveragePool",
+            {"kernel_shape": [3, 2, 2], "pads": [1, 0, 1, 0, 1, 1]},
+            shape=(2, 5, 6, 7),
+            gone="pads!",
+        ),
+        Case(
+            "maxpool-3d",
+            "MaxPool",
+            {"kernel_shape": [3, 2, 2], "pads": [1, 0, 1, 0, 1, 1]},
+            shape=(2, 5, 6, 7),
+            gone="pads!",
+        ),
         Case("lppool", "LpPool", {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1], "p": 2}),
         Case("globalavg", "GlobalAveragePool"),
         Case("globalmax", "GlobalMaxPool", opset=20),
@@ -195,7 +312,13 @@ def pad_cases() -> list[Case]:
     return [
         *(Case(f"pad-{m}", "Pad", {"mode": m}, (p,)) for m in ("reflect", "edge")),
         Case("pad-edge-7", "Pad", {"mode": "edge", "pads": p.tolist()}, opset=7),
-        Case("pad-constant-7", "Pad", {"mode": "constant", "pads": p.tolist(), "value": -0.5}, opset=7, stays=True),
+        Case(
+            "pad-constant-7",
+            "Pad",
+            {"mode": "constant", "pads": p.tolist(), "value": -0.5},
+            opset=7,
+            stays=True,
+        ),
         Case("pad-wrap", "Pad", {"mode": "wrap"}, (p,), opset=19),
         Case("pad-value", "Pad", {"mode": "constant"}, (p, half), stays=True),
         Case("pad-negative", "Pad", {}, (ints(0, 0, -1, 2, 0, 0, 3, -2), half), stays=True),
@@ -216,33 +339,96 @@ def resize_cases() -> list[Case]:
         for c in coordinates:
             a = {"coordinate_transformation_mode": c}
             for r in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"):
-                cases.append(Case(f"nearest-{c}-{r}-{s[2]}", "Resize", {**a, "mode": "nearest", "nearest_mode": r}, ("", s)))
+                cases.append(
+                    Case(
+                        f"nearest-{c}-{r}-{s[2]}",
+                        "Resize",
+                        {**a, "mode": "nearest", "nearest_mode": r},
+                        ("", s),
+                    )
+                )
             cases.append(Case(f"linear-{c}-{s[2]}", "Resize", {**a, "mode": "linear"}, ("", s)))
             cases.append(Case(f"cubic-{c}-{s[2]}", "Resize", {**a, "mode": "cubic"}, ("", s)))
     e = {"mode": "cubic", "cubic_coeff_a": -0.5, "exclude_outside": 1}
     return [
         *cases,
         Case("cubic-exclude", "Resize", e, ("", scales[0])),
-        Case("linear-sizes", "Resize", {"mode": "linear"}, ("", "", ints(BATCH, 4, 11, 13)), opset=17, static=True),
-        Case("linear-symmetric", "Resize", {"mode": "linear", "coordinate_transformation_mode": "half_pixel_symmetric"}, ("", scales[0]), opset=19),
-        Case("nearest-axes", "Resize", {"mode": "nearest", "axes": [3, 2]}, ("", np.asarray([2, 3], np.float32)), opset=18),
-        Case("nearest-gather", "Resize", {"mode": "nearest"}, ("", scales[0]), names=("resize-nearest-gather",)),
-        Case("nearest-slices", "Resize", {"mode": "nearest"}, ("", scales[1]), names=("resize-nearest-slices",)),
+        Case(
+            "linear-sizes",
+            "Resize",
+            {"mode": "linear"},
+            ("", "", ints(BATCH, 4, 11, 13)),
+            opset=17,
+            static=True,
+        ),
+        Case(
+            "linear-symmetric",
+            "Resize",
+            {"mode": "linear", "coordinate_transformation_mode": "half_pixel_symmetric"},
+            ("", scales[0]),
+            opset=19,
+        ),
+        Case(
+            "nearest-axes",
+            "Resize",
+            {"mode": "nearest", "axes": [3, 2]},
+            ("", np.asarray([2, 3], np.float32)),
+            opset=18,
+        ),
+        Case(
+            "nearest-gather", "Resize", {"mode": "nearest"}, ("", scales[0]), names=("resize-nearest-gather",)
+        ),
+        Case(
+            "nearest-slices", "Resize", {"mode": "nearest"}, ("", scales[1]), names=("resize-nearest-slices",)
+        ),
         Case("upsample-9", "Upsample", {"mode": "nearest"}, (np.asarray([1, 1, 2, 3], np.float32),), opset=9),
-        Case("upsample-linear-9", "Upsample", {"mode": "linear"}, (np.asarray([1, 1, 2, 3], np.float32),), opset=9),
+        Case(
+            "upsample-linear-9",
+            "Upsample",
+            {"mode": "linear"},
+            (np.asarray([1, 1, 2, 3], np.float32),),
+            opset=9,
+        ),
         Case("upsample-7", "Upsample", {"mode": "nearest", "scales": [1.0, 1.0, 2.0, 3.0]}, opset=7),
-        Case("resize-10", "Resize", {"mode": "nearest"}, (np.asarray([1, 1, 2.5, 0.7], np.float32),), opset=10),
-        Case("resize-down-10", "Resize", {"mode": "nearest"}, (np.asarray([1, 1, 0.5, 0.7], np.float32),), opset=10),
-        Case("resize-linear-10", "Resize", {"mode": "linear"}, (np.asarray([1, 1, 2.5, 3], np.float32),), opset=10),
+        Case(
+            "resize-10", "Resize", {"mode": "nearest"}, (np.asarray([1, 1, 2.5, 0.7], np.float32),), opset=10
+        ),
+        Case(
+            "resize-down-10",
+            "Resize",
+            {"mode": "nearest"},
+            (np.asarray([1, 1, 0.5, 0.7], np.float32),),
+            opset=10,
+        ),
+        Case(
+            "resize-linear-10",
+            "Resize",
+            {"mode": "linear"},
+            (np.asarray([1, 1, 2.5, 3], np.float32),),
+            opset=10,
+        ),
     ]
 
 
 def activation_cases() -> list[Case]:
     both: list[tuple[str, dict[str, Any], int]] = [
-        ("Gelu", {}, 20), ("Gelu", {"approximate": "tanh"}, 20), ("HardSwish", {}, 14), ("HardSigmoid", {"alpha": 0.3}, 13),
-        ("HardSigmoid", {}, 7), ("Mish", {}, 18), ("Celu", {"alpha": 0.7}, 13), ("Softplus", {}, 7), ("Softsign", {}, 13),
-        ("ThresholdedRelu", {"alpha": 0.5}, 13), ("Elu", {"alpha": 0.6}, 7), ("Selu", {}, 17), ("LeakyRelu", {}, 13),
-        ("Shrink", {"bias": 0.2, "lambd": 0.4}, 13), ("Erf", {}, 13), ("Abs", {}, 13), ("Neg", {}, 13),
+        ("Gelu", {}, 20),
+        ("Gelu", {"approximate": "tanh"}, 20),
+        ("HardSwish", {}, 14),
+        ("HardSigmoid", {"alpha": 0.3}, 13),
+        ("HardSigmoid", {}, 7),
+        ("Mish", {}, 18),
+        ("Celu", {"alpha": 0.7}, 13),
+        ("Softplus", {}, 7),
+        ("Softsign", {}, 13),
+        ("ThresholdedRelu", {"alpha": 0.5}, 13),
+        ("Elu", {"alpha": 0.6}, 7),
+        ("Selu", {}, 17),
+        ("LeakyRelu", {}, 13),
+        ("Shrink", {"bias": 0.2, "lambd": 0.4}, 13),
+        ("Erf", {}, 13),
+        ("Abs", {}, 13),
+        ("Neg", {}, 13),
     ]
     lo, hi = np.float32(-0.5), np.float32(0.7)
     return [
@@ -251,7 +437,10 @@ def activation_cases() -> list[Case]:
         Case("clip", "Clip", {}, (lo, hi)),
         Case("clip-max", "Clip", {}, ("", hi)),
         Case("clip-6", "Clip", {"min": -0.5, "max": 0.7}, opset=7),
-        *(Case(f"prelu-{i}", "PRelu", {}, (W(*s),)) for i, s in enumerate([(10,), (4, 1, 1), (1, 4, 1, 1), (7, 10), (1,)])),
+        *(
+            Case(f"prelu-{i}", "PRelu", {}, (W(*s),))
+            for i, s in enumerate([(10,), (4, 1, 1), (1, 4, 1, 1), (7, 10), (1,)])
+        ),
         Case("swish", "Swish", {"alpha": 0.7}, opset=24),
     ]
 
@@ -266,10 +455,33 @@ def normal_cases() -> list[Case]:
         Case("mvn", "MeanVarianceNormalization"),
         Case("lpnorm", "LpNormalization", {"axis": 1, "p": 2}),
         Case("lpnorm1", "LpNormalization", {"axis": -1, "p": 1}),
-        *(Case(f"lrn-{n}", "LRN", {"size": n, "alpha": 0.02, "beta": 0.6, "bias": 1.3}, shape=(6, 5, 4)) for n in (3, 5)),
-        Case("batchnorm", "BatchNormalization", {"epsilon": 1e-3}, (W(4), W(4), W(4), np.abs(W(4))), names=("batchnorm",)),
-        Case("batchnorm-7", "BatchNormalization", {}, (W(4), W(4), W(4), np.abs(W(4))), opset=7, names=("batchnorm",)),
-        Case("batchnorm-conv", "BatchNormalization", {}, (W(4), W(4), W(4), np.abs(W(4))), opset=17, names=("batchnorm-as-convolution",)),
+        *(
+            Case(f"lrn-{n}", "LRN", {"size": n, "alpha": 0.02, "beta": 0.6, "bias": 1.3}, shape=(6, 5, 4))
+            for n in (3, 5)
+        ),
+        Case(
+            "batchnorm",
+            "BatchNormalization",
+            {"epsilon": 1e-3},
+            (W(4), W(4), W(4), np.abs(W(4))),
+            names=("batchnorm",),
+        ),
+        Case(
+            "batchnorm-7",
+            "BatchNormalization",
+            {},
+            (W(4), W(4), W(4), np.abs(W(4))),
+            opset=7,
+            names=("batchnorm",),
+        ),
+        Case(
+            "batchnorm-conv",
+            "BatchNormalization",
+            {},
+            (W(4), W(4), W(4), np.abs(W(4))),
+            opset=17,
+            names=("batchnorm-as-convolution",),
+        ),
         Case("softmax-11", "Softmax", {"axis": 1}, opset=11, stays=True),
         Case("softmax-11-default", "Softmax", {}, opset=7, stays=True),
         Case("softmax-11-axis2", "Softmax", {"axis": 2}, opset=12, stays=True, static=True),
@@ -285,9 +497,13 @@ def reduce_cases() -> list[Case]:
     kinds = ("L1", "L2", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare", "LogSum")
     cases = []
     for k in kinds:
-        more = {"positive": k == "LogSum", "stays": k in ("Max", "Mean", "Sum"), "shape": (2, 3, 4)}
-        cases.append(Case(f"reduce-{k}-11", f"Reduce{k}", {"axes": [-1, 1], "keepdims": 0}, opset=11, **more))  # type: ignore[arg-type]
-        cases.append(Case(f"reduce-{k}-18", f"Reduce{k}", {"keepdims": 0}, (ints(-1, 2),), opset=18, **more))  # type: ignore[arg-type]
+        more: dict[str, Any] = {
+            "positive": k == "LogSum",
+            "stays": k in ("Max", "Mean", "Sum"),
+            "shape": (2, 3, 4),
+        }
+        cases.append(Case(f"reduce-{k}-11", f"Reduce{k}", {"axes": [-1, 1], "keepdims": 0}, opset=11, **more))
+        cases.append(Case(f"reduce-{k}-18", f"Reduce{k}", {"keepdims": 0}, (ints(-1, 2),), opset=18, **more))
     return [
         *cases,
         Case("reduce-all", "ReduceMean", {"keepdims": 1}, static=True, stays=True),
@@ -299,14 +515,27 @@ def reduce_cases() -> list[Case]:
 
 
 def other_cases() -> list[Case]:
-    wide = {"shape": (6,)}
+    wide: dict[str, Any] = {"shape": (6,)}
     return [
-        Case("gemm", "Gemm", {"alpha": 0.5, "beta": 2.0, "transB": 1}, (W(5, 6), W(5)), gone="alpha!", **wide),  # type: ignore[arg-type]
-        Case("gemm-scalar", "Gemm", {"alpha": 0.5, "beta": 2.0}, (W(6, 5), W(1)), opset=7, gone="alpha!", **wide),  # type: ignore[arg-type]
-        Case("gemm-column", "Gemm", {"beta": 2.0}, (W(6, 5), W(BATCH, 1)), static=True, **wide),  # type: ignore[arg-type]
-        Case("gemm-transA", "Gemm", {"transA": 1}, (W(BATCH, 5), W(5)), static=True, gone="transA!", **wide),  # type: ignore[arg-type]
-        Case("gemm-matmul", "Gemm", {"transB": 1}, (W(5, 6), W(5)), names=("gemm-as-matmul",), **wide),  # type: ignore[arg-type]
-        *(Case(f"{op.lower()}-row", op, {}, (W(10) + 2,), stays=True) for op in ("Add", "Sub", "Mul", "Div", "Min", "Max")),
+        Case(
+            "gemm", "Gemm", {"alpha": 0.5, "beta": 2.0, "transB": 1}, (W(5, 6), W(5)), gone="alpha!", **wide
+        ),
+        Case(
+            "gemm-scalar",
+            "Gemm",
+            {"alpha": 0.5, "beta": 2.0},
+            (W(6, 5), W(1)),
+            opset=7,
+            gone="alpha!",
+            **wide,
+        ),
+        Case("gemm-column", "Gemm", {"beta": 2.0}, (W(6, 5), W(BATCH, 1)), static=True, **wide),
+        Case("gemm-transA", "Gemm", {"transA": 1}, (W(BATCH, 5), W(5)), static=True, gone="transA!", **wide),
+        Case("gemm-matmul", "Gemm", {"transB": 1}, (W(5, 6), W(5)), names=("gemm-as-matmul",), **wide),
+        *(
+            Case(f"{op.lower()}-row", op, {}, (W(10) + 2,), stays=True)
+            for op in ("Add", "Sub", "Mul", "Div", "Min", "Max")
+        ),
         Case("mul-batchnorm", "Mul", {}, (W(4, 1, 1),), names=("channel-constant-as-batchnorm",)),
         Case("add-convolution", "Add", {}, (W(1, 4, 1, 1),), names=("channel-constant-as-convolution",)),
         Case("sum", "Sum", {}, (W(10), W(4, 1, 1))),
@@ -330,7 +559,9 @@ def other_cases() -> list[Case]:
         Case("split", "Split", {"axis": 1}, (ints(1, 3),), outputs=2),
         Case("split-11", "Split", {"axis": -1, "split": [4, 6]}, opset=11, outputs=2),
         Case("split-18", "Split", {"axis": 3, "num_outputs": 3}, opset=18, outputs=3),
-        Case("slice-9", "Slice", {"starts": [-3, 1], "ends": [2000, -1], "axes": [3, 2]}, opset=9, stays=True),
+        Case(
+            "slice-9", "Slice", {"starts": [-3, 1], "ends": [2000, -1], "axes": [3, 2]}, opset=9, stays=True
+        ),
         Case("slice-steps", "Slice", {}, (ints(1, 0), ints(9, 100), ints(-1, 1), ints(3, 2)), stays=True),
         Case("slice-back", "Slice", {}, (ints(-1), ints(-1000), ints(2), ints(-2)), stays=True),
         Case("gather", "Gather", {"axis": 2}, (ints(3, -1, 0, 1),)),
@@ -340,7 +571,13 @@ def other_cases() -> list[Case]:
 
 
 CASES = [
-    *conv_cases(), *pool_cases(), *pad_cases(), *resize_cases(), *activation_cases(), *normal_cases(), *reduce_cases(),
+    *conv_cases(),
+    *pool_cases(),
+    *pad_cases(),
+    *resize_cases(),
+    *activation_cases(),
+    *normal_cases(),
+    *reduce_cases(),
     *other_cases(),
 ]
 
@@ -402,13 +639,13 @@ def test_an_output_of_the_graph_keeps_its_name_when_its_node_is_replaced() -> No
 
 def test_a_wrong_rewrite_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison of these tests, on the fault that converters really have: zeros around a max."""
-    original = pooling.fill_border
+    original = max_pooling.fill_border
 
     def zeros(at: Any, x: Any, sizes: Any, begins: Any, ends: Any, value: float) -> Any:
         return original(at, x, sizes, begins, ends, 0.0)
 
     case = next(c for c in CASES if c.id == "maxpool-pads-17")
-    monkeypatch.setattr(pooling, "fill_border", zeros)
+    monkeypatch.setattr(max_pooling, "fill_border", zeros)
     result, _ = equivalents.rewrite(build(case))
     assert difference(build(case), result, case.shape) > 100 * TOLERANCE
 
@@ -416,12 +653,25 @@ def test_a_wrong_rewrite_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("case", "reason"),
     [
-        (Case("", "Resize", {"mode": "linear", "antialias": 1}, ("", np.asarray([1, 1, 0.5, 0.5], np.float32)), opset=18),
-         "antialias is not a fixed interpolation matrix here"),
-        (Case("", "MaxPool", {"kernel_shape": [2, 2], "pads": [1, 0, 0, 0]}, outputs=2), "the Indices output counts in the unpadded tensor"),
+        (
+            Case(
+                "",
+                "Resize",
+                {"mode": "linear", "antialias": 1},
+                ("", np.asarray([1, 1, 0.5, 0.5], np.float32)),
+                opset=18,
+            ),
+            "antialias is not a fixed interpolation matrix here",
+        ),
+        (
+            Case("", "MaxPool", {"kernel_shape": [2, 2], "pads": [1, 0, 0, 0]}, outputs=2),
+            "the Indices output counts in the unpadded tensor",
+        ),
         (Case("", "ArgMax", {"select_last_index": 1}), "select_last_index has no plain form"),
-        (Case("", "AveragePool", {"kernel_shape": [2, 2], "auto_pad": "VALID", "ceil_mode": 1}),
-         "auto_pad VALID with ceil_mode is read differently by different runtimes"),
+        (
+            Case("", "AveragePool", {"kernel_shape": [2, 2], "auto_pad": "VALID", "ceil_mode": 1}),
+            "auto_pad VALID with ceil_mode is read differently by different runtimes",
+        ),
         (Case("", "Pad", {"mode": "edge"}, (ints(0, 0, -1, 0, 0, 0, 1, 0),)), "negative pads in mode edge"),
         (Case("", "Tile", {}, (ints(1, 200, 1, 1),)), "computed or many repeats"),
     ],
@@ -443,7 +693,8 @@ def _two_pools() -> onnx.ModelProto:
     ]
     nodes.append(helper.make_node("MaxPool", ["a"], ["y"], kernel_shape=[3, 3], pads=[1, 0, 1, 0]))
     graph = helper.make_graph(
-        nodes, "two",
+        nodes,
+        "two",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 2, 6, 9])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
     )
@@ -458,7 +709,9 @@ def test_only_the_given_nodes_are_rewritten() -> None:
         assert {a.node for a in applied} == {name}
         assert sum(n.op_type == "Pad" for n in result.graph.node) == 1
         assert difference(model, result, (2, 6, 9)) <= TOLERANCE
-        origins = {p.value for n in result.graph.node for p in n.metadata_props if p.key == "safeconvert.origin"}
+        origins = {
+            p.value for n in result.graph.node for p in n.metadata_props if p.key == "safeconvert.origin"
+        }
         assert origins == {"one", "MaxPool:y"}
 
 
@@ -508,3 +761,53 @@ def test_a_log_of_a_sigmoid_is_made_stable_only_on_request() -> None:
     assert np.isneginf(execute(model, far)[0]).all()
     np.testing.assert_allclose(execute(result, far)[0], -300, rtol=1e-6)
     assert difference(model, result, (4, 7, 10)) <= 100 * TOLERANCE  # the original itself rounds
+
+
+def test_shapes_computed_from_the_batch_become_constants() -> None:
+    """What torch exporters write for x.view(x.shape[0], -1, 5)."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("Gather", ["s", "zero"], ["n"], axis=0),
+        helper.make_node("Unsqueeze", ["n", "axes"], ["n1"]),
+        helper.make_node("Concat", ["n1", "rest"], ["shape"], axis=0),
+        helper.make_node("Reshape", ["x", "shape"], ["r"], name="view"),
+        helper.make_node("Relu", ["r"], ["y"], name="act"),
+    ]
+    constants = {"zero": np.int64(0), "axes": ints(0), "rest": ints(4, 14, 5)}
+    graph = helper.make_graph(
+        nodes,
+        "computed",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4, 7, 10])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    result, _ = equivalents.rewrite(model, names=())
+    assert [n.op_type for n in result.graph.node] == ["Reshape", "Relu"]
+    shape = next(i for i in result.graph.initializer if i.name == result.graph.node[0].input[1])
+    assert onnx.numpy_helper.to_array(shape).tolist() == [-1, 4, 14, 5]
+    assert difference(model, result, (4, 7, 10)) == 0
+
+
+def _groups(model: onnx.ModelProto) -> list[int]:
+    return [a.i for n in model.graph.node for a in n.attribute if a.name == "group"]
+
+
+def test_a_depthwise_conv_with_one_filter_a_channel_stays_unless_asked_for() -> None:
+    case = Case("", "Conv", {"group": 4}, (W(4, 1, 3, 3), W(4)))
+    assert _groups(equivalents.rewrite(build(case))[0]) == [4]
+    assert _groups(equivalents.rewrite(build(case), names=["conv-depthwise"])[0]) == [1]
+
+
+@pytest.mark.parametrize(
+    ("limit", "kinds"), [(287, ["Conv"] * 2), (20, ["Slice"] * 4 + ["Conv"] * 4 + ["Concat"])]
+)
+def test_large_groups_are_not_made_dense(
+    monkeypatch: pytest.MonkeyPatch, limit: int, kinds: list[str]
+) -> None:
+    monkeypatch.setattr(convolution, "MAX_DENSE_ELEMENTS", limit)
+    case = Case("", "Conv", {"group": 4, "strides": [2, 1]}, (W(8, 1, 3, 3), W(8)))
+    result, _ = equivalents.rewrite(build(case), names=["conv-group"])
+    inner = [n.op_type for n in result.graph.node if n.name.startswith("target")]
+    assert sorted(inner) == sorted(kinds)
+    assert difference(build(case), result, case.shape) <= TOLERANCE

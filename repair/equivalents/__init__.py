@@ -14,14 +14,17 @@ import onnx_ir as ir
 
 from . import (
     activations,
+    auto_pad,
+    average_pooling,
     broadcasting,
     convolution,
     defaults,
     functions,
     matmul,
+    max_pooling,
     normalization,
     pads,
-    pooling,
+    reduced_pooling,
     reduction,
     resize,
     slicing,
@@ -37,6 +40,7 @@ __all__ = [
     "ALTERNATIVES",
     "CANONICAL",
     "MISSING",
+    "ON_REQUEST",
     "PLAIN",
     "REWRITES",
     "Applied",
@@ -52,12 +56,15 @@ __all__ = [
 
 REWRITES: tuple[Rewrite, ...] = (
     *structure.REWRITES,
+    *auto_pad.REWRITES,
     *pads.REWRITES,
     *defaults.REWRITES,
     *broadcasting.REWRITES,
     *convolution.REWRITES,
     *transposed.REWRITES,
-    *pooling.REWRITES,
+    *max_pooling.REWRITES,
+    *average_pooling.REWRITES,
+    *reduced_pooling.REWRITES,
     *resize.REWRITES,
     *normalization.REWRITES,
     *activations.REWRITES,
@@ -138,13 +145,14 @@ PLAIN: tuple[str, ...] = (
     "matmul-constant-first",
     "matmul-computed",
 )
-"""Everything in its most primitive form: Conv, MaxPool, AveragePool, MatMul, Gemm, Pad with zeros, Slice, Concat,
-Reshape, Transpose, ReduceSum/Mean/Max, Softmax, Relu, Exp, Log, Sqrt, Pow, Tanh, Sigmoid and arithmetic."""
+"""All in its most primitive form: Conv, MaxPool, AveragePool, MatMul, Gemm, Pad with zeros, Slice,
+Concat, Reshape, Transpose, ReduceSum/Mean/Max, Softmax, Relu, Exp, Log, Sqrt, Pow, Tanh, Sigmoid, + - * /."""
 
 ALTERNATIVES: tuple[str, ...] = (
     "pad-zeros-as-concat",
     "channel-constant-as-batchnorm",
     "channel-constant-as-convolution",
+    "conv-depthwise",
     "conv-strides",
     "conv-bias",
     "convtranspose-as-convolution",

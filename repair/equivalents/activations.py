@@ -11,7 +11,6 @@ import onnx_ir as ir
 from .contract import Outcome, Refused, Rewrite
 from .site import Site
 
-Value = ir.Value
 # erf on [-4, 4] as x * P(x*x) / Q(x*x): the rational that Eigen and XLA use; within 2e-7 of erf.
 _ERF_P = (
     -2.72614225801306e-10,
@@ -38,41 +37,41 @@ class _Terms:
         self.at, self.x = at, at.input()
         self.rank = len(at.dims() or [])
 
-    def number(self, value: float) -> Value:
+    def number(self, value: float) -> ir.Value:
         return self.at.scalar(value, self.rank)
 
-    def add(self, a: Value, b: Value | float) -> Value:
+    def add(self, a: ir.Value, b: ir.Value | float) -> ir.Value:
         return self.at.op("Add", a, b if isinstance(b, ir.Value) else self.number(b))
 
-    def mul(self, a: Value, b: Value | float) -> Value:
+    def mul(self, a: ir.Value, b: ir.Value | float) -> ir.Value:
         return self.at.op("Mul", a, b if isinstance(b, ir.Value) else self.number(b))
 
-    def low(self, a: Value, b: Value | float) -> Value:
+    def low(self, a: ir.Value, b: ir.Value | float) -> ir.Value:
         return self.at.op("Min", a, b if isinstance(b, ir.Value) else self.number(b))
 
-    def high(self, a: Value, b: Value | float) -> Value:
+    def high(self, a: ir.Value, b: ir.Value | float) -> ir.Value:
         return self.at.op("Max", a, b if isinstance(b, ir.Value) else self.number(b))
 
-    def one(self, op_type: str, a: Value) -> Value:
+    def one(self, op_type: str, a: ir.Value) -> ir.Value:
         return self.at.op(op_type, a)
 
-    def expm1_below_zero(self, scale: float, inner: float = 1.0) -> Value:
+    def expm1_below_zero(self, scale: float, inner: float = 1.0) -> ir.Value:
         """scale * (exp(min(x, 0) / inner) - 1)."""
         below = self.low(self.x, 0.0)
         power = self.one("Exp", below if inner == 1.0 else self.mul(below, 1 / inner))
         return self.mul(self.add(power, -1.0), scale)
 
-    def softplus(self, x: Value) -> Value:
+    def softplus(self, x: ir.Value) -> ir.Value:
         """log(1 + exp(x)) without overflow."""
         inner = self.one("Exp", self.low(x, self.mul(x, -1.0)))
         return self.add(self.one("Relu", x), self.one("Log", self.add(inner, 1.0)))
 
-    def unit(self, x: Value) -> Value:
+    def unit(self, x: ir.Value) -> ir.Value:
         """x clipped to [0, 1]."""
         return self.low(self.one("Relu", x), 1.0)
 
 
-def _gelu(t: _Terms) -> Value:
+def _gelu(t: _Terms) -> ir.Value:
     if t.at.attr("approximate", "none") == "tanh":
         cube = t.mul(t.mul(t.mul(t.x, t.x), t.x), 0.044715)
         inner = t.one("Tanh", t.mul(t.add(cube, t.x), math.sqrt(2 / math.pi)))
@@ -81,15 +80,15 @@ def _gelu(t: _Terms) -> Value:
     return t.mul(t.mul(t.x, 0.5), t.add(inner, 1.0))
 
 
-def _hard_sigmoid(t: _Terms, alpha: float, beta: float) -> Value:
+def _hard_sigmoid(t: _Terms, alpha: float, beta: float) -> ir.Value:
     return t.unit(t.add(t.mul(t.x, alpha), beta))
 
 
-def _elu(t: _Terms) -> Value:
+def _elu(t: _Terms) -> ir.Value:
     return t.add(t.one("Relu", t.x), t.expm1_below_zero(t.at.attr("alpha", 1.0)))
 
 
-def _selu(t: _Terms) -> Value:
+def _selu(t: _Terms) -> ir.Value:
     alpha, gamma = (
         t.at.attr("alpha", 1.67326319217681884765625),
         t.at.attr("gamma", 1.05070102214813232421875),
@@ -97,36 +96,36 @@ def _selu(t: _Terms) -> Value:
     return t.add(t.mul(t.one("Relu", t.x), gamma), t.expm1_below_zero(alpha * gamma))
 
 
-def _celu(t: _Terms) -> Value:
+def _celu(t: _Terms) -> ir.Value:
     alpha = t.at.attr("alpha", 1.0)
     return t.add(t.one("Relu", t.x), t.expm1_below_zero(alpha, alpha))
 
 
-def _thresholded(t: _Terms) -> Value:
+def _thresholded(t: _Terms) -> ir.Value:
     above = t.at.op("Greater", t.x, t.number(t.at.attr("alpha", 1.0)))
     return t.at.op("Where", above, t.x, t.number(0.0))
 
 
-def _shrink(t: _Terms) -> Value:
+def _shrink(t: _Terms) -> ir.Value:
     bias, lambd = t.at.attr("bias", 0.0), t.at.attr("lambd", 0.5)
     below, above = t.at.op("Less", t.x, t.number(-lambd)), t.at.op("Greater", t.x, t.number(lambd))
     upper = t.at.op("Where", above, t.add(t.x, -bias), t.number(0.0))
     return t.at.op("Where", below, t.add(t.x, bias), upper)
 
 
-def _softsign(t: _Terms) -> Value:
+def _softsign(t: _Terms) -> ir.Value:
     return t.at.op("Div", t.x, t.add(t.high(t.x, t.mul(t.x, -1.0)), 1.0))
 
 
-def _leaky(t: _Terms) -> Value:
+def _leaky(t: _Terms) -> ir.Value:
     return t.add(t.one("Relu", t.x), t.mul(t.one("Relu", t.mul(t.x, -1.0)), -t.at.attr("alpha", 0.01)))
 
 
-def _erf(t: _Terms) -> Value:
+def _erf(t: _Terms) -> ir.Value:
     x = t.low(t.high(t.x, -4.0), 4.0)
     square = t.mul(x, x)
 
-    def horner(coefficients: tuple[float, ...]) -> Value:
+    def horner(coefficients: tuple[float, ...]) -> ir.Value:
         value = t.add(t.mul(square, coefficients[0]), coefficients[1])
         for c in coefficients[2:]:
             value = t.add(t.mul(value, square), c)
@@ -135,7 +134,7 @@ def _erf(t: _Terms) -> Value:
     return t.at.op("Div", t.mul(x, horner(_ERF_P)), horner(_ERF_Q))
 
 
-_FORMULAS: dict[str, Callable[[_Terms], Value]] = {
+_FORMULAS: dict[str, Callable[[_Terms], ir.Value]] = {
     "Gelu": _gelu,
     "HardSigmoid": lambda t: _hard_sigmoid(t, t.at.attr("alpha", 0.2), t.at.attr("beta", 0.5)),
     "HardSwish": lambda t: t.mul(t.x, _hard_sigmoid(t, 1 / 6, 0.5)),

@@ -1,4 +1,4 @@
-"""Constant operands of element-wise operators at full rank; per-channel constants as layers; long operand lists."""
+"""Constant operands at full rank, per-channel constants as layers, operand lists in twos."""
 
 from __future__ import annotations
 

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from .auto_pad import window
 from .contract import Outcome, Refused, Rewrite
-from .pads import window
 from .site import Array, Site
 
 MAX_DENSE_ELEMENTS = 4_000_000
+MAX_PARTS = 64
 
 
 def spread(kernel: Array, dilations: list[int]) -> Array:
@@ -90,6 +91,13 @@ def _unequal_dilations(model: ir.Model, node: ir.Node) -> Outcome:
 
 
 def _group(model: ir.Model, node: ir.Node) -> Outcome:
+    """All groups but the one case that every converter knows: depthwise with one filter a channel."""
+    weight = Site(model, node).dims(1)
+    depthwise = weight is not None and weight[1] == 1 and weight[0] == Site(model, node).attr("group", 1)
+    return False if depthwise else _dense(model, node)
+
+
+def _dense(model: ir.Model, node: ir.Node) -> Outcome:
     at = Site(model, node)
     attributes = _attributes(at)
     group = at.attr("group", 1)
@@ -98,14 +106,19 @@ def _group(model: ir.Model, node: ir.Node) -> Outcome:
     kernel = at.constant(1)
     if attributes is None or kernel is None:
         return Refused("a computed kernel cannot be regrouped")
-    attributes["group"] = 1
+    filters, inner = kernel.shape[0] // group, kernel.shape[1]
     if kernel.size * group <= MAX_DENSE_ELEMENTS:
         dense = at.const(block_diagonal(kernel, group))
+        attributes["group"] = 1
         return at.replace(at.op("Conv", at.input(), dense, *node.inputs[2:], **attributes))
+    if inner == 1 and filters > 1 and filters * group**2 <= MAX_DENSE_ELEMENTS:
+        return _repeated_channels(at, attributes, group, filters)
     bias = at.constant(2)
     if at.has(2) and bias is None:
         return Refused("a computed bias cannot be split by group")
-    filters, inner = kernel.shape[0] // group, kernel.shape[1]
+    if group > MAX_PARTS:
+        return Refused(f"more than {MAX_PARTS} groups, and too many channels for one kernel")
+    attributes["group"] = 1
     parts = []
     for g in range(group):
         x = at.slice(at.input(), 1, g * inner, (g + 1) * inner)
@@ -113,6 +126,16 @@ def _group(model: ir.Model, node: ir.Node) -> Outcome:
         extra = [] if bias is None else [at.const(bias[rows])]
         parts.append(at.op("Conv", x, at.const(kernel[rows]), *extra, **attributes))
     return at.replace(at.op("Concat", *parts, axis=1))
+
+
+def _repeated_channels(at: Site, attributes: dict[str, Any], group: int, filters: int) -> Outcome:
+    """Depthwise with several filters a channel: each channel repeated by a 1x1 Conv, then one filter each."""
+    unit = [1] * len(attributes["kernel_shape"])
+    repeat = np.repeat(np.eye(group), filters, axis=0).reshape([group * filters, group, *unit])
+    x = at.op("Conv", at.input(), at.const(repeat), kernel_shape=unit, strides=unit, dilations=unit,
+              pads=[0] * (2 * len(unit)), group=1)  # fmt: skip
+    attributes["group"] = group * filters
+    return at.replace(at.op("Conv", x, *at.node.inputs[1:], **attributes))
 
 
 def _strides(model: ir.Model, node: ir.Node) -> Outcome:
@@ -133,7 +156,7 @@ def _strides(model: ir.Model, node: ir.Node) -> Outcome:
     return at.replace(y)
 
 
-def _computed_kernel(model: ir.Model, node: ir.Node) -> Outcome:
+def _bias(model: ir.Model, node: ir.Node) -> Outcome:
     """Conv carries its bias as a constant; a computed one, or one that converters drop, becomes an Add."""
     at = Site(model, node)
     if not at.has(2):
@@ -162,6 +185,7 @@ REWRITES = (
     Rewrite("conv-pads-asymmetric", _CONV, "LH", "asymmetric pads become a Pad", _asymmetric_pads),
     Rewrite("conv-pads", _CONV, "LH", "pads become a Pad", _pads),
     Rewrite("conv-group", _CONV, "WB", "groups become a block-diagonal kernel, or one Conv each", _group),
+    Rewrite("conv-depthwise", _CONV, "WB", "depthwise too becomes a block-diagonal kernel", _dense),
     Rewrite("conv-strides", _CONV, "LH", "strides become a Slice with steps", _strides),
-    Rewrite("conv-bias", _CONV, "WB", "the bias becomes an Add", _computed_kernel),
+    Rewrite("conv-bias", _CONV, "WB", "the bias becomes an Add", _bias),
 )

@@ -7,8 +7,8 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from .auto_pad import WINDOWED, window
 from .contract import Outcome, Rewrite
-from .pads import WINDOWED, window
 from .site import Site, dims_of
 
 _WRITTEN = frozenset(

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript import optimizer
 
+from .batch import freeze_computed_shapes
 from .contract import Applied, Refused, Rewrite, Skipped
 from .site import ORIGIN
 
@@ -50,12 +51,14 @@ def settle(model: ir.Model) -> None:
     common.RemoveUnusedNodesPass()(model)
     name_nodes(model)
     infer(model)
+    if freeze_computed_shapes(model):
+        infer(model)
 
 
 def run(
     model: ir.Model, rewrites: Sequence[Rewrite], nodes: Collection[str] | None
 ) -> tuple[list[Applied], list[Skipped]]:
-    """Rewrite in place. Each round offers every node once; a node that changed is offered again next round."""
+    """Rewrite in place. Each round offers every node once, so what changed is offered again."""
     applied: list[Applied] = []
     skipped: dict[Skipped, None] = {}
     for _ in range(MAX_ROUNDS):

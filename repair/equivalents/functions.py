@@ -10,7 +10,7 @@ import onnx_ir as ir
 from .contract import Outcome, Refused, Rewrite
 from .site import Site
 
-# Basic operators that have a body too, of more exotic ones; and those for which this package has a better form.
+# Basic operators that have a body of more exotic ones, and those for which this package has a better form.
 KEEP = frozenset(
     {
         "Relu",

@@ -8,10 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from .contract import Outcome, Refused, Rewrite
-from .pooling import absolute_power, power_root
+from .reduced_pooling import absolute_power, power_root
 from .site import Array, Site
-
-Value = ir.Value
 
 
 def _only_first_output(node: ir.Node) -> bool:
@@ -19,8 +17,8 @@ def _only_first_output(node: ir.Node) -> bool:
 
 
 def _standardise(
-    at: Site, x: Value, axes: Sequence[int], rank: int, epsilon: float, outside: bool = False
-) -> Value:
+    at: Site, x: ir.Value, axes: Sequence[int], rank: int, epsilon: float, outside: bool = False
+) -> ir.Value:
     """(x - mean) / sqrt(variance + epsilon), or with epsilon outside the root."""
     centred = at.op("Sub", x, at.reduce("ReduceMean", x, axes))
     variance = at.reduce("ReduceMean", at.op("Mul", centred, centred), axes)
@@ -29,7 +27,7 @@ def _standardise(
     return at.op("Div", centred, at.op("Sqrt", at.op("Add", variance, at.scalar(epsilon, rank))))
 
 
-def _affine(at: Site, y: Value, rank: int, axis: int = 1, repeat: int = 1) -> Value | Refused:
+def _affine(at: Site, y: ir.Value, rank: int, axis: int = 1, repeat: int = 1) -> ir.Value | Refused:
     """y * scale + bias, inputs 1 and 2, laid along an axis; computed ones are reshaped."""
     for index, op_type in ((1, "Mul"), (2, "Add")):
         if not at.has(index):
@@ -45,7 +43,7 @@ def _affine(at: Site, y: Value, rank: int, axis: int = 1, repeat: int = 1) -> Va
     return y
 
 
-def _done(at: Site, y: Value | Refused) -> Outcome:
+def _done(at: Site, y: ir.Value | Refused) -> Outcome:
     return y if isinstance(y, Refused) else at.replace(y)
 
 

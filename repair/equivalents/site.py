@@ -134,7 +134,7 @@ class Site:
         return self.op("Slice", x, *bounds, *([self.ints([step])] if step != 1 else []))
 
     def reshape(self, x: ir.Value, dims: Sequence[int | None]) -> ir.Value:
-        """Reshape to dims of which at most one is unknown; a known batch is left free (-1) where it can be."""
+        """Reshape to dims of which at most one is unknown; a known batch is left free (-1) if it can be."""
         target = [-1 if d is None else d for d in dims]
         if len(target) > 1 and None not in dims[1:] and 0 not in target:
             target[0] = -1

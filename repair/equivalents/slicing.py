@@ -91,7 +91,7 @@ def _steps(model: ir.Model, node: ir.Node, pool: bool = True) -> Outcome:
 
 
 def _gather(model: ir.Model, node: ir.Node) -> Outcome:
-    """Gather with constant positions as Slices, Concat, and a Reshape where the index has another rank than 1."""
+    """Gather with constant positions as Slices, Concat, and a Reshape where the index is not a vector."""
     at, dims, out = Site(model, node), Site(model, node).dims(), dims_of(node.outputs[0])
     index = at.constant(1)
     if index is None or dims is None or at.constant(0) is not None:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from .auto_pad import window
 from .contract import Outcome, Refused, Rewrite
 from .convolution import MAX_DENSE_ELEMENTS, spread
-from .pads import window
 from .site import Array, Site, spatial
 
 
@@ -39,7 +39,7 @@ def _plain_kernel(at: Site, strides: list[int], dilations: list[int]) -> Array |
 def _crop(
     at: Site, reach: list[int], strides: list[int], pads: list[int]
 ) -> tuple[list[int], list[int]] | Refused:
-    """What to cut from each side of the full output (in-1)*stride+reach; a negative end means zeros to add."""
+    """What to cut from each side of the full output (in-1)*stride+reach; a negative end: zeros to add."""
     rank = len(reach)
     extra = at.attr("output_padding") or [0] * rank
     shape = at.attr("output_shape")

@@ -1,0 +1,38 @@
+"""Write an ONNX file in an equivalent form for a converter that goes wrong on the file as it is. Child side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx
+
+from . import equivalents
+
+FORMS: dict[str, tuple[str, ...]] = {
+    "canonical": equivalents.CANONICAL,
+    "missing": equivalents.MISSING,
+    "plain": equivalents.PLAIN,
+    "other": (*equivalents.PLAIN, *equivalents.ALTERNATIVES),
+}
+"""From the mildest to the most primitive: what is said otherwise in each. ``other`` takes second forms of operators
+that have two."""
+
+
+def write(path: str, target: str, form: str, opset: int) -> list[dict[str, Any]]:
+    """Write the model at ``path`` to ``target`` in that form, at that opset at most; gives what was rewritten.
+
+    Nothing is written, and the list is empty, where the form would be the file as it is.
+    """
+    model = onnx.load(path)
+    written = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    changed: list[dict[str, Any]] = []
+    if written > opset:
+        model = equivalents.prepare(model, opset)
+        changed.append({"rewrite": f"opset {written} to {opset}", "node": "", "operator": "", "fault_type": "CG"})
+    model, applied = equivalents.rewrite(model, names=FORMS[form])
+    changed += [
+        {"rewrite": a.rewrite, "node": a.node, "operator": a.op_type, "fault_type": a.fault_type} for a in applied
+    ]
+    if changed:
+        onnx.save(model, target)
+    return changed
