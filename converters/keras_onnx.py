@@ -16,7 +16,7 @@ from .layout import turn_keras
 
 
 def called(path: str, turn: dict[str, Any] | None = None) -> Any:
-    """The registered model, called at least once; with ``turn``, behind inputs of another layout (``layout.turn_keras``)."""
+    """The registered model, called at least once; with ``turn``, behind other inputs (``layout.turn_keras``)."""
     model = tensorflow_model.loaded(path, "keras").native
     if turn:
         model = turn_keras(model, **turn)

@@ -12,6 +12,7 @@ import onnx
 import torch
 
 from ..native import torch_model
+from .known import bake
 from .torch_onnx import Shapes, examples
 
 
@@ -20,7 +21,7 @@ def convert(path: str, target: str, *, shapes: Shapes) -> None:
     torch_model.import_torchvision()
     import onnx2torch
 
-    module = onnx2torch.convert(without_empty_regions(onnx.load(path))).eval()
+    module = bake(onnx2torch.convert(without_empty_regions(onnx.load(path))).eval())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.export.save(export(module, shapes), target)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -25,7 +26,7 @@ from typing import IO, Any
 
 import psutil
 
-from safeconvert.errors import CallRaised, ChildDied
+from safeconvert.errors import BadInput, CallRaised, ChildDied
 
 HERE = Path(__file__).resolve().parent
 PRELOADS = {
@@ -85,7 +86,8 @@ class Child:
                 stdout=log,
                 stderr=log,
                 cwd=workshop.folder,  # converters that drop files of their own drop them in the scratch folder
-                env={**os.environ, **ENVIRONMENT},
+                # Killed children cannot tidy up: what their libraries leave behind is in the scratch folder.
+                env={**os.environ, **ENVIRONMENT, "TMPDIR": str(workshop.folder)},
                 start_new_session=True,  # Ctrl-C is for the parent, which then stops its children
             )
         workshop.tell("child", self.process.pid)
@@ -148,8 +150,14 @@ class Child:
 
     def stop(self) -> None:
         """Kill the child and all that it started, and wait for its end."""
+        below: list[psutil.Process] = []
+        with contextlib.suppress(psutil.Error):
+            below = psutil.Process(self.process.pid).children(recursive=True)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        for process in below:  # those that made a session of their own
+            with contextlib.suppress(psutil.Error):
+                process.kill()
         self.process.wait()
         self._connection.close()
         self._workshop.tell("gone", self.process.pid)
@@ -162,7 +170,7 @@ class Workshop:
         self._serial = 0
         self._children: dict[str, Child] = {}
         self._changes = threading.RLock()
-        self.folder = Path(tempfile.mkdtemp(prefix="safeconvert-"))
+        self.folder = _temporary() / f"safeconvert-{secrets.token_hex(6)}"
         self._janitor: subprocess.Popen[str] = subprocess.Popen(
             [sys.executable, "-P", "-S", "-E", str(HERE / "janitor.py")],
             stdin=subprocess.PIPE,
@@ -171,18 +179,25 @@ class Workshop:
             text=True,
             start_new_session=True,
         )
-        self.tell("path", self.folder)
+        self.tell("path", self.folder)  # before it is there: an interruption in between leaves nothing
+        try:
+            self.folder.mkdir(mode=0o700)
+        except OSError as error:
+            self.__exit__(None, None, None)
+            raise BadInput(
+                f"{self.folder} cannot be made: {error.strerror or error}. Set TMPDIR to another folder."
+            ) from error
 
     def serial(self) -> int:
         self._serial += 1
         return self._serial
 
-    def tell(self, word: str, value: object) -> None:
+    def tell(self, word: str, value: int | Path) -> None:
         """Tell the janitor what to tidy (see there for the words)."""
         pipe: IO[str] | None = self._janitor.stdin
         if pipe is not None and not pipe.closed:
             with contextlib.suppress(BrokenPipeError):
-                pipe.write(f"{word} {value}\n")
+                pipe.write(f"{word} {value if isinstance(value, int) else os.fsencode(value).hex()}\n")
                 pipe.flush()
 
     def child(self, name: str, framework: str, python: str = sys.executable) -> Child:
@@ -219,7 +234,9 @@ class Workshop:
     def __enter__(self) -> Workshop:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for child in self._children.values():
             child.stop()
         remove(self.folder)
@@ -227,6 +244,15 @@ class Workshop:
             with contextlib.suppress(BrokenPipeError):
                 self._janitor.stdin.close()
         self._janitor.wait()
+
+
+def _temporary() -> Path:
+    try:
+        return Path(tempfile.gettempdir()).absolute()
+    except OSError as error:
+        raise BadInput(
+            f"there is no folder for temporary files ({error.strerror}). Set TMPDIR to a writable one."
+        ) from error
 
 
 def remove(path: Path) -> None:

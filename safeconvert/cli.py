@@ -14,15 +14,23 @@ from safeconvert.errors import BadInput
 from safeconvert.model import FORMATS
 
 EXTENSION = {"torch": ".pt2", "keras": ".keras", "tf": " folder", "tflite": ".tflite", "onnx": ".onnx"}
-FIRST = {"torch": "model.pt2", "keras": "model.keras", "tf": "saved_model/", "tflite": "model.tflite", "onnx": "model.onnx"}
+FIRST = {
+    "torch": "model.pt2",
+    "keras": "model.keras",
+    "tf": "saved_model/",
+    "tflite": "model.tflite",
+    "onnx": "model.onnx",
+}
 
 
-class Shape(click.ParamType):
+class Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
     """``NAME:1,3,224,224``, or the sizes alone for a model with one input."""
 
     name = "NAME:SIZES"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, tuple[int, ...]]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, tuple[int, ...]]:
         name, _, sizes = str(value).rpartition(":")
         try:
             shape = tuple(int(size) for size in sizes.replace("x", ",").split(","))
@@ -45,36 +53,90 @@ def options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
-    "output": click.option("-o", "--output", type=click.Path(path_type=Path), help="Where the Target goes. [default: beside the Source]"),
-    "images": click.option("--images", type=click.Path(path_type=Path), metavar="DIR",
-                           help="Photos to compare on: a flat folder, or one folder per class."),
-    "inputs": click.option("--inputs", type=click.Path(path_type=Path), metavar="FILE.npz",
-                           help="Arrays to compare on, by input name, first axis the batch."),
-    "preprocess": click.option("--preprocess", metavar="NAME|FILE.json", help="How the Source's images are prepared. [default: by framework]"),
-    "target_preprocess": click.option("--target-preprocess", metavar="NAME|FILE.json",
-                                      help="How the deployment prepares the Target's images. [default: as the Source's]"),
-    "input_shape": click.option("--input-shape", type=Shape(), multiple=True, metavar="NAME:1,3,224,224",
-                                help="Input sizes, where the file leaves them open."),
-    "input_layout": click.option("--input-layout", type=click.Choice(["keep", "nchw", "nhwc"]), default="keep", show_default=True,
-                                 help="Layout of the Target's image input."),
-    "model_fn": click.option("--model-fn", metavar="PKG.MODULE:FUNCTION", help="Makes the architecture of a state dict."),
-    "trust_pickle": click.option("--trust-pickle", is_flag=True, help="Let the file run code of its own: pickled modules, Lambda layers."),
-    "signature": click.option("--signature", metavar="NAME", help="Which signature of a SavedModel. [default: serving_default]"),
-    "quantize": click.option("--quantize", type=click.Choice(["none", "float16", "dynamic", "int8"]), default="none", show_default=True,
-                             help="Quantisation of a TFLite Target."),
+    "output": click.option(
+        "-o", "--output", type=click.Path(path_type=Path), help="Where the Target goes. [default: beside the Source]"
+    ),
+    "images": click.option(
+        "--images",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Photos to compare on: a flat folder, or one folder per class.",
+    ),
+    "inputs": click.option(
+        "--inputs",
+        type=click.Path(path_type=Path),
+        metavar="FILE.npz",
+        help="Arrays to compare on, by input name, first axis the batch.",
+    ),
+    "preprocess": click.option(
+        "--preprocess", metavar="NAME|FILE.json", help="How the Source's images are prepared. [default: by framework]"
+    ),
+    "target_preprocess": click.option(
+        "--target-preprocess",
+        metavar="NAME|FILE.json",
+        help="How the deployment prepares the Target's images. [default: as the Source's]",
+    ),
+    "input_shape": click.option(
+        "--input-shape",
+        type=Shape(),
+        multiple=True,
+        metavar="NAME:1,3,224,224",
+        help="Input sizes, where the file leaves them open.",
+    ),
+    "input_layout": click.option(
+        "--input-layout",
+        type=click.Choice(["keep", "nchw", "nhwc"]),
+        default="keep",
+        show_default=True,
+        help="Layout of the Target's image input.",
+    ),
+    "model_fn": click.option(
+        "--model-fn", metavar="PKG.MODULE:FUNCTION", help="Makes the architecture of a state dict."
+    ),
+    "trust_pickle": click.option(
+        "--trust-pickle", is_flag=True, help="Let the file run code of its own: pickled modules, Lambda layers."
+    ),
+    "signature": click.option(
+        "--signature", metavar="NAME", help="Which signature of a SavedModel. [default: serving_default]"
+    ),
+    "quantize": click.option(
+        "--quantize",
+        type=click.Choice(["none", "float16", "dynamic", "int8"]),
+        default="none",
+        show_default=True,
+        help="Quantisation of a TFLite Target.",
+    ),
     "opset": click.option("--opset", type=click.IntRange(7, 26), help="ONNX opset to write. [default: the exporter's]"),
-    "holdout": click.option("--holdout", type=float, default=0.5, show_default=True, help="Fraction of inputs that only the final check sees."),
-    "max_discrepancy": click.option("--max-discrepancy", type=float, default=0.0, show_default=True, metavar="PERCENT",
-                                    help="Labels that may differ."),
+    "holdout": click.option(
+        "--holdout",
+        type=float,
+        default=0.5,
+        show_default=True,
+        help="Fraction of inputs that only the final check sees.",
+    ),
+    "max_discrepancy": click.option(
+        "--max-discrepancy",
+        type=float,
+        default=0.0,
+        show_default=True,
+        metavar="PERCENT",
+        help="Labels that may differ.",
+    ),
     "atol": click.option("--atol", type=float, help="Absolute tolerance of output values. [default: 1e-4]"),
     "rtol": click.option("--rtol", type=float, help="Tolerance relative to an input's largest output. [default: 1e-3]"),
-    "seed": click.option("--seed", type=int, default=0, show_default=True, help="Seed of probes and of the held-out choice."),
-    "timeout": click.option("--timeout", type=float, default=600.0, show_default=True, metavar="SECONDS", help="For each hop."),
+    "seed": click.option(
+        "--seed", type=int, default=0, show_default=True, help="Seed of probes and of the held-out choice."
+    ),
+    "timeout": click.option(
+        "--timeout", type=float, default=600.0, show_default=True, metavar="SECONDS", help="For each hop."
+    ),
     "force": click.option("--force", is_flag=True, help="Replace what stands at --output."),
-    "as_json": click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on standard output, and nothing else there."),
+    "as_json": click.option(
+        "--json", "as_json", is_flag=True, help="Print the report as JSON on standard output, and nothing else there."
+    ),
     "quiet": click.option("-q", "--quiet", is_flag=True, help="Print errors only."),
     "verbose": click.option("-v", "--verbose", is_flag=True, help="Say each step; show tracebacks."),
-}  # fmt: skip
+}
 
 SECTIONS = """\b
 Convert (20 pairs of torch, keras, tf, tflite, onnx):
@@ -145,10 +207,15 @@ for _source in FORMATS:
             cli.add_command(_pair(_source, _target))
 
 
-@cli.command(epilog="\b\nExample:\n  safeconvert check model.pt2 model.tflite --images photos/", context_settings={"max_content_width": 110})
+@cli.command(
+    epilog="\b\nExample:\n  safeconvert check model.pt2 model.tflite --images photos/",
+    context_settings={"max_content_width": 110},
+)
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write OUTPUT.report.json and OUTPUT.report.html.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Write OUTPUT.report.json and OUTPUT.report.html."
+)
 @options(*(n for n in OPTIONS if n not in ("output", "input_layout", "quantize", "opset", "force", "timeout")))
 def check(source: Path, target: Path, **given: Any) -> None:
     """Compare TARGET with SOURCE on the same inputs; nothing is converted."""
@@ -217,7 +284,9 @@ def _install(name: str) -> None:
 
 
 @cli.command()
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-output"), show_default=True)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-output"), show_default=True
+)
 @click.option("-q", "--quiet", is_flag=True)
 @click.option("-v", "--verbose", is_flag=True)
 def demo(output: Path, quiet: bool, verbose: bool) -> None:

@@ -35,7 +35,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class OutputComparison:
-    """One output over all inputs; shapes are without the batch. ``max_abs`` is None where nothing could be subtracted."""
+    """One output over all inputs; shapes are without the batch. ``max_abs`` is None where nothing could be compared."""
 
     name: str
     source_shape: tuple[int, ...]
@@ -210,7 +210,9 @@ def compare(
         given = target[index]
         shapes = tuple(expected.shape[1:]), tuple(given.shape[1:])
         if shapes[0] != shapes[1]:
-            problems.append(f"output {name!r} has shape {list(shapes[0])} in the Source, {list(shapes[1])} in the Target")
+            problems.append(
+                f"output {name!r} has shape {list(shapes[0])} in the Source, {list(shapes[1])} in the Target"
+            )
         a = expected.reshape(count, -1).astype(np.float64)
         b = given.reshape(len(given), -1).astype(np.float64)
         if a.shape != b.shape:
@@ -228,7 +230,9 @@ def compare(
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = np.nan_to_num(difference / allowed, nan=0.0, posinf=np.inf)  # 0 of 0 allowed is no difference
         ratio = float(ratios.max(initial=0.0)) if both.all() else np.inf
-        outputs.append(OutputComparison(name, *shapes, float(difference[both].max(initial=0.0)) if both.any() else None, ratio))
+        outputs.append(
+            OutputComparison(name, *shapes, float(difference[both].max(initial=0.0)) if both.any() else None, ratio)
+        )
         if a.shape[1] < 2:
             continue  # a lone value has no arg-max to speak of
         labelled = True
@@ -254,7 +258,7 @@ def compare(
         labelled,
         tuple(outputs),
         tuple(problems),
-        tuple(int(rows[i]) for i in np.flatnonzero(wrong_label | values)),
+        tuple(int(rows[int(i)]) for i in np.flatnonzero(wrong_label | values)),
     )
 
 

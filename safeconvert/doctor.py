@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -26,10 +27,7 @@ def diagnose() -> dict[str, Any]:
         children = {name: workshop.child(name, name) for name in PRELOADS}
         pending = {name: pool.submit(_loads, child, PRELOADS[name]) for name, child in children.items()}
         runtimes = {name: future.result() for name, future in pending.items()}
-    packages = {
-        name: package_version(name) or None
-        for name in (*PACKAGES, "apache-tvm")
-    }
+    packages = {name: package_version(name) or None for name in (*PACKAGES, "apache-tvm")}
     lacking = [f"{a}2{b}" for a, b in pairs() if not _has_route(a, b)]
     advice = sorted({
         f"pip install 'safeconvert[{EXTRAS[name.replace('-', '_')]}]'"
@@ -49,7 +47,7 @@ def diagnose() -> dict[str, Any]:
 
 
 def _loads(child: Any, module: str) -> str:
-    """"ok", or why the runtime does not load."""
+    """ "ok", or why the runtime does not load."""
     try:
         child.call(module, "load", timeout=120, path="", flavour="none")
     except ChildFailed as error:
@@ -62,7 +60,7 @@ def _has_route(source: str, target: str) -> bool:
     return any(
         all(
             any(missing(hop) is None for hop in hops_between(x, y, last=index == len(path) - 2))
-            for index, (x, y) in enumerate(zip(path, path[1:], strict=False))
+            for index, (x, y) in enumerate(itertools.pairwise(path))
         )
         for path in routes(source, target)
     )
@@ -79,8 +77,13 @@ def show(found: dict[str, Any]) -> None:
     for name, state in found["runtimes"].items():
         console.print(f"{RUNTIMES[name]}: {state}", markup=False)
     for name, version in found["environments"].items():
-        console.print(f"environment {name}: {version or f'not installed (optional): safeconvert env install {name}'}", markup=False)
+        console.print(
+            f"environment {name}: {version or f'not installed (optional): safeconvert env install {name}'}",
+            markup=False,
+        )
     lacking = found["pairs_without_route"]
-    console.print(f"{20 - len(lacking)} of 20 pairs have a route" + (f"; without: {', '.join(lacking)}" if lacking else ""))
+    console.print(
+        f"{20 - len(lacking)} of 20 pairs have a route" + (f"; without: {', '.join(lacking)}" if lacking else "")
+    )
     for line in found["advice"]:
         console.print(f"to add what is missing: {line}", markup=False)

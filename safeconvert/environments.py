@@ -105,6 +105,8 @@ def install(name: str, *, quiet: bool = True) -> str:
 def _run(command: list[str], name: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        lines = [line for line in done.stderr.strip().splitlines() if "ERROR" in line] or done.stderr.strip().splitlines()
+        lines = [
+            line for line in done.stderr.strip().splitlines() if "ERROR" in line
+        ] or done.stderr.strip().splitlines()
         raise BadInput(f"the environment {name} could not be made: {' '.join(lines[-1:])[:300]}")
     return done.stdout

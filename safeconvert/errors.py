@@ -1,11 +1,11 @@
 """What can go wrong, as one tree.
 
-    SafeconvertError
-    ├── BadInput            exit 2: the person can mend it; the message says how
-    │   └── NotInstalled    a framework is missing; the message is the install command
-    └── ChildFailed         a child process did not give a result
-        ├── CallRaised      the function it ran raised
-        └── ChildDied       it crashed, ran out of time or out of memory, and is gone
+SafeconvertError
+├── BadInput            exit 2: the person can mend it; the message says how
+│   └── NotInstalled    a framework is missing; the message is the install command
+└── ChildFailed         a child process did not give a result
+    ├── CallRaised      the function it ran raised
+    └── ChildDied       it crashed, ran out of time or out of memory, and is gone
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def plan_feed(
     return tuple(feeds)
 
 
-def _axes(shape: tuple[int | None, ...], spec: TensorSpec) -> tuple[int, ...] | None | Mismatch:
+def _axes(shape: tuple[int | None, ...], spec: TensorSpec) -> tuple[int, ...] | Mismatch | None:
     if spec.shape is None or _fits(shape, spec.shape):
         return None
     if len(shape) == 4:
@@ -97,7 +97,7 @@ def match_outputs(source: Sequence[str], target: Sequence[str], arrays: Sequence
 
 
 def layout_of(shape: Sequence[int | None], format: str) -> str:
-    """``nchw`` or ``nhwc`` for a rank-4 image tensor: by where 1, 3 or 4 channels stand, else by the format's custom."""
+    """``nchw`` or ``nhwc`` for an image tensor: by where 1, 3 or 4 channels stand, else by the format's custom."""
     first, last = shape[1] in CHANNELS, shape[3] in CHANNELS
     if first != last:
         return "nchw" if first else "nhwc"

@@ -467,9 +467,7 @@ def _check_tensor(array: Array, spec: Spec) -> None:
         # A sign is compared too: a number beyond the range can wrap around there and back again.
         kept = np.isfinite(cast) if part.dtype.kind == "f" else (_cast(cast, part.dtype) == part)
         kept &= (cast >= 0) == (part >= 0)
-        _refuse_rows(
-            ~kept, start, f"input {spec.name!r}: {target} cannot hold one of its {part.dtype} values"
-        )
+        _refuse_rows(~kept, start, f"input {spec.name!r}: {target} cannot hold one of its {part.dtype} values")
 
 
 def _refuse_rows(wrong: npt.NDArray[np.bool_], start: int, what: str) -> None:

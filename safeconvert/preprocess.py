@@ -412,9 +412,7 @@ _TORCHVISION_256 = (
     "alexnet densenet121 googlenet mnasnet1_0 mobilenet_v2_v1 mobilenet_v3_large_v1 mobilenet_v3_small "
     "resnet18 resnet34 resnet50_v1 resnet101_v1 shufflenet_v2_x1_0 squeezenet1_1 vgg11 vgg16 vgg19 vit_b_16"
 )
-_TORCHVISION_232 = (
-    "mobilenet_v2 mobilenet_v3_large regnet_y_400mf resnet50 resnet101 resnext50_32x4d convnext_base"
-)
+_TORCHVISION_232 = "mobilenet_v2 mobilenet_v3_large regnet_y_400mf resnet50 resnet101 resnext50_32x4d convnext_base"
 _TORCHVISION: dict[str, tuple[int, int, Interpolation]] = {
     **dict.fromkeys(_TORCHVISION_256.split(), (256, 224, "bilinear")),
     **dict.fromkeys(_TORCHVISION_232.split(), (232, 224, "bilinear")),

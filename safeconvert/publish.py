@@ -15,6 +15,8 @@ from filelock import FileLock, Timeout
 from safeconvert.children import Workshop, remove
 from safeconvert.errors import BadInput
 
+LONGEST = 230  # bytes of the file's name: the report's endings and a hidden partial file fit into 255
+
 
 def sha256(path: Path) -> str:
     """Of a file's bytes; of a folder, over its files' relative names and bytes in sorted order."""
@@ -22,7 +24,7 @@ def sha256(path: Path) -> str:
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     for file in files:
         if file != path:
-            digest.update(str(file.relative_to(path)).encode() + b"\0")
+            digest.update(os.fsencode(file.relative_to(path)) + b"\0")
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
@@ -32,10 +34,28 @@ def sha256(path: Path) -> str:
 def check_output(output: Path, *, force: bool) -> None:
     """Refuse an output path before any work is done for it. Raises :class:`BadInput`."""
     parent = output.parent
+    if not output.name:
+        raise BadInput(f"--output: {output} is no file name. Give the path of the file to write.")
+    if len(os.fsencode(output.name)) > LONGEST:
+        raise BadInput(
+            f"--output: the name {output.name[:40]}... is longer than {LONGEST} bytes. Choose a shorter one."
+        )
+    try:
+        _check_place(output, parent, force=force)
+    except OSError as error:
+        raise BadInput(
+            f"--output: {output} cannot be used: {error.strerror or error}. Choose another path with -o."
+        ) from error
+
+
+def _check_place(output: Path, parent: Path, *, force: bool) -> None:
     if not parent.is_dir():
         raise BadInput(f"--output: the folder {parent} does not exist. Make it first, or choose another path.")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise BadInput(f"--output: the folder {parent} is not writable. Choose another path with -o.")
+    if output.is_dir() and any(output.iterdir()) and not (output / "saved_model.pb").is_file():
+        # --force replaces a model, never somebody's folder of other things.
+        raise BadInput(f"--output: {output} is a folder with other things in it. Give the path of the file to write.")
     if output.exists() and not force:
         raise BadInput(f"{output} exists already. Pass --force to replace it, or choose another path with -o.")
 
@@ -44,12 +64,18 @@ def check_output(output: Path, *, force: bool) -> None:
 def sole_writer(output: Path) -> Iterator[None]:
     """Hold the output path for this run; a second run on it is refused. The lock ends with the process."""
     folder = Path(platformdirs.user_cache_dir("safeconvert")) / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:32])
+    lock = FileLock(folder / hashlib.sha256(os.fsencode(output.resolve())).hexdigest()[:32])
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
-    except Timeout as error:
-        raise BadInput(f"another safeconvert run is writing {output}. Wait for it, or choose another path with -o.") from error
+    except OSError as error:
+        if isinstance(error, Timeout):
+            raise BadInput(
+                f"another safeconvert run is writing {output}. Wait for it, or choose another path with -o."
+            ) from error
+        raise BadInput(
+            f"{folder} cannot be written: {error.strerror or error}. Set XDG_CACHE_HOME to another folder."
+        ) from error
     try:
         yield
     finally:
@@ -61,7 +87,8 @@ def put(workshop: Workshop, made: Path, final: Path) -> None:
 
     What stood there is replaced. Raises :class:`BadInput` where the disk is full or not writable.
     """
-    partial = final.parent / f".{final.name}.{os.getpid()}.partial"
+    hidden = f".{final.name[:40]}.{os.getpid()}"
+    partial = final.parent / f"{hidden}.partial"
     with workshop.passing(partial):
         try:
             if made.is_dir():
@@ -74,14 +101,16 @@ def put(workshop: Workshop, made: Path, final: Path) -> None:
                 raise BadInput(f"{final} could not be written: the copy differs from what was checked.")
             if final.is_dir() and not final.is_symlink():
                 # A folder cannot be replaced in one step: the old one steps aside first.
-                aside = final.parent / f".{final.name}.{os.getpid()}.old"
+                aside = final.parent / f"{hidden}.old"
                 with workshop.passing(aside):
                     final.rename(aside)
                     partial.rename(final)
             else:
                 partial.replace(final)
         except OSError as error:
-            raise BadInput(f"{final} cannot be written: {error.strerror or error}. Choose another path with -o.") from error
+            raise BadInput(
+                f"{final} cannot be written: {error.strerror or error}. Choose another path with -o."
+            ) from error
 
 
 def put_text(workshop: Workshop, text: str, final: Path) -> None:
@@ -95,7 +124,7 @@ def put_text(workshop: Workshop, text: str, final: Path) -> None:
 
 
 def set_aside(output: Path) -> Path | None:
-    """Move what stands at ``output`` to ``<stem>.previous.<ext>``: nothing unverified may stand there, nothing is lost."""
+    """Move what stands at ``output`` to ``<stem>.previous.<ext>``: nothing unverified may stand there."""
     if not output.exists():
         return None
     previous = named(output, "previous")

@@ -8,17 +8,16 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata, resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safeconvert import publish
-from safeconvert.compare import Comparison, Tolerance
+from safeconvert.compare import Comparison
 from safeconvert.inputs import Inputs
-from safeconvert.model import Attempt, Verdict
-from safeconvert.preprocess import Preprocess
+from safeconvert.judge import Judgement
+from safeconvert.material import Material
+from safeconvert.model import Attempt
+from safeconvert.options import Options
 from safeconvert.sides import Side
-
-if TYPE_CHECKING:
-    from safeconvert.api import Options
 
 SCHEMA = "safeconvert.report/1"
 PACKAGES = (
@@ -29,47 +28,44 @@ PACKAGES = (
 
 def build(
     *,
-    verdict: Verdict,
-    reasons: Sequence[str],
+    judgement: Judgement,
     source: Side,
     target: Side | None,
     target_path: Path | None,
     attempts: Sequence[Attempt],
-    inputs: Inputs | None,
-    rows: tuple[Sequence[int], Sequence[int]] | None,
-    compared: tuple[Comparison, Comparison] | None,
-    tolerance: Tolerance,
+    material: Material,
     options: Options,
     notes: Sequence[str],
     timings: Mapping[str, float],
-    preprocess: Preprocess | None,
 ) -> dict[str, Any]:
     """The report as plain JSON values; its keys are the contract in ``report.schema.json``."""
+    compared, inputs, rows = judgement.compared, material.inputs, material.rows
+    tolerance = options.tolerance
     before = None
     if compared is not None:
         before = {"calibration": compared[0].to_json(), "heldout": compared[1].to_json()}
     document = {
         "schema": SCHEMA,
-        "verdict": verdict.value,
-        "reasons": list(reasons),
+        "verdict": judgement.verdict.value,
+        "reasons": list(judgement.reasons),
         "notes": list(dict.fromkeys(notes)),
         "source": _model(source, source.path),
         "target": None if target is None or target_path is None else _model(target, target_path),
         "route": [attempt.to_json() for attempt in attempts],
         "check": {
             "inputs": {
-                "kind": None if inputs is None else inputs.kind,
-                "count": 0 if inputs is None else inputs.count,
-                "calibration": 0 if rows is None else len(rows[0]),
-                "heldout": 0 if rows is None else len(rows[1]),
-                "skipped": [] if inputs is None else [{"path": str(s.path), "reason": s.reason} for s in inputs.skipped],
-                "preprocess": None if preprocess is None else preprocess.to_json(),
+                "kind": inputs.kind,
+                "count": inputs.count,
+                "calibration": len(rows[0]),
+                "heldout": len(rows[1]),
+                "skipped": [{"path": str(s.path), "reason": s.reason} for s in inputs.skipped],
+                "preprocess": None if material.preprocess is None else material.preprocess.to_json(),
                 "target_preprocess": options.target_preprocess,
-                "strength": _strength(inputs),
+                "strength": _strength(inputs, compared),
             },
             "before": before,
             "after": before,
-            "differing": [] if compared is None or inputs is None else _differing(compared, inputs),
+            "differing": [] if compared is None else _differing(compared, inputs),
             "tolerance": {
                 "atol": tolerance.atol,
                 "rtol": tolerance.rtol,
@@ -86,7 +82,8 @@ def build(
         "environment": environment(),
         "seed": options.seed,
     }
-    return _plain(document)
+    plain: dict[str, Any] = _plain(document)
+    return plain
 
 
 def environment() -> dict[str, Any]:
@@ -112,7 +109,9 @@ def render(document: Mapping[str, Any], form: str) -> str:
     import jinja2
 
     text = resources.files("safeconvert").joinpath("report.html.j2").read_text(encoding="utf-8")
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     return template.from_string(text).render(report=document)
 
 
@@ -137,11 +136,13 @@ def _model(side: Side, path: Path) -> dict[str, Any]:
 
 
 def _quantized(source: Side, target: Side | None) -> bool:
-    return any(side is not None and hasattr(side, "signature") and side.signature.quantized for side in (source, target))
+    return any(
+        side is not None and hasattr(side, "signature") and side.signature.quantized for side in (source, target)
+    )
 
 
-def _strength(inputs: Inputs | None) -> str:
-    if inputs is None or inputs.count == 0:
+def _strength(inputs: Inputs, compared: object) -> str:
+    if inputs.count == 0 or compared is None:
         return "nothing was compared"
     if inputs.kind == "probes":
         return "weaker: synthetic probes, not your data; pass --images or --inputs"

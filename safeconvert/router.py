@@ -247,7 +247,7 @@ class Router:
             f"converters.{hop.module}",
             hop.function,
             timeout=self.settings.timeout,
-            path=str(origin),
+            path=str(origin.absolute()),
             target=str(written),
             **self._arguments(hop, stage, last=last),
         )
@@ -262,7 +262,7 @@ class Router:
             "repair.forms",
             "write",
             timeout=self.settings.timeout,
-            path=str(stage.side.path),
+            path=stage.side.location,
             target=str(target),
             form=form,
             opset=13 if hop.target == "keras" else 17,
@@ -292,9 +292,7 @@ class Router:
         attempts = (*origin.attempts, attempt)
         if isinstance(feeds, Mismatch):
             return Stage(side, (), attempts, impossible(sample.count, feeds.reason))
-        given = match_outputs(
-            self.source.output_names, side.output_names, side.run(feed(feeds, sample.arrays))
-        )
+        given = match_outputs(self.source.output_names, side.output_names, side.run(feed(feeds, sample.arrays)))
         names = self.source.output_names
         comparison = compare(range(sample.count), sample.outputs, given, names, self.settings.tolerance)
         return Stage(side, feeds, attempts, comparison)
@@ -336,10 +334,17 @@ class Router:
         light = self.workshop.child("light", "light")
         if stage.format != "onnx":
             # The exporter may have named the inputs its own way: they are taken by position.
-            found = [i["name"] for i in light.call("native.light_models", "load", path=str(path), flavour="onnx")["inputs"]]
+            found = [
+                i["name"] for i in light.call("native.light_models", "load", path=str(path.absolute()), flavour="onnx")["inputs"]
+            ]
             names = [new for new, one in zip(found, stage.feeds, strict=False) if one.source in self._turns]
         light.call(
-            "converters.layout", "turn_onnx", path=str(path), target=str(target), names=names, axes=[axes.index(i) for i in range(4)]
+            "converters.layout",
+            "turn_onnx",
+            path=str(path.absolute()),
+            target=str(target),
+            names=names,
+            axes=[axes.index(i) for i in range(4)],
         )
         return target
 

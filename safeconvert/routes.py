@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from collections.abc import Iterable
 from importlib import metadata
 
@@ -87,7 +88,7 @@ def frameworks(path: Iterable[str]) -> tuple[str, ...]:
     """The children that the first-choice hops along a chain of formats run in."""
     steps = list(path)
     names = []
-    for index, (a, b) in enumerate(zip(steps, steps[1:], strict=False)):
+    for index, (a, b) in enumerate(itertools.pairwise(steps)):
         hops = hops_between(a, b, last=index == len(steps) - 2)
         if hops and hops[0].environment is None:
             names.append(hops[0].framework)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from rich.console import Console
@@ -29,11 +30,16 @@ def routes_as_json(source: str | None, target: str | None) -> list[dict[str, Any
                     {
                         "hop": f"{x}->{y}",
                         "converters": [
-                            {"converter": hop.converter, "version": version(hop), "why": hop.why, "missing": missing(hop)}
+                            {
+                                "converter": hop.converter,
+                                "version": version(hop),
+                                "why": hop.why,
+                                "missing": missing(hop),
+                            }
                             for hop in hops_between(x, y, last=index == len(path) - 2)
                         ],
                     }
-                    for index, (x, y) in enumerate(zip(path, path[1:], strict=False))
+                    for index, (x, y) in enumerate(itertools.pairwise(path))
                 ]
                 for path in routes(a, b)
             ],
@@ -56,7 +62,7 @@ def show_routes(source: str | None, target: str | None) -> None:
     steps = dict.fromkeys(
         (x, y, index == len(path) - 2)
         for path in routes(*wanted[0])
-        for index, (x, y) in enumerate(zip(path, path[1:], strict=False))
+        for index, (x, y) in enumerate(itertools.pairwise(path))
     )
     table = Table("hop", "converter", "why, or what it needs", box=None, pad_edge=False)
     for x, y, last in steps:

@@ -48,6 +48,11 @@ class Side:
         return self.recognised.path
 
     @property
+    def location(self) -> str:
+        """The path as a child needs it, which works in another folder; the model is registered under it."""
+        return str(self.path.absolute())
+
+    @property
     def format(self) -> str:
         return self.recognised.format
 
@@ -64,7 +69,7 @@ class Side:
         child = self.start()
         if child.process.pid != self._pid:
             answer = child.call(
-                RUNTIMES[self.format][1], "load", path=str(self.path), flavour=self.recognised.flavour, **self.options
+                RUNTIMES[self.format][1], "load", path=self.location, flavour=self.recognised.flavour, **self.options
             )
             self.signature = Signature.from_child(answer)
             self._pid = child.process.pid
@@ -72,7 +77,7 @@ class Side:
 
     def run(self, arrays: Mapping[str, Array]) -> list[Array]:
         """The outputs for one batch, in the model's order. Raises :class:`ChildFailed`."""
-        answer = self.child().call("native.loaded", "run", path=str(self.path), arrays=dict(arrays))
+        answer = self.child().call("native.loaded", "run", path=self.location, arrays=dict(arrays))
         self.notes = list(answer["notes"])
         return list(answer["outputs"])
 
@@ -84,14 +89,14 @@ class Side:
 def explain(error: CallRaised, recognised: Recognised, who: str = "") -> BadInput:
     """What a framework's error on loading means for the person who gave the file, in at most two lines."""
     path, text = recognised.path, f"{error.message}"
-    if error.kind in ("ModuleNotFoundError", "ImportError") and not recognised.flavour == "state_dict":
+    if error.kind in ("ModuleNotFoundError", "ImportError") and recognised.flavour != "state_dict":
         missing = text.partition("'")[2].partition("'")[0].partition(".")[0] or text[:80]
         extra = EXTRAS.get(missing)
         if extra:
             return NotInstalled(f"{path} needs {missing}, which is not installed.\npip install 'safeconvert[{extra}]'")
         if recognised.flavour == "module":
             return BadInput(f"{path} is a pickled module whose code needs {missing}, which cannot be imported here.")
-    if "safe_mode" in text or "Lambda" in text and "deserializ" in text:
+    if "safe_mode" in text or ("Lambda" in text and "deserializ" in text):
         return BadInput(
             f"{path} has a Lambda layer, which is Python code that would run on loading.\n"
             "If you trust where the file comes from, pass --trust-pickle."

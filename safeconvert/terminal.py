@@ -38,7 +38,9 @@ class Terminal:
         self._bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bars.stop()
 
     def say(self, what: str) -> None:
@@ -61,7 +63,9 @@ class Terminal:
             out.print(_route(report["route"]))
             for one in report["route"]:
                 if one["message"]:
-                    out.print(f"{one['hop']} with {one['converter']} {one['status']}: {_cut(one['message'])}", markup=False)
+                    out.print(
+                        f"{one['hop']} with {one['converter']} {one['status']}: {_cut(one['message'])}", markup=False
+                    )
         if report["check"]["after"] is not None:
             out.print(_check(report["check"]))
             out.print(_tolerance(report["check"]), markup=False)
@@ -85,14 +89,30 @@ def _route(attempts: list[dict[str, Any]]) -> Table:
 
 
 def _check(check: dict[str, Any]) -> Table:
-    table = Table("inputs", "count", "labels differ", "discrepancy", "95 % bound", "near-ties", "max abs", box=None, pad_edge=False)
+    table = Table(
+        "inputs",
+        "count",
+        "labels differ",
+        "discrepancy",
+        "95 % bound",
+        "near-ties",
+        "max abs",
+        box=None,
+        pad_edge=False,
+    )
     for name in ("calibration", "heldout"):
         one = check["after"][name]
         if one["count"]:
             bound = "-" if one["upper_bound_95"] is None else f"< {one['upper_bound_95']:.2f} %"
             largest = "-" if one["max_abs"] is None else f"{one['max_abs']:.2g}"
             table.add_row(
-                name, str(one["count"]), str(one["labels_differ"]), f"{one['percent']:.2f} %", bound, str(one["near_ties"]), largest
+                name,
+                str(one["count"]),
+                str(one["labels_differ"]),
+                f"{one['percent']:.2f} %",
+                bound,
+                str(one["near_ties"]),
+                largest,
             )
     return table
 

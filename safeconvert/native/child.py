@@ -7,6 +7,7 @@ safeconvert is not installed. The folders are mounted below a package of another
 their ``__init__``: relative imports work as in the parent, and ``import safeconvert`` is never needed.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -47,10 +48,8 @@ def main() -> None:
     connection = Connection(int(sys.argv[1]))
     mount(json.loads(sys.argv[2]))
     if preload := sys.argv[3]:
-        try:
+        with contextlib.suppress(ImportError):  # the first request that needs it says so
             importlib.import_module(f"{ROOT}.{preload}")
-        except ImportError:
-            pass  # the first request that needs it says so
     while True:
         try:
             request = connection.recv()

@@ -15,7 +15,14 @@ ONNX_TYPES = {
     "tensor(int32)": "int32", "tensor(int16)": "int16", "tensor(int8)": "int8", "tensor(uint8)": "uint8",
     "tensor(uint16)": "uint16", "tensor(uint32)": "uint32", "tensor(uint64)": "uint64", "tensor(bool)": "bool",
 }  # fmt: skip
-INTEGER_OPERATORS = {"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "DequantizeLinear"}
+INTEGER_OPERATORS = {
+    "QLinearConv",
+    "QLinearMatMul",
+    "ConvInteger",
+    "MatMulInteger",
+    "DynamicQuantizeLinear",
+    "DequantizeLinear",
+}
 THREADS = os.cpu_count() or 1
 
 
@@ -82,11 +89,13 @@ def load_tflite(path: str) -> Loaded:
         shape = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
         # Integer tensors with a scale are spoken to in real numbers: see quantize and dequantize.
         real = detail["quantization"][0] != 0
-        return spec(names.get(detail["index"], detail["name"]), shape, "float32" if real else np.dtype(detail["dtype"]).name)
+        return spec(
+            names.get(detail["index"], detail["name"]), shape, "float32" if real else np.dtype(detail["dtype"]).name
+        )
 
     inputs, outputs = [describe(d) for d in takes], [describe(d) for d in gives]
     quantized = any(
-        t["quantization_parameters"]["scales"].size and np.issubdtype(t["dtype"], np.integer) or t["dtype"] == np.float16
+        t["dtype"] == np.float16 or (t["quantization_parameters"]["scales"].size and np.issubdtype(t["dtype"], np.integer))
         for t in interpreter.get_tensor_details()
     )
 
@@ -105,7 +114,9 @@ def load_tflite(path: str) -> Loaded:
         return [dequantize(interpreter.get_tensor(d["index"]).copy(), d) for d in gives]
 
     # One input at a time: files often fix the batch inside the graph although the signature leaves it open.
-    return Loaded(interpreter, run, inputs, outputs, quantized=quantized, single=all(i["shape"][0] in (None, 1) for i in inputs))
+    return Loaded(
+        interpreter, run, inputs, outputs, quantized=quantized, single=all(i["shape"][0] in (None, 1) for i in inputs)
+    )
 
 
 def _signature_names(interpreter: Any) -> dict[int, str]:
@@ -123,7 +134,8 @@ def quantize(array: np.ndarray[Any, Any], detail: dict[str, Any]) -> np.ndarray[
     if not scale or not np.issubdtype(detail["dtype"], np.integer):
         return array.astype(detail["dtype"], copy=False)
     limits = np.iinfo(detail["dtype"])
-    return np.clip(np.round(array / scale + zero), limits.min, limits.max).astype(detail["dtype"])
+    quantized: np.ndarray[Any, Any] = np.clip(np.round(array / scale + zero), limits.min, limits.max)
+    return quantized.astype(detail["dtype"])
 
 
 def dequantize(array: np.ndarray[Any, Any], detail: dict[str, Any]) -> np.ndarray[Any, Any]:
@@ -131,4 +143,5 @@ def dequantize(array: np.ndarray[Any, Any], detail: dict[str, Any]) -> np.ndarra
     scale, zero = detail["quantization"]
     if not scale or not np.issubdtype(array.dtype, np.integer):
         return array
-    return ((array.astype(np.float32) - zero) * scale).astype(np.float32)
+    real: np.ndarray[Any, Any] = (array.astype(np.float32) - zero) * scale
+    return real.astype(np.float32)

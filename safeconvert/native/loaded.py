@@ -63,7 +63,7 @@ def run(path: str, arrays: Arrays) -> dict[str, Any]:
         fixed = fixed_batch(model.inputs)
         try:
             outputs = run_chunks(model, arrays, count, fixed or count)
-        except Exception as error:  # noqa: BLE001 - any framework's error may be about the batch: tried singly below
+        except Exception as error:  # whatever a framework raises may be about the batch
             if fixed is not None or count == 1:
                 raise
             model.single = True

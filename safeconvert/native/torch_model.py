@@ -138,9 +138,7 @@ def _module(module: Any, shapes: dict[str, list[int]] | None) -> Loaded:
     if unknown := sorted(set(shapes) - set(names)):
         raise KeyError(f"--input-shape names {unknown[0]!r}, but the inputs are {names}")
     given = [name for name in names if name in shapes] or names[:1]
-    inputs = [
-        spec(name, [None, *shapes[name][1:]] if name in shapes else None, "float32") for name in given
-    ]
+    inputs = [spec(name, [None, *shapes[name][1:]] if name in shapes else None, "float32") for name in given]
     outputs: list[dict[str, Any]] = []
     run = _runner(module, given)
     if shapes:
@@ -166,7 +164,9 @@ def _runner(module: Any, names: list[str]) -> Any:
     def run(arrays: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
         with torch.inference_mode():
             result = module(*[torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in names])
-        return [tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy() for tensor in leaves(result)]
+        return [
+            tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy() for tensor in leaves(result)
+        ]
 
     return run
 

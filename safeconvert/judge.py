@@ -1,0 +1,82 @@
+"""Pass the Target through the inputs, compare it with the Source, and reach a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from safeconvert.compare import Comparison, compare, impossible
+from safeconvert.errors import ChildFailed
+from safeconvert.feeding import Feed, feed, match_outputs
+from safeconvert.inputs import Inputs
+from safeconvert.material import Material
+from safeconvert.model import Verdict
+from safeconvert.options import Observer, Options
+from safeconvert.sides import Side, shorten
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict, why it is not ``verified``, and the comparisons over calibration and held-out set (None: not made)."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+    compared: tuple[Comparison, Comparison] | None = None
+
+
+def judge(material: Material, target: Side, feeds: Sequence[Feed], options: Options, observer: Observer) -> Judgement:
+    """Compare over both sets; each in batches, so that memory does not grow with the number of inputs."""
+    calibration, heldout = material.rows
+    if not calibration:
+        return Judgement(Verdict.UNDECIDED, ("no input could be read, so nothing was compared",))
+    material.ahead()
+    try:
+        deployed = material.deployed()
+        compared = (
+            over(material, target, feeds, calibration, deployed, options, observer, "checking"),
+            over(material, target, feeds, heldout, deployed, options, observer, "confirming"),
+        )
+    except ChildFailed as error:
+        return Judgement(Verdict.UNDECIDED, (f"the Source does not run on these inputs: {shorten(str(error))}",))
+    judged = {"calibration": compared[0]} | ({"held-out": compared[1]} if heldout else {})
+    quantized = material.source.signature.quantized or target.signature.quantized
+    reasons = tuple(
+        f"{name}: {reason}"
+        for name, one in judged.items()
+        for reason in one.differences(max_discrepancy=options.max_discrepancy, values=not quantized)
+    )
+    if not all(one.decidable for one in judged.values()):
+        return Judgement(
+            Verdict.UNDECIDED,
+            ("the Source gives NaN or infinity on some inputs, which cannot be compared", *reasons),
+            compared,
+        )
+    if reasons and deployed is not None:
+        reasons = (*reasons, "the Target's images were prepared by --target-preprocess, another way than the Source's")
+    return Judgement(Verdict.DIVERGED if reasons else Verdict.VERIFIED, reasons, compared)
+
+
+def over(
+    material: Material,
+    target: Side,
+    feeds: Sequence[Feed],
+    rows: Sequence[int],
+    deployed: Inputs | None,
+    options: Options,
+    observer: Observer,
+    what: str,
+) -> Comparison:
+    """Source against Target over these rows. Raises :class:`ChildFailed` only where the Source is what fails."""
+    total, done = Comparison(), 0
+    names = material.source.output_names
+    for batch, arrays, expected in material.reference.each(rows):
+        given = arrays if deployed is None else deployed.read(batch)
+        try:
+            outputs = match_outputs(names, target.output_names, target.run(feed(feeds, given)))
+        except ChildFailed as error:
+            total += impossible(len(batch), f"the Target does not run: {shorten(str(error))}")
+        else:
+            total += compare(batch, expected, outputs, names, options.tolerance)
+        done += len(batch)
+        observer.progress(what, done, len(rows))
+    return total

@@ -1,0 +1,101 @@
+"""What a person may ask for, and whom a run tells how it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from safeconvert.compare import Tolerance
+from safeconvert.errors import BadInput
+from safeconvert.inputs import split
+
+
+@dataclass(frozen=True)
+class Options:
+    """How Source and inputs are read and how they are judged; the fields are the command line's options.
+
+    Raises :class:`BadInput` for values that no run could use.
+    """
+
+    images: Path | None = None
+    inputs: Path | None = None
+    preprocess: str | None = None
+    target_preprocess: str | None = None
+    input_shape: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    input_layout: str = "keep"
+    model_fn: str | None = None
+    trust_pickle: bool = False
+    signature: str | None = None
+    quantize: str = "none"
+    opset: int | None = None
+    holdout: float = 0.5
+    max_discrepancy: float = 0.0
+    atol: float | None = None
+    rtol: float | None = None
+    seed: int = 0
+    timeout: float = 600.0
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.images is not None and self.inputs is not None:
+            raise BadInput("--images and --inputs were both given. Give one of them.")
+        if self.target_preprocess is not None and self.images is None:
+            raise BadInput("--target-preprocess works on --images; ready arrays and probes are not preprocessed.")
+        if self.preprocess is not None and self.images is None:
+            raise BadInput("--preprocess works on --images; ready arrays and probes are not preprocessed.")
+        if not 0 <= self.max_discrepancy <= 100:
+            raise BadInput(f"--max-discrepancy {self.max_discrepancy} is not a percentage from 0 to 100.")
+        for name in ("atol", "rtol"):
+            if (value := getattr(self, name)) is not None and not (value >= 0 and np.isfinite(value)):
+                raise BadInput(f"--{name} {value} is not a finite number of at least 0.")
+        if not self.timeout > 0:
+            raise BadInput(f"--timeout {self.timeout} is not a number of seconds above 0.")
+        if self.model_fn is not None and ":" not in self.model_fn:
+            raise BadInput(f"--model-fn {self.model_fn} is not of the form package.module:function.")
+        for name, known in (
+            ("input_layout", ("keep", "nchw", "nhwc")),
+            ("quantize", ("none", "float16", "dynamic", "int8")),
+        ):
+            if getattr(self, name) not in known:
+                raise BadInput(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}.")
+        split(2, self.holdout, 0)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Options:
+        """From keyword arguments, in which paths may be strings."""
+        unknown = sorted(set(given) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise TypeError(f"unknown option {unknown[0]!r}; known: {', '.join(cls.__dataclass_fields__)}")
+        paths = {name: Path(given[name]) for name in ("images", "inputs") if given.get(name) is not None}
+        return cls(**{**given, **paths})
+
+    @property
+    def tolerance(self) -> Tolerance:
+        default = Tolerance()
+        if self.atol is None and self.rtol is None:
+            return default
+        atol = default.atol if self.atol is None else self.atol
+        rtol = default.rtol if self.rtol is None else self.rtol
+        return Tolerance(atol, rtol, "--atol, --rtol")
+
+
+class Observer(Protocol):
+    """What a run tells while it goes on; the command line draws it."""
+
+    def say(self, what: str) -> None: ...
+
+    def progress(self, what: str, done: int, total: int) -> None: ...
+
+
+class Silent:
+    """Tells nothing."""
+
+    def say(self, what: str) -> None:
+        pass
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        pass

@@ -1,0 +1,183 @@
+"""Small real models of every format, each made once a session by its own framework in a process of its own.
+
+The names in the folders say what is wrong with a file, if anything is. A booby trap is a file whose reading
+would make the file ``MARKER`` beside it; see ``trapped``.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+COMMAND = Path(sys.executable).with_name("safeconvert")
+
+TORCH = """
+import collections, os, sys, torch
+from pathlib import Path
+
+class Trap:
+    def __reduce__(self):
+        return os.system, ("touch MARKER",)
+
+class Net(torch.nn.Module):
+    def __init__(self, classes=5):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3)
+        self.head = torch.nn.Linear(4, classes)
+    def forward(self, x):
+        return self.head(self.conv(x).relu().mean((2, 3)))
+
+torch.manual_seed(0)
+net = Net().eval()
+Path("nets.py").write_text('''
+import torch
+class Net(torch.nn.Module):
+    def __init__(self, classes=5):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3)
+        self.head = torch.nn.Linear(4, classes)
+    def forward(self, x):
+        return self.head(self.conv(x).relu().mean((2, 3)))
+def other():
+    return Net(7)
+def broken():
+    raise RuntimeError("no such weights here")
+def nothing():
+    return 3
+number = 3
+''')
+batch = torch.export.Dim("batch")
+program = torch.export.export(net, (torch.zeros(2, 3, 8, 8),), dynamic_shapes=({0: batch},))
+torch.export.save(program, "model.pt2")
+torch.save(net.state_dict(), "weights.pth")
+torch.save(net.state_dict(), "legacy_weights.pth", _use_new_zipfile_serialization=False)
+torch.jit.trace(net, torch.zeros(1, 3, 8, 8)).save("scripted.pt")
+sys.path.insert(0, ".")
+import nets
+whole = nets.Net().eval()
+whole.load_state_dict(net.state_dict())
+torch.save(whole, "module.pt")
+trapped = collections.OrderedDict(net.state_dict())
+trapped["trap"] = Trap()
+torch.save(trapped, "trapped_weights.pth")
+torch.save(trapped, "trapped_legacy_weights.pth", _use_new_zipfile_serialization=False)
+torch.save(Trap(), "trapped_module.pt")
+torch.save((Trap(),), "trapped_inputs.bin")
+"""
+
+KERAS = """
+import os, keras, tensorflow as tf
+keras.utils.set_random_seed(0)
+inputs = keras.Input((8, 8, 3), name="image")
+middle = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="relu")(inputs))
+model = keras.Model(inputs, keras.layers.Dense(5)(middle))
+model.save("model.keras")
+model.save("model.h5")
+model.export("saved_model", format="tf_saved_model", verbose=False)
+open("model.tflite", "wb").write(tf.lite.TFLiteConverter.from_saved_model("saved_model").convert())
+trap = keras.layers.Lambda(lambda x: [__import__("os").system("touch MARKER"), x][1], output_shape=(5,))
+lambdas = keras.Model(inputs, trap(keras.layers.Dense(5)(middle)))
+lambdas.save("lambda.keras")
+lambdas.save("lambda.h5")
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a finished command said."""
+
+    code: int
+    out: str
+    err: str
+
+
+def environment(temporary: Path, **more: str) -> dict[str, str]:
+    """The user's environment, with the scratch folders of runs in ``temporary``, where they can be looked for."""
+    temporary.mkdir(exist_ok=True)
+    return {**os.environ, "TMPDIR": str(temporary), "COLUMNS": "200", **more}
+
+
+def safeconvert(*arguments: str | Path, folder: Path, env: Mapping[str, str] | None = None, timeout: float = 120) -> Done:
+    """Run the command as a person would, in ``folder``; whatever happens, its scratch folders must be gone."""
+    temporary = folder.parent / f"{folder.name}-tmp"
+    given = {**environment(temporary), **(env or {})}
+    done = subprocess.run(
+        [COMMAND, *arguments], cwd=folder, env=given, capture_output=True, timeout=timeout, check=False
+    )
+    assert not list(temporary.iterdir()), f"left in TMPDIR: {list(temporary.rglob('*'))[:5]}"
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def made_by(script: str, folder: Path) -> Path:
+    quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "KERAS_BACKEND": "tensorflow"}
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], cwd=folder, env=quiet, check=True, capture_output=True
+    )
+    (folder / "MARKER").unlink(missing_ok=True)  # Keras calls a Lambda when it is built
+    return folder
+
+
+@pytest.fixture(scope="session")
+def torch_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``model.pt2``, ``weights.pth`` (with ``nets.py``), ``module.pt``, ``scripted.pt`` and trapped ones."""
+    return made_by(TORCH, tmp_path_factory.mktemp("torch"))
+
+
+@pytest.fixture(scope="session")
+def keras_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``model.keras``, ``model.h5``, ``saved_model``, ``model.tflite``, and ``lambda.keras`` and ``.h5``, trapped."""
+    return made_by(KERAS, tmp_path_factory.mktemp("keras"))
+
+
+def conv_net(outputs: str = "labels", scale: float = 1.0, batch: int | str = "batch", size: int | str = 8) -> onnx.ModelProto:
+    """A convolution and what stands behind it. ``outputs``: labels (5), value (1), two (5 and 3) or map (4 x 6 x 6)."""
+    random = np.random.default_rng(0)
+
+    def weight(name: str, *shape: int, by: float = 1.0) -> onnx.TensorProto:
+        return numpy_helper.from_array((random.normal(size=shape) * by).astype(np.float32), name)
+
+    weights = [weight("w", 4, 3, 3, 3, by=scale if outputs == "map" else 1.0)]
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"])]
+    results: list[tuple[str, list[int | str]]] = []
+    if outputs == "map":
+        results.append(("c", [batch, 4, 6, 6]))
+    else:
+        nodes += [
+            helper.make_node("Relu", ["c"], ["r"]),
+            helper.make_node("GlobalAveragePool", ["r"], ["p"]),
+            helper.make_node("Flatten", ["p"], ["f"]),
+        ]
+        for name, classes in {"labels": [("y", 5)], "value": [("y", 1)], "two": [("y", 5), ("z", 3)]}[outputs]:
+            weights.append(weight(f"w_{name}", 4, classes, by=scale))
+            nodes.append(helper.make_node("MatMul", ["f", f"w_{name}"], [name]))
+            results.append((name, [batch, classes]))
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, size, size])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in results],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model
+
+
+@pytest.fixture(scope="session")
+def onnx_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``labels``, ``value``, ``two`` and ``map`` ``.onnx``, each with a ``_copy`` and, 1 % off, an ``_off``; ``open``."""
+    folder = tmp_path_factory.mktemp("onnx")
+    for outputs in ("labels", "value", "two", "map"):
+        for ending, scale in (("", 1.0), ("_copy", 1.0), ("_off", 1.01)):
+            onnx.save(conv_net(outputs, scale), folder / f"{outputs}{ending}.onnx")
+    onnx.save(conv_net(size="size"), folder / "open.onnx")
+    return folder
