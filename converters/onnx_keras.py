@@ -13,13 +13,14 @@ import onnx
 from ..native import tensorflow_model
 from ..native.loaded import register
 from .keras_graph import channels_last
+from .names import with_plain_inputs
 
 
 def convert(path: str, target: str) -> None:
     """Convert the ONNX file to ``target`` (``.keras``) and register the model under it for a following hop."""
     import onnx2keras
 
-    model = onnx.load(path)
+    model = with_plain_inputs(onnx.load(path))
     constants = {tensor.name for tensor in model.graph.initializer}
     names = [i.name for i in model.graph.input if i.name not in constants]
     # Keras refuses many ONNX names as layer names, hence renumerate.

@@ -13,6 +13,7 @@ import torch
 
 from ..native import torch_model
 from .known import bake
+from .names import with_plain_inputs
 from .torch_onnx import Shapes, examples
 
 
@@ -21,7 +22,7 @@ def convert(path: str, target: str, *, shapes: Shapes) -> None:
     torch_model.import_torchvision()
     import onnx2torch
 
-    module = bake(onnx2torch.convert(without_empty_regions(onnx.load(path))).eval())
+    module = bake(onnx2torch.convert(with_plain_inputs(without_empty_regions(onnx.load(path)))).eval())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.export.save(export(module, shapes), target)

@@ -191,6 +191,8 @@ def compare(
     outputs. Outputs are matched by position: see ``feeding`` for how positions are found.
     """
     count = len(rows)
+    if not count:
+        return Comparison()
     problems: list[str] = []
     if len(source) != len(target):
         problems.append(f"the Source has {len(source)} outputs, the Target {len(target)}")

@@ -83,7 +83,7 @@ class Material:
         shape = self.specs[0].shape
         if len(self.specs) != 1 or shape is None or len(shape) != 4:
             raise BadInput(
-                f"--images need a model with one input of four axes; this one takes {'; '.join(map(str, self.specs))}.\n"
+                f"--images need a model with one input of four axes, not {'; '.join(map(str, self.specs))}.\n"
                 "Pass ready arrays with --inputs FILE.npz."
             )
         layout: Layout = "nchw" if layout_of(shape, self.source.format) == "nchw" else "nhwc"

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from safeconvert.children import Workshop, remove
 from safeconvert.errors import BadInput
+from safeconvert.recognise import printable
 
 LONGEST = 230  # bytes of the file's name: the report's endings and a hidden partial file fit into 255
 
@@ -36,6 +37,8 @@ def check_output(output: Path, *, force: bool) -> None:
     parent = output.parent
     if not output.name:
         raise BadInput(f"--output: {output} is no file name. Give the path of the file to write.")
+    if (shown := printable(output)) != str(output):
+        raise BadInput(f"--output: the path {shown} is not UTF-8. Choose another path with -o.")
     if len(os.fsencode(output.name)) > LONGEST:
         raise BadInput(
             f"--output: the name {output.name[:40]}... is longer than {LONGEST} bytes. Choose a shorter one."
@@ -117,7 +120,7 @@ def put_text(workshop: Workshop, text: str, final: Path) -> None:
     """The same for a small text file."""
     made = workshop.scratch(final.name)
     try:
-        made.write_text(text, encoding="utf-8")
+        made.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of images may be any bytes
     except OSError as error:
         raise BadInput(f"{made} cannot be written: {error.strerror or error}.") from error
     put(workshop, made, final)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -23,6 +24,10 @@ def recognise(path: Path, expected: str | None = None) -> Recognised:
     ``expected`` is the format that the command names; another one is refused with the right command.
     Raises :class:`BadInput` where the path is no model file that safeconvert knows.
     """
+    if (shown := printable(path)) != str(path):
+        raise BadInput(
+            f"the path {shown} is not UTF-8, and frameworks open no other. Rename it, or give it through a link."
+        )
     found = _recognise(path)
     if expected is not None and found.format != expected:
         raise BadInput(
@@ -85,6 +90,11 @@ def _zip(path: Path) -> Recognised:
     if flavour := torch_flavour(path):
         return Recognised(path, "torch", flavour)
     raise BadInput(f"{path} is a zip archive, but neither a Keras nor a PyTorch model (it holds {names[:3]}).")
+
+
+def printable(path: Path) -> str:
+    """The path as text that every encoding of a terminal takes; its own text where it is UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def looks_like_onnx(head: bytes) -> bool:

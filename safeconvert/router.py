@@ -161,7 +161,7 @@ class Router:
     @staticmethod
     def _forms(stage: Stage, hop: Hop) -> tuple[str, ...]:
         """The forms of the stage's file to feed the hop, in order; "" is the file as it is."""
-        return ("", *FORMS) if stage.format == "onnx" and hop.environment is None else ("",)
+        return ("", *FORMS) if stage.format == "onnx" else ("",)
 
     def _agrees(self, stage: Stage) -> bool:
         assert stage.comparison is not None
@@ -186,7 +186,10 @@ class Router:
                 Attempt(hop.label, hop.converter, version(hop), status, seconds, shorten(message, 400), form)
             )
 
-        if lacking := missing(hop):
+        lacking = missing(hop)
+        if hop.environment == "onnx2tf" and self.settings.quantize != "none" and last:
+            lacking = "is used for float32 only"
+        if lacking:
             if not any(a.converter == hop.converter and a.status == "refused" for a in self.attempts):
                 record("refused", lacking)
             return None
@@ -334,9 +337,8 @@ class Router:
         light = self.workshop.child("light", "light")
         if stage.format != "onnx":
             # The exporter may have named the inputs its own way: they are taken by position.
-            found = [
-                i["name"] for i in light.call("native.light_models", "load", path=str(path.absolute()), flavour="onnx")["inputs"]
-            ]
+            written = light.call("native.light_models", "load", path=str(path.absolute()), flavour="onnx")
+            found = [described["name"] for described in written["inputs"]]
             names = [new for new, one in zip(found, stage.feeds, strict=False) if one.source in self._turns]
         light.call(
             "converters.layout",

@@ -49,7 +49,7 @@ def routes_as_json(source: str | None, target: str | None) -> list[dict[str, Any
 
 
 def show_routes(source: str | None, target: str | None) -> None:
-    """Print the chains for the pairs asked for; for a single pair also every converter and why it stands where it does."""
+    """Print the chains for the pairs asked for; for a single pair also every converter and why."""
     console = Console(highlight=False)
     wanted = _wanted(source, target)
     table = Table("pair", "routes, in the order tried", box=None, pad_edge=False)

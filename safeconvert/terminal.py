@@ -21,7 +21,9 @@ class Terminal:
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         self.verbose = verbose
         self._errors = Console(stderr=True, highlight=False)
-        self._out = Console(highlight=False, soft_wrap=False)
+        self._out = Console(highlight=False)
+        if not self._out.is_terminal:
+            self._out = Console(highlight=False, width=120)  # a file or pipe has no width of its own
         self._bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -56,36 +58,53 @@ class Terminal:
         report, out = result.report, self._out
         colour = COLOURS[report["verdict"]]
         out.print(f"[bold {colour}]{report['verdict']}[/]", end="")
-        out.print("" if result.target is None else f"  {result.target}", markup=False)
+        self._line("" if result.target is None else f"  {result.target}")
         for reason in result.reasons:
-            out.print(f"  {reason}", markup=False)
+            self._line(f"  {reason}")
         if report["route"]:
             out.print(_route(report["route"]))
-            for one in report["route"]:
-                if one["message"]:
-                    out.print(
-                        f"{one['hop']} with {one['converter']} {one['status']}: {_cut(one['message'])}", markup=False
-                    )
+            for line in _why(report["route"]):
+                self._line(line)
         if report["check"]["after"] is not None:
             out.print(_check(report["check"]))
-            out.print(_tolerance(report["check"]), markup=False)
-        for skipped in report["check"]["inputs"]["skipped"][:5]:
-            out.print(f"skipped {skipped['path']}: {skipped['reason']}", markup=False)
-        if len(report["check"]["inputs"]["skipped"]) > 5:
-            out.print(f"... and {len(report['check']['inputs']['skipped']) - 5} more: see the report", markup=False)
+            self._line(_tolerance(report["check"]))
+        skipped = report["check"]["inputs"]["skipped"]
+        for one in skipped[:5]:
+            self._line(f"skipped {one['path']}: {one['reason']}")
+        if len(skipped) > 5:
+            self._line(f"... and {len(skipped) - 5} more: see the report")
         for note in report["notes"]:
-            out.print(f"note: {note}", markup=False)
+            self._line(f"note: {note}")
         if result.unverified is not None:
-            out.print(f"the unverified Target is kept at {result.unverified}", markup=False)
+            self._line(f"the unverified Target is kept at {result.unverified}")
+
+    def _line(self, text: str) -> None:
+        self._out.print(text, markup=False, soft_wrap=True)
 
 
 def _route(attempts: list[dict[str, Any]]) -> Table:
+    """The hops of the Target's own route, and what was tried beside them, the same outcomes together."""
     table = Table("hop", "converter", "fed", "status", "s", box=None, pad_edge=False)
+    groups: dict[tuple[str, ...], list[float]] = {}
     for one in attempts:
         status = one["status"] + (" *" if one["used"] else "")
-        cells = (one["hop"], f"{one['converter']} {one['version']}", one["form"] or "as it is", status)
-        table.add_row(*cells, f"{one['seconds']:.1f}")
+        key = (one["hop"], f"{one['converter']} {one['version']}".strip(), one["form"] or "as it is", status)
+        groups.setdefault(key, []).append(one["seconds"])
+    for key, seconds in groups.items():
+        times = f" ({len(seconds)} times)" if len(seconds) > 1 else ""
+        table.add_row(*key[:3], key[3] + times, f"{sum(seconds):.1f}")
     return table
+
+
+def _why(attempts: list[dict[str, Any]], most: int = 6) -> list[str]:
+    """What went wrong on the way, each message once."""
+    lines: dict[str, str] = {}
+    for one in attempts:
+        if one["message"]:
+            start = f"{one['hop']} with {one['converter']} {one['status']}: "
+            lines.setdefault(start + one["message"][:60], start + _cut(one["message"]))
+    found = list(lines.values())
+    return found if len(found) <= most else [*found[:most], f"... and {len(found) - most} more: see the report"]
 
 
 def _check(check: dict[str, Any]) -> Table:

@@ -57,6 +57,7 @@ IDENTIFIER = re.compile(r"[A-Za-z0-9_]*")
 UNQUOTED = re.compile(r"[^\"'\\\x00-\x1f(){};]*")
 GRAPH_NAMES = ("name", "as_name", "graph_name")
 PATHS = ("fqn", "parameter_name", "buffer_name", "tensor_constant_name", "custom_obj_name", "user_input_name")
+REACHING_OUT = re.compile(rb"\b(save|from_file|load_tensor|rpc_(sync|async|remote))\s*\(")
 MEMBER = re.compile(r"[A-Za-z0-9_]+")
 
 
@@ -125,7 +126,10 @@ def torch_flavour(path: Path) -> str:
             ):
                 return "pt2"
             if any(tail == "constants.pkl" or tail.startswith("code/") for tail in tails):
-                return "torchscript"
+                # One that reaches beyond its tensors is code to be trusted, as a pickled module is.
+                with path.open("rb") as file:
+                    outside = _two_faced(archive, file) or _script_reaches_out(archive)
+                return "module" if outside else "torchscript"
             for name in names:
                 if name.endswith("data.pkl"):
                     return _content(imports(archive.read(name)))
@@ -136,6 +140,12 @@ def torch_flavour(path: Path) -> str:
     except BadInput as error:
         raise BadInput(f"{path} is truncated or damaged: {error}. Copy or download it again.") from error
     return ""
+
+
+def _script_reaches_out(archive: zipfile.ZipFile) -> bool:
+    """Does the TorchScript call an operator that reads or writes files, or another machine?"""
+    sources = (archive.read(name) for name in archive.namelist() if name.lower().endswith(".py"))
+    return any(REACHING_OUT.search(source) for source in sources)
 
 
 def _content(names: set[str]) -> str:

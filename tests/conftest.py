@@ -26,7 +26,7 @@ from pathlib import Path
 
 class Trap:
     def __reduce__(self):
-        return os.system, ("touch MARKER",)
+        return os.system, (f"touch {os.path.abspath('MARKER')}",)
 
 class Net(torch.nn.Module):
     def __init__(self, classes=5):
@@ -84,7 +84,8 @@ model.save("model.keras")
 model.save("model.h5")
 model.export("saved_model", format="tf_saved_model", verbose=False)
 open("model.tflite", "wb").write(tf.lite.TFLiteConverter.from_saved_model("saved_model").convert())
-trap = keras.layers.Lambda(lambda x: [__import__("os").system("touch MARKER"), x][1], output_shape=(5,))
+command = "touch " + os.path.abspath("MARKER")
+trap = keras.layers.Lambda(eval(f"lambda x: [__import__('os').system({command!r}), x][1]"), output_shape=(5,))
 lambdas = keras.Model(inputs, trap(keras.layers.Dense(5)(middle)))
 lambdas.save("lambda.keras")
 lambdas.save("lambda.h5")
@@ -106,7 +107,9 @@ def environment(temporary: Path, **more: str) -> dict[str, str]:
     return {**os.environ, "TMPDIR": str(temporary), "COLUMNS": "200", **more}
 
 
-def safeconvert(*arguments: str | Path, folder: Path, env: Mapping[str, str] | None = None, timeout: float = 120) -> Done:
+def safeconvert(
+    *arguments: str | Path, folder: Path, env: Mapping[str, str] | None = None, timeout: float = 120
+) -> Done:
     """Run the command as a person would, in ``folder``; whatever happens, its scratch folders must be gone."""
     temporary = folder.parent / f"{folder.name}-tmp"
     given = {**environment(temporary), **(env or {})}
@@ -114,7 +117,7 @@ def safeconvert(*arguments: str | Path, folder: Path, env: Mapping[str, str] | N
         [COMMAND, *arguments], cwd=folder, env=given, capture_output=True, timeout=timeout, check=False
     )
     assert not list(temporary.iterdir()), f"left in TMPDIR: {list(temporary.rglob('*'))[:5]}"
-    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+    return Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
 
 def made_by(script: str, folder: Path) -> Path:
@@ -138,7 +141,9 @@ def keras_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_by(KERAS, tmp_path_factory.mktemp("keras"))
 
 
-def conv_net(outputs: str = "labels", scale: float = 1.0, batch: int | str = "batch", size: int | str = 8) -> onnx.ModelProto:
+def conv_net(
+    outputs: str = "labels", scale: float = 1.0, batch: int | str = "batch", size: int | str = 8
+) -> onnx.ModelProto:
     """A convolution and what stands behind it. ``outputs``: labels (5), value (1), two (5 and 3) or map (4 x 6 x 6)."""
     random = np.random.default_rng(0)
 
@@ -174,7 +179,7 @@ def conv_net(outputs: str = "labels", scale: float = 1.0, batch: int | str = "ba
 
 @pytest.fixture(scope="session")
 def onnx_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``labels``, ``value``, ``two`` and ``map`` ``.onnx``, each with a ``_copy`` and, 1 % off, an ``_off``; ``open``."""
+    """``labels``, ``value``, ``two`` and ``map`` ``.onnx``, each with a ``_copy`` and a ``_off`` by 1 %; ``open``."""
     folder = tmp_path_factory.mktemp("onnx")
     for outputs in ("labels", "value", "two", "map"):
         for ending, scale in (("", 1.0), ("_copy", 1.0), ("_off", 1.01)):

@@ -95,7 +95,8 @@ def load_tflite(path: str) -> Loaded:
 
     inputs, outputs = [describe(d) for d in takes], [describe(d) for d in gives]
     quantized = any(
-        t["dtype"] == np.float16 or (t["quantization_parameters"]["scales"].size and np.issubdtype(t["dtype"], np.integer))
+        t["dtype"] == np.float16
+        or (t["quantization_parameters"]["scales"].size and np.issubdtype(t["dtype"], np.integer))
         for t in interpreter.get_tensor_details()
     )
 

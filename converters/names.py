@@ -1,0 +1,29 @@
+"""Names that every framework takes for a model's inputs. Child side.
+
+ONNX lets a name be any text, and tf2onnx writes ``serving_default_image:0``; torch.export and SavedModel signatures
+need identifiers, and fail on others only when the file is read again.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from typing import Any
+
+
+def with_plain_inputs(model: Any) -> Any:
+    """The ONNX model with its inputs' names made identifiers, in place; names that are so already stay."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
+    for entry in model.graph.input:
+        if entry.name in constants or (entry.name.isidentifier() and not keyword.iskeyword(entry.name)):
+            continue
+        plain = re.sub(r"\W", "_", re.sub(r":\d+$", "", entry.name)) or "input"
+        plain = plain if plain.isidentifier() and not keyword.iskeyword(plain) else f"input_{plain}"
+        while plain in taken:
+            plain += "_"
+        taken.add(plain)
+        for node in model.graph.node:
+            node.input[:] = [plain if name == entry.name else name for name in node.input]
+        entry.name = plain
+    return model

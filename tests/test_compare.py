@@ -1,0 +1,177 @@
+"""The comparison, and that it fails wherever Source and Target are not the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from safeconvert.compare import Comparison, Tolerance, compare, impossible
+from safeconvert.model import Verdict
+
+Array = np.ndarray[Any, Any]
+ROWS = np.random.default_rng(0).normal(size=(20, 10)).astype(np.float32) * 5
+
+
+def against(*target: Array, source: tuple[Array, ...] = (ROWS,), tolerance: Tolerance | None = None) -> Comparison:
+    names = [f"out{i}" for i in range(len(source))]
+    return compare(range(len(source[0])), source, target, names, tolerance or Tolerance())
+
+
+def softmax(x: Array) -> Array:
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    return np.asarray(e / e.sum(axis=1, keepdims=True), np.float32)
+
+
+def test_the_same_outputs_agree() -> None:
+    same = against(ROWS.copy())
+    assert same.agrees()
+    assert (same.count, same.labels_differ, same.percent, same.max_abs) == (20, 0, 0.0, 0.0)
+
+
+def test_float_rounding_agrees() -> None:
+    assert against(ROWS * np.float32(1 + 1e-5)).agrees()
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("doubled", ROWS * 2),
+        ("shifted", ROWS + 1),
+        ("tempered", softmax(ROWS / 2)),
+        ("negated", -ROWS),
+        ("classes permuted", ROWS[:, ::-1].copy()),
+        ("rows permuted", ROWS[::-1].copy()),
+        ("constant", np.zeros_like(ROWS)),
+        ("one value off by a hundredth of the largest", ROWS + np.eye(20, 10, dtype=np.float32) * 0.2),
+    ],
+)
+def test_a_changed_output_differs(name: str, target: Array) -> None:
+    source = softmax(ROWS) if name == "tempered" else ROWS
+    assert not against(target, source=(source,)).agrees(), name
+
+
+def test_labels_alone_decide_where_values_may_differ() -> None:
+    doubled = against(ROWS * 2)
+    assert doubled.agrees(values=False)
+    assert not against(-ROWS).agrees(values=False)
+
+
+def test_a_lone_value_is_judged_by_value_even_where_labels_decide() -> None:
+    lone = ROWS[:, :1]
+    assert not against(lone * 1.01, source=(lone,)).agrees(values=False)
+    assert against(lone.copy(), source=(lone,)).agrees(values=False)
+
+
+def test_another_shape_differs_even_with_the_same_values() -> None:
+    assert not against(ROWS.reshape(20, 1, 10)).agrees()
+    assert against(ROWS.reshape(20, 1, 10)).labels_differ == 0
+    assert against(ROWS[:, :9]).labels_differ == 20
+
+
+def test_a_missing_or_extra_output_differs() -> None:
+    assert not against(ROWS, source=(ROWS, ROWS)).agrees()
+    assert not against(ROWS, ROWS).agrees()
+    assert not against().agrees()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_target_that_is_not_finite_differs(bad: float) -> None:
+    broken = ROWS.copy()
+    broken[3, 4] = bad
+    found = against(broken)
+    assert found.target_not_finite == 1
+    assert not found.agrees()
+    assert not found.agrees(values=False)
+
+
+def test_where_the_source_is_not_finite_nothing_can_be_said() -> None:
+    broken = ROWS.copy()
+    broken[3, 4] = np.nan
+    found = against(broken, source=(broken,))
+    assert found.source_not_finite == 1
+    assert not found.decidable
+    everywhere = np.full_like(ROWS, np.nan)
+    assert not against(everywhere, source=(everywhere,)).agrees()
+
+
+def test_nothing_compared_is_no_agreement() -> None:
+    assert not Comparison().agrees()
+    assert Comparison().percent is None
+    assert not Comparison().decidable
+    assert not against(ROWS[:0], source=(ROWS[:0],)).agrees()
+
+
+def test_a_target_that_cannot_answer_differs_on_every_input() -> None:
+    found = impossible(7, "needs another input")
+    assert found.labels_differ == 7
+    assert not found.agrees()
+    assert "needs another input" in found.differences()
+
+
+def test_near_ties_are_counted_apart_and_not_forgiven() -> None:
+    source = np.array([[1.0, 1.00001, 0], [1, 5, 0]], np.float32)
+    target = np.array([[1.00001, 1.0, 0], [1, 5, 0]], np.float32)
+    found = against(target, source=(source,))
+    assert (found.labels_differ, found.near_ties, found.near_ties_differ) == (1, 1, 1)
+    assert not found.agrees()
+    assert found.agrees(max_discrepancy=50)
+
+
+def test_discrepancy_is_allowed_only_up_to_the_limit() -> None:
+    target = ROWS.copy()
+    target[0] = -target[0]
+    found = against(target)
+    assert found.percent == 5.0
+    assert found.agrees(max_discrepancy=5.0, values=False)
+    assert not found.agrees(max_discrepancy=4.9, values=False)
+
+
+@pytest.mark.parametrize(("differ", "count"), [(0, 100), (1, 100), (7, 64), (64, 64), (0, 1)])
+def test_the_bound_is_clopper_and_pearsons(differ: int, count: int) -> None:
+    bound = Comparison(count, labels_differ=differ).upper_bound_95
+    assert bound == pytest.approx(100 * binomtest(differ, count).proportion_ci(0.95, "exact").high)
+
+
+def test_none_of_a_hundred_is_below_3_6_percent_and_not_zero() -> None:
+    assert Comparison(100).upper_bound_95 == pytest.approx(3.62, abs=0.005)
+
+
+def test_joining_batches_is_comparing_at_once() -> None:
+    target = ROWS.copy()
+    target[[2, 15]] = -target[[2, 15]]
+    whole = against(target)
+    parts = [compare(range(a, a + 10), [ROWS[a : a + 10]], [target[a : a + 10]], ["out0"], Tolerance()) for a in (0, 10)]
+    joined = Comparison() + parts[0] + parts[1]
+    assert joined == whole
+    assert joined.differing == (2, 15)
+
+
+def test_joining_keeps_what_only_one_batch_showed() -> None:
+    bad = compare(range(10), [ROWS[:10]], [ROWS[:10, :9]], ["out0"], Tolerance())
+    good = compare(range(10), [ROWS[10:]], [ROWS[10:]], ["out0"], Tolerance())
+    for joined in (bad + good, good + bad):
+        assert not joined.agrees()
+        assert joined.max_abs is None
+        assert joined.problems
+
+
+def test_the_order_of_the_top_classes_is_reported() -> None:
+    source = np.array([[9.0, 5, 4.9999, 1, 0, -1]], np.float32)
+    target = np.array([[9.0, 4.9999, 5, 1, 0, -1]], np.float32)
+    found = against(target, source=(source,))
+    assert (found.labels_differ, found.order_differs) == (0, 1)
+
+
+def test_the_tolerance_of_the_person_is_used() -> None:
+    assert against(ROWS + 0.5, tolerance=Tolerance(1.0, 0.0)).agrees(max_discrepancy=100)
+    assert not against(ROWS + 1e-6, tolerance=Tolerance(0.0, 0.0)).agrees()
+    assert against(ROWS.copy(), tolerance=Tolerance(0.0, 0.0)).agrees()
+
+
+def test_a_verdict_has_no_truth_value() -> None:
+    with pytest.raises(TypeError, match="compare it"):
+        bool(Verdict.VERIFIED)
+    assert [v.exit_code for v in Verdict] == [0, 0, 1, 3, 4]

@@ -1,0 +1,85 @@
+"""Which input is which, and in which layout."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from safeconvert.feeding import TO_NHWC, Mismatch, feed, layout_of, match_outputs, plan_feed
+from safeconvert.model import Signature, TensorSpec
+
+
+def takes(*inputs: tuple[str, tuple[int | None, ...] | None]) -> Signature:
+    return Signature(tuple(TensorSpec(name, shape, "float32") for name, shape in inputs), ())
+
+
+SOURCE = takes(("x", (None, 3, 5, 7)))
+SHAPES = {"x": (None, 3, 5, 7)}
+
+
+def test_the_same_layout_is_fed_as_it_is() -> None:
+    feeds = plan_feed(SOURCE, SHAPES, takes(("other_name", (None, 3, 5, 7))))
+    assert not isinstance(feeds, Mismatch)
+    assert feeds[0].axes is None
+    x = np.random.default_rng(0).normal(size=(2, 3, 5, 7))
+    given = feed(feeds, {"x": x})
+    assert list(given) == ["other_name"]
+    assert given["other_name"].dtype == np.float32
+
+
+def test_the_other_layout_is_fed_transposed() -> None:
+    feeds = plan_feed(SOURCE, SHAPES, takes(("x", (1, 5, 7, 3))))
+    assert not isinstance(feeds, Mismatch)
+    x = np.random.default_rng(0).normal(size=(2, 3, 5, 7)).astype("float32")
+    assert np.array_equal(feed(feeds, {"x": x})["x"], x.transpose(0, 2, 3, 1))
+
+
+def test_a_turn_made_on_purpose_is_fed_turned_even_where_sizes_do_not_tell() -> None:
+    feeds = plan_feed(takes(("x", (None, 4, 4, 4))), {"x": (None, 4, 4, 4)}, takes(("x", (None, 4, 4, 4))), {"x": TO_NHWC})
+    assert not isinstance(feeds, Mismatch)
+    x = np.arange(64, dtype="float32").reshape(1, 4, 4, 4)
+    assert np.array_equal(feed(feeds, {"x": x})["x"], x.transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        takes(("x", (None, 3, 5, 7)), ("mean", (3,))),
+        takes(),
+        takes(("x", (None, 3, 5, 8))),
+        takes(("x", (None, 5, 3, 7))),
+        takes(("x", (None, 105))),
+    ],
+)
+def test_an_input_more_or_less_or_of_other_sizes_is_a_mismatch(target: Signature) -> None:
+    assert isinstance(plan_feed(SOURCE, SHAPES, target), Mismatch)
+
+
+def test_inputs_are_matched_by_name_before_position() -> None:
+    source = takes(("a", (None, 4)), ("b", (None, 4)))
+    feeds = plan_feed(source, {"a": (None, 4), "b": (None, 4)}, takes(("b", (None, 4)), ("a", (None, 4))))
+    assert not isinstance(feeds, Mismatch)
+    assert [one.source for one in feeds] == ["b", "a"]
+
+
+def test_outputs_are_matched_by_name_where_the_names_are_the_same() -> None:
+    one, two = np.zeros(1), np.ones(1)
+    assert match_outputs(["a", "b"], ["b", "a"], [two, one]) == [one, two]
+    assert match_outputs(["a", "b"], ["c", "a"], [two, one]) == [two, one]
+
+
+@pytest.mark.parametrize(
+    ("shape", "format", "layout"),
+    [
+        ((None, 3, 224, 224), "keras", "nchw"),
+        ((None, 224, 224, 3), "torch", "nhwc"),
+        ((1, 1, 28, 28), "tflite", "nchw"),
+        ((1, 3, 5, 3), "torch", "nchw"),
+        ((1, 3, 5, 3), "keras", "nhwc"),
+        ((1, 8, 8, 8), "onnx", "nchw"),
+    ],
+)
+def test_the_layout_is_where_the_channels_stand_else_the_formats_custom(
+    shape: tuple[int | None, ...], format: str, layout: str
+) -> None:
+    assert layout_of(shape, format) == layout

@@ -1,0 +1,173 @@
+"""All twenty pairs through the command line, with the real converters, on small models of every format."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import onnx
+import pytest
+from conftest import safeconvert
+from onnx import TensorProto, helper, numpy_helper
+
+from safeconvert.report import schema
+from safeconvert.routes import pairs
+
+SUFFIX = {"torch": ".pt2", "keras": ".keras", "tf": "", "tflite": ".tflite", "onnx": ".onnx"}
+ALONE = {
+    "torch": "import torch; m = torch.export.load(p).module(); y = m(torch.from_numpy(x)).detach().numpy()",
+    "keras": "import keras; m = keras.saving.load_model(p); y = numpy.asarray(m(x))",
+    "tf": "import tensorflow as tf; m = tf.saved_model.load(p).signatures['serving_default']\n"
+    "y = list(m(**{next(iter(m.structured_input_signature[1])): tf.constant(x)}).values())[0].numpy()",
+    "tflite": "from ai_edge_litert.interpreter import Interpreter; m = Interpreter(p); d = m.get_input_details()[0]\n"
+    "m.resize_tensor_input(d['index'], x.shape); m.allocate_tensors(); m.set_tensor(d['index'], x); m.invoke()\n"
+    "y = m.get_tensor(m.get_output_details()[0]['index'])",
+    "onnx": "import onnxruntime; m = onnxruntime.InferenceSession(p); y = m.run(None, {m.get_inputs()[0].name: x})[0]",
+}
+
+
+def alone(path: Path, format: str, x: np.ndarray) -> np.ndarray:
+    """What the file answers in a fresh process with its framework alone, one input at a time."""
+    arrays = path.parent / "x.npy"
+    np.save(arrays, x[:1])
+    code = f"import sys, numpy\np = sys.argv[1]; x = numpy.load(sys.argv[2])\n{ALONE[format]}\nnumpy.save(sys.argv[2], y)"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code, path, arrays], check=True, capture_output=True)
+    return np.load(arrays)
+
+
+@pytest.fixture(scope="module")
+def sources(torch_models: Path, keras_models: Path, onnx_models: Path) -> dict[str, Path]:
+    return {
+        "torch": torch_models / "model.pt2",
+        "keras": keras_models / "model.keras",
+        "tf": keras_models / "saved_model",
+        "tflite": keras_models / "model.tflite",
+        "onnx": onnx_models / "labels.onnx",
+    }
+
+
+@pytest.mark.parametrize("pair", pairs(), ids="2".join)
+def test_a_pair_gives_a_target_that_its_framework_runs_alone(
+    pair: tuple[str, str], sources: dict[str, Path], tmp_path: Path
+) -> None:
+    source, target = pair
+    nchw = source in ("torch", "onnx")
+    x = np.random.default_rng(1).normal(size=(12, 3, 8, 8) if nchw else (12, 8, 8, 3)).astype("float32")
+    np.savez(tmp_path / "inputs.npz", x)
+    output = tmp_path / f"made{SUFFIX[target]}"
+    done = safeconvert("2".join(pair), sources[source], "--inputs", "inputs.npz", "-o", output, "--json", folder=tmp_path)
+    assert done.code == 0, done.out + done.err
+    report = json.loads(done.out)
+    jsonschema.validate(report, schema())
+    assert report == json.loads((tmp_path / f"{output.name}.report.json").read_text())
+    assert (tmp_path / f"{output.name}.report.html").read_text().startswith("<!doctype html>")
+    assert report["verdict"] == "verified"
+    assert report["faults"] == []
+    used = [hop["hop"] for hop in report["route"] if hop["used"]]
+    assert used[0].startswith(f"{source}->")
+    assert used[-1].endswith(f"->{target}")
+    both = report["check"]["after"]
+    assert (both["calibration"]["count"], both["heldout"]["count"]) == (6, 6)
+    assert [i["shape"][1:] for i in report["target"]["inputs"]] == [list(x.shape[1:])]
+    expected, given = alone(sources[source], source, x), alone(output, target, x)
+    assert given.shape == expected.shape
+    assert np.abs(given - expected).max() < 1e-4
+
+
+def max_pool_net() -> onnx.ModelProto:
+    """Padded MaxPool over features that are mostly negative: onnx2keras pads it with zeros, which is another model."""
+    random = np.random.default_rng(3)
+    weights = [
+        numpy_helper.from_array(random.normal(size=(6, 3, 3, 3)).astype("float32") * 0.3, "w"),
+        numpy_helper.from_array(np.full(6, -3, "float32"), "b"),
+        numpy_helper.from_array(random.normal(size=(6, 5)).astype("float32"), "head"),
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1], kernel_shape=[3, 3], strides=[1, 1]),
+        helper.make_node("MaxPool", ["c"], ["m"], "pool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("GlobalAveragePool", ["m"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("MatMul", ["f", "head"], ["y"]),
+    ]
+    shapes = (("x", ["n", 3, 10, 7]), ("y", ["n", 5]))
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes]
+    graph = helper.make_graph(nodes, "net", values[:1], values[1:], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+def test_a_converter_that_is_wrong_is_noticed_and_fed_an_equivalent_form(tmp_path: Path) -> None:
+    onnx.save(max_pool_net(), tmp_path / "net.onnx")
+    x = np.random.default_rng(0).normal(size=(16, 3, 10, 7)).astype("float32")
+    np.savez(tmp_path / "x.npz", x)
+    done = safeconvert("onnx2keras", "net.onnx", "--inputs", "x.npz", "--json", folder=tmp_path)
+    assert done.code == 0, done.out + done.err
+    report = json.loads(done.out)
+    first, last = report["route"][0], report["route"][-1]
+    assert (first["status"], first["form"], first["used"]) == ("diverged", "", False)
+    assert (last["status"], last["used"]) == ("ok", True)
+    assert last["form"]
+    assert np.abs(alone(tmp_path / "net.keras", "keras", x) - alone(tmp_path / "net.onnx", "onnx", x)).max() < 1e-4
+
+
+@pytest.mark.parametrize(("layout", "shape"), [("nhwc", [None, 8, 8, 3]), ("nchw", [None, 3, 8, 8]), ("keep", [None, 3, 8, 8])])
+def test_the_target_takes_the_layout_asked_for(
+    layout: str, shape: list[int | None], sources: dict[str, Path], tmp_path: Path
+) -> None:
+    done = safeconvert(
+        "torch2keras", sources["torch"], "-o", "m.keras", "--input-layout", layout, "--json", folder=tmp_path
+    )
+    assert done.code == 0, done.out + done.err
+    assert [i["shape"] for i in json.loads(done.out)["target"]["inputs"]] == [shape]
+
+
+def test_probes_are_said_to_be_weaker(sources: dict[str, Path], tmp_path: Path) -> None:
+    done = safeconvert("check", sources["onnx"], sources["onnx"], "--json", folder=tmp_path)
+    report = json.loads(done.out)
+    assert (done.code, report["check"]["inputs"]["kind"]) == (0, "probes")
+    assert "weaker" in report["check"]["inputs"]["strength"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_8_bit_target_is_calibrated_and_judged_by_labels(sources: dict[str, Path], tmp_path: Path) -> None:
+    x = np.random.default_rng(1).normal(size=(40, 8, 8, 3)).astype("float32")
+    np.savez(tmp_path / "x.npz", x)
+    options = ("--quantize", "int8", "--inputs", "x.npz", "--max-discrepancy", "30", "-o", "m.tflite", "--json")
+    done = safeconvert("keras2tflite", sources["keras"], *options, folder=tmp_path)
+    report = json.loads(done.out)
+    assert done.code == 0, done.err
+    assert report["target"]["quantized"]
+    assert report["check"]["tolerance"]["decides"] == "labels"
+    assert report["check"]["after"]["calibration"]["values_differ"] > 0
+
+
+def test_a_previous_file_steps_aside_where_the_new_one_diverged(sources: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(b"an earlier model")
+    np.savez(tmp_path / "x.npz", np.random.default_rng(1).normal(size=(40, 8, 8, 3)).astype("float32"))
+    options = ("--inputs", "x.npz", "--rtol", "0", "--atol", "0", "--force", "-o", "m.tflite")
+    done = safeconvert("keras2tflite", sources["keras"], *options, folder=tmp_path)
+    assert done.code == 1, done.out + done.err
+    assert not (tmp_path / "m.tflite").exists()
+    assert (tmp_path / "m.previous.tflite").read_bytes() == b"an earlier model"
+    assert (tmp_path / "m.unverified.tflite").exists()
+
+
+def test_help_needs_no_framework_and_is_fast(tmp_path: Path) -> None:
+    code = "import sys, safeconvert.cli; print([n for n in ('torch', 'tensorflow', 'onnx', 'scipy', 'rich') if n in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+    assert "Exit codes" in safeconvert("--help", folder=tmp_path).out
+
+
+def test_a_child_that_dies_of_its_converter_is_not_the_end(sources: dict[str, Path], tmp_path: Path) -> None:
+    """A time limit that no converter meets: every way is recorded as timed out, and the run ends in order."""
+    shutil.copy(sources["onnx"], tmp_path / "m.onnx")
+    done = safeconvert("onnx2torch", "m.onnx", "--timeout", "0.01", "--json", folder=tmp_path)
+    report = json.loads(done.out)
+    assert (done.code, report["verdict"]) == (3, "failed")
+    assert {hop["status"] for hop in report["route"]} == {"timeout"}
+    assert not (tmp_path / "m.pt2").exists()
