@@ -12,7 +12,12 @@ from typing import Any
 
 
 def with_plain_inputs(model: Any) -> Any:
-    """The ONNX model with its inputs' names made identifiers, in place; names that are so already stay."""
+    """The ONNX model with its inputs' names made identifiers, in place; names that are so already stay.
+
+    In node names the comma and the semicolon go too: torch.export.save separates fields with them.
+    """
+    for node in model.graph.node:
+        node.name = re.sub(r"[;,]", "_", node.name)
     constants = {tensor.name for tensor in model.graph.initializer}
     taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
     for entry in model.graph.input:

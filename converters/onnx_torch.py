@@ -25,7 +25,10 @@ def convert(path: str, target: str, *, shapes: Shapes) -> None:
     module = bake(onnx2torch.convert(with_plain_inputs(without_empty_regions(onnx.load(path)))).eval())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.export.save(export(module, shapes), target)
+        program = export(module, shapes)
+        for node in program.graph.nodes:
+            node.meta.pop("stack_trace", None)  # paths of this machine
+        torch.export.save(program, target)
 
 
 def without_empty_regions(model: Any) -> Any:

@@ -128,13 +128,19 @@ def test_after_a_kill_nothing_is_left_and_the_target_is_whole_or_not_there(
     assert not run.target.exists() or contents(run.target) == verified
 
 
-@pytest.mark.parametrize("whom", ["leader", "group"])
-@pytest.mark.parametrize("moment", [m for m in MOMENTS if m not in ("at once", "as the Target is written")])
+INTERRUPTED = [
+    *((moment, "leader") for moment in MOMENTS if moment not in ("at once", "as the Target is written")),
+    *(
+        (moment, "group")
+        for moment in ("as the scratch folder appears", "while it converts", "as the report is written")
+    ),
+]
+
+
+@pytest.mark.parametrize(("moment", "whom"), INTERRUPTED)
 def test_an_interrupted_run_ends_with_130_and_leaves_nothing(
     moment: str, whom: str, tmp_path: Path, onnx_models: Path
 ) -> None:
-    if whom == "group" and moment in ("while the Source runs", "while the converter loads", "as the children start"):
-        pytest.skip("the children are in no group of the leader's: three moments of the group are enough")
     run = Run(tmp_path, onnx_models / "labels.onnx")
 
     def interrupt() -> None:
