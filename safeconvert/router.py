@@ -7,6 +7,7 @@ form of its ONNX file, then by another chain of formats. Everything tried is rec
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -119,12 +120,37 @@ class Router:
         assert not isinstance(feeds, Mismatch)
         start = Stage(self.source, feeds)
         for route in routes:
+            if not self._possible(route):
+                continue
             if (found := self._extend(start, route[1:])) is not None:
                 return self._mark(found)
         for stage, rest in sorted(self._strayed, key=_how_far):
             if (found := self._finish(stage, rest)) is not None:
                 return self._mark(found)
         return None
+
+    def _possible(self, route: tuple[str, ...]) -> bool:
+        """Can every step of the route be taken here? No hop is run for a later step that nothing can do."""
+        steps = list(itertools.pairwise(route))
+        for index, (a, b) in enumerate(steps):
+            last = index == len(steps) - 1
+            hops = hops_between(a, b, last=last)
+            lacking = {hop.name: (hop, reason) for hop in hops if (reason := self._lacking(hop, last=last))}
+            if len(lacking) == len(hops):
+                for hop, reason in lacking.values():
+                    self._refuse(hop, reason)
+                return False
+        return True
+
+    def _lacking(self, hop: Hop, *, last: bool) -> str | None:
+        """Why this hop cannot be taken here, or None."""
+        if hop.environment == "onnx2tf" and self.settings.quantize != "none" and last:
+            return "is used for float32 only"
+        return missing(hop)
+
+    def _refuse(self, hop: Hop, reason: str) -> None:
+        if not any(a.converter == hop.converter and a.status == "refused" for a in self.attempts):
+            self.attempts.append(Attempt(hop.label, hop.converter, version(hop), "refused", 0.0, reason))
 
     def _mark(self, target: Stage) -> Stage:
         for index in target.attempts:
@@ -186,12 +212,8 @@ class Router:
                 Attempt(hop.label, hop.converter, version(hop), status, seconds, shorten(message, 400), form)
             )
 
-        lacking = missing(hop)
-        if hop.environment == "onnx2tf" and self.settings.quantize != "none" and last:
-            lacking = "is used for float32 only"
-        if lacking:
-            if not any(a.converter == hop.converter and a.status == "refused" for a in self.attempts):
-                record("refused", lacking)
+        if lacking := self._lacking(hop, last=last):
+            self._refuse(hop, lacking)
             return None
         what = f"{hop.label} with {hop.converter}" + (f", fed its {form} form" if form else "")
         self._say(what)

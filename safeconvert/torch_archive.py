@@ -21,6 +21,7 @@ from typing import IO, Any
 from safeconvert.errors import BadInput
 
 LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # torch.save before 1.6: a pickled magic number comes first
+LEGACY_PICKLES = 5  # magic number, protocol, system, object, storage keys; raw tensor bytes follow them
 # What the pickle of plain tensors in (ordered) dictionaries imports. torch.load(weights_only=True) enforces a
 # list like it when a state dict is read; this one is for .pt2, which torch reads without that guard.
 HARMLESS = re.compile(
@@ -50,7 +51,9 @@ EXPRESSION = re.compile(
     r"(?!.*__)(?!.*[A-Za-z0-9_)\]]\s*\.\s*[A-Za-z_])(?!.*\b[a-z_][A-Za-z0-9_]*\s*\()(?!.*[)\]0-9]\s+\()(?!.*\)\()"
     r"[A-Za-z0-9_+\-*/%(),. <>=&|~!]*"
 )
-QUOTED_NAME = re.compile(r"'[A-Za-z][A-Za-z0-9_]*'")
+QUOTED_NAME = re.compile(
+    r"'([A-Za-z][A-Za-z0-9_]*|-?[0-9.]+(e[+-]?[0-9]+)?)'"
+)  # or a number: Float('0.5', precision=53)
 # Names become Python source when the program's graph module is made: a placeholder's is written as it stands
 # into the head of a function, a path of attributes between double quotes.
 IDENTIFIER = re.compile(r"[A-Za-z0-9_]*")
@@ -74,11 +77,12 @@ def imports(data: bytes) -> set[str]:
     """
     found: set[str] = set()
     stream = io.BytesIO(data)
+    legacy = LEGACY_MAGIC in data[:32]
+    read = 0
     try:
-        while stream.tell() < len(data):
+        while stream.tell() < len(data) and not (legacy and read == LEGACY_PICKLES):
             found |= _imports_of_one(stream)
-            if data[stream.tell() : stream.tell() + 1] != b"\x80":
-                break  # the legacy format's raw tensor bytes follow its last pickle
+            read += 1
     except (ValueError, IndexError, KeyError, UnicodeDecodeError, OverflowError, MemoryError) as error:
         raise BadInput(f"a pickle inside is damaged ({shortened(error)})") from error
     return found
@@ -93,6 +97,7 @@ def _imports_of_one(stream: io.BytesIO) -> set[str]:
     found: set[str] = set()
     memo: dict[int, str | None] = {}
     last: list[str | None] = [None, None]  # what the last two operations pushed, where they pushed text
+    value: Any
     for opcode, value, _ in pickletools.genops(stream):
         name = opcode.name
         if name in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):

@@ -25,7 +25,7 @@ import pytest
 from conftest import COMMAND, Done, environment, safeconvert
 from PIL import Image
 
-from safeconvert.torch_archive import code_in_pt2, imports, torch_flavour
+from safeconvert.torch_archive import EXPRESSION, QUOTED_NAME, code_in_pt2, imports, torch_flavour
 
 KNOWN = "Known are .pt2 .pt .pth"
 SHAPE = ("--input-shape", "1,3,8,8")
@@ -238,6 +238,15 @@ def test_exported_programs_with_code_in_them_are_told(edit: str, tmp_path: Path,
 
 def test_an_exported_program_as_torch_wrote_it_is_harmless(torch_models: Path) -> None:
     assert code_in_pt2(torch_models / "model.pt2") is None
+
+
+def test_the_expressions_that_torch_writes_are_harmless() -> None:
+    for text in (
+        "Symbol('s77', positive=True, integer=True)",
+        "TruncToInt(Mul(Float('0.5', precision=53), ToFloat(Symbol('s77', integer=True))))",
+        "2*((s77 // 4)) + Max(1, -1 + s3)",
+    ):
+        assert EXPRESSION.fullmatch(QUOTED_NAME.sub("q", text)), text
 
 
 def test_trapped_exported_programs_are_refused(folder: Path, torch_models: Path) -> None:
