@@ -36,7 +36,7 @@ HOPS: tuple[Hop, ...] = (
     Hop("tflite", "onnx", "tflite", "tf2onnx tflite", "tflite_onnx", "convert", "tensorflow", "tf2onnx", TF,
         "keeps quantisation as QuantizeLinear and DequantizeLinear", {"opset": 13}),
     Hop("tflite", "onnx", "dequantize", "tf2onnx tflite (dequantize)", "tflite_onnx", "convert", "tensorflow",
-        "tf2onnx", TF, "float arithmetic, for converters that know no quantised operators", {"opset": 13, "dequantize": True}),
+        "tf2onnx", TF, "float arithmetic, for converters that lack the other", {"opset": 13, "dequantize": True}),
     Hop("keras", "tf", "export", "keras Model.export", "keras_tf", "convert", "tensorflow", "keras", ("tensorflow",),
         "Keras's own exporter"),
     Hop("keras", "tflite", "from_keras_model", "TFLiteConverter (keras)", "tensorflow_tflite", "keras", "tensorflow",

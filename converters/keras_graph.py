@@ -121,11 +121,7 @@ class _Rebuilder:
         if isinstance(operation, keras.layers.Layer) and len(args) == 1:
             if isinstance(args[0], Value):
                 return self.layer(operation, args[0], kwargs)
-            if (
-                isinstance(args[0], list | tuple)
-                and not kwargs
-                and (merged := self.merge(operation, list(args[0])))
-            ):
+            if isinstance(args[0], list | tuple) and not kwargs and (merged := self.merge(operation, list(args[0]))):
                 return merged
         return self.opaque(operation, args, kwargs)
 
@@ -136,9 +132,7 @@ class _Rebuilder:
         if isinstance(layer, keras.layers.Flatten):
             # Keras flattens a channels_first tensor in channels-last element order.
             order = last(rank) if channels_first else identity(rank)
-            return self.emitter.reshape(
-                layer.name, Value(x.name, {identity(rank): self.emitter.form(x, order)}), [-1]
-            )
+            return self.emitter.reshape(layer.name, Value(x.name, {identity(rank): self.emitter.form(x, order)}), [-1])
         if isinstance(layer, keras.layers.Reshape):
             return self.emitter.reshape(layer.name, x, list(layer.target_shape))
         if isinstance(layer, keras.layers.Permute):
@@ -246,9 +240,7 @@ class _Rebuilder:
 
             total = reduce(pair, operands)
             if isinstance(layer, keras.layers.Average):
-                total = self.emitter.elementwise(
-                    name, keras.ops.true_divide, total, np.float32(len(operands))
-                )
+                total = self.emitter.elementwise(name, keras.ops.true_divide, total, np.float32(len(operands)))
             return total if isinstance(total, Value) else None
         return Value(layer.name, {order: y})
 

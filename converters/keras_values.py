@@ -21,9 +21,7 @@ class UnsupportedOperation(Exception):
     """A graph operation that has no exact Keras equivalent here."""
 
     def __init__(self, op_type: str, layer_name: str, why: str = "") -> None:
-        super().__init__(
-            f"{op_type} in {layer_name} has no Keras equivalent here" + (f": {why}" if why else "")
-        )
+        super().__init__(f"{op_type} in {layer_name} has no Keras equivalent here" + (f": {why}" if why else ""))
         self.op_type, self.layer_name = op_type, layer_name
 
 
@@ -43,9 +41,7 @@ class Value:
         self.name, self.forms = name, forms
         order, tensor = next(iter(forms.items()))
         self.rank, self.dtype = len(order), str(tensor.dtype)
-        self.shape: tuple[int | None, ...] = tuple(
-            tensor.shape[order.index(axis)] for axis in range(len(order))
-        )
+        self.shape: tuple[int | None, ...] = tuple(tensor.shape[order.index(axis)] for axis in range(len(order)))
 
 
 class Emitter:
@@ -73,13 +69,7 @@ class Emitter:
         """The Keras tensor of `value` in `order`, built on first demand."""
         if order not in value.forms:
             present, tensor = next(iter(value.forms.items()))
-            kind = (
-                "nhwc"
-                if order == last(value.rank)
-                else "nchw"
-                if order == identity(value.rank)
-                else "permuted"
-            )
+            kind = "nhwc" if order == last(value.rank) else "nchw" if order == identity(value.rank) else "permuted"
             name = f"{value.name}_{kind}"
             dims = tuple(present.index(axis) for axis in order)
             wide = [tuple(axis for axis in some if value.shape[axis] != 1) for some in (present, order)]
@@ -110,9 +100,7 @@ class Emitter:
             if isinstance(item, Value):
                 return self.form(item, order if item.rank == rank else identity(item.rank))
             item = np.asarray(item)
-            return (
-                item.reshape((1,) * (rank - item.ndim) + item.shape).transpose(order) if item.ndim else item
-            )
+            return item.reshape((1,) * (rank - item.ndim) + item.shape).transpose(order) if item.ndim else item
 
         return Value(name, {order: self.emit(name, function, *map(operand, operands))})
 
@@ -138,9 +126,7 @@ class Emitter:
             need = (0, *range(value.rank - common, value.rank), *range(1, value.rank - common))
             if need in value.forms or identity(value.rank) not in value.forms:
                 y = keras.layers.Reshape((*target[head:], *target[:head]), name=self.unique(name))
-                return Value(
-                    name, {(0, *range(head + 1, rank), *range(1, head + 1)): y(self.form(value, need))}
-                )
+                return Value(name, {(0, *range(head + 1, rank), *range(1, head + 1)): y(self.form(value, need))})
         layer = keras.layers.Reshape(tuple(target), name=self.unique(name))
         return Value(name, {identity(rank): layer(self.form(value, identity(value.rank)))})
 
@@ -150,9 +136,7 @@ class Emitter:
         """`function(tensor, axis=...)`; without `keep` those axes are gone from the result."""
         order = self.order_of([value])
         positions = [order.index(axis % value.rank) for axis in axes]
-        y = self.emit(
-            name, function, self.form(value, order), axis=positions[0] if len(positions) == 1 else positions
-        )
+        y = self.emit(name, function, self.form(value, order), axis=positions[0] if len(positions) == 1 else positions)
         return Value(name, {order if keep else _without(order, [axis % value.rank for axis in axes]): y})
 
     def index(self, name: str, value: Value, key: Sequence[Any]) -> Value:
@@ -162,9 +146,7 @@ class Emitter:
         order = self.order_of([value])
         physical = tuple(key[axis] for axis in order)
         y = self.emit(name, lambda tensor: tensor[physical], self.form(value, order))
-        return Value(
-            name, {_without(order, [axis for axis, item in enumerate(key) if isinstance(item, int)]): y}
-        )
+        return Value(name, {_without(order, [axis for axis, item in enumerate(key) if isinstance(item, int)]): y})
 
     def expand(self, name: str, value: Value, axis: int) -> Value:
         """Insert an axis of size 1, where that leaves a usual order if it can."""
@@ -173,18 +155,12 @@ class Emitter:
         options = [(*moved[:p], axis, *moved[p:]) for p in range(value.rank + 1)]
         usual = (identity(value.rank + 1), last(value.rank + 1))
         result = next((option for option in options if option in usual), options[-1])
-        return Value(
-            name, {result: self.emit(name, ops.expand_dims, self.form(value, order), result.index(axis))}
-        )
+        return Value(name, {result: self.emit(name, ops.expand_dims, self.form(value, order), result.index(axis))})
 
     def concat(self, name: str, operands: Sequence[Any], axis: int) -> Value:
         order = self.order_of([item for item in operands if isinstance(item, Value)])
-        parts = [
-            self.form(x, order) if isinstance(x, Value) else np.asarray(x).transpose(order) for x in operands
-        ]
-        return Value(
-            name, {order: self.emit(name, ops.concatenate, parts, axis=order.index(axis % len(order)))}
-        )
+        parts = [self.form(x, order) if isinstance(x, Value) else np.asarray(x).transpose(order) for x in operands]
+        return Value(name, {order: self.emit(name, ops.concatenate, parts, axis=order.index(axis % len(order)))})
 
 
 def _without(order: Order, axes: Sequence[int]) -> Order:

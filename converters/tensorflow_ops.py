@@ -93,11 +93,7 @@ def binary(function: Callable[..., Any]) -> Builder:
 def reduction(function: Callable[..., Any]) -> Builder:
     def build(call: Call, x: Value, axes: Any) -> Value:
         axis_list, keep = call.ints(axes, "the axis"), bool(call.attr("keep_dims"))
-        return (
-            call.emit.along(call.name, partial(function, keepdims=keep), x, axis_list, keep)
-            if axis_list
-            else x
-        )
+        return call.emit.along(call.name, partial(function, keepdims=keep), x, axis_list, keep) if axis_list else x
 
     return build
 
@@ -253,22 +249,16 @@ def gather(call: Call, x: Any, indices: Any, axis: Any) -> Value:
     if call.attr("batch_dims") != 0:
         raise call.refuse("batch_dims")
     if isinstance(x, Value) and not isinstance(indices, Value) and np.ndim(indices) == 0:
-        return call.emit.index(
-            call.name, x, [int(indices) if a == where else slice(None) for a in range(rank)]
-        )
+        return call.emit.index(call.name, x, [int(indices) if a == where else slice(None) for a in range(rank)])
     if isinstance(x, Value) and not isinstance(indices, Value) and np.ndim(indices) == 1:
-        return call.emit.along(
-            call.name, lambda t, axis: ops.take(t, np.asarray(indices), axis=axis), x, [where]
-        )
+        return call.emit.along(call.name, lambda t, axis: ops.take(t, np.asarray(indices), axis=axis), x, [where])
     data, places = (call.emit.form(v, identity(v.rank)) if isinstance(v, Value) else v for v in (x, indices))
     y = call.emit.emit(call.name, ops.take, data, places, axis=where)
     return Value(call.name, {identity(len(y.shape)): y})
 
 
 def pad_constant(call: Call, x: Value, pads: Any, fill: Any = 0.0) -> Value:
-    return _pad_with(
-        call, x, pads, mode="constant", constant_values=call.constant(fill, "the fill value").item()
-    )
+    return _pad_with(call, x, pads, mode="constant", constant_values=call.constant(fill, "the fill value").item())
 
 
 def mirror_pad(call: Call, x: Value, pads: Any) -> Value:
@@ -278,9 +268,7 @@ def mirror_pad(call: Call, x: Value, pads: Any) -> Value:
 def _pad_with(call: Call, x: Value, pads: Any, **settings: Any) -> Value:
     order, widths = call.emit.order_of([x]), call.constant(pads, "the padding").tolist()
     physical = [tuple(int(n) for n in widths[axis]) for axis in order]
-    return Value(
-        call.name, {order: call.emit.emit(call.name, ops.pad, call.emit.form(x, order), physical, **settings)}
-    )
+    return Value(call.name, {order: call.emit.emit(call.name, ops.pad, call.emit.form(x, order), physical, **settings)})
 
 
 def reverse(call: Call, x: Value, axes: Any) -> Value:
@@ -348,12 +336,8 @@ def resize(mode: str) -> Builder:
     def build(call: Call, x: Value, size: Any) -> Value:
         rows, columns = call.ints(size, "the size")
         tensor = call.emit.form(x, identity(4))
-        whole = all(
-            have and want % have == 0 for have, want in zip(x.shape[1:3], (rows, columns), strict=True)
-        )
-        if call.attr("align_corners") or not (
-            call.attr("half_pixel_centers") or (mode == "nearest" and whole)
-        ):
+        whole = all(have and want % have == 0 for have, want in zip(x.shape[1:3], (rows, columns), strict=True))
+        if call.attr("align_corners") or not (call.attr("half_pixel_centers") or (mode == "nearest" and whole)):
             raise call.refuse("only half_pixel_centers is exact")
         settings: dict[str, Any] = {"interpolation": mode, "data_format": "channels_last"}
         y = call.emit.emit(call.name, ops.image.resize, tensor, (rows, columns), **settings)

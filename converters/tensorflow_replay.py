@@ -202,11 +202,7 @@ def _grouped_convolutions(needed: list[Any], inputs: list[Any]) -> tuple[dict[An
             and {_axis(split.inputs[0], 4), _axis(concat.inputs[-1], 4)} == {3}
             and not any(op.inputs[1].op in variable for op in [*convolutions, *biases])
             and len({(op.inputs[1].shape, str(_settings(op))) for op in convolutions}) == 1
-            and all(
-                len(tensor.consumers()) == 1
-                for op in [*convolutions, *biases, split]
-                for tensor in op.outputs
-            )
+            and all(len(tensor.consumers()) == 1 for op in [*convolutions, *biases, split] for tensor in op.outputs)
         )
         if fits:
             groups[concat] = (split.inputs[1], convolutions, biases)

@@ -60,9 +60,13 @@ def convert(
         raise BadInput(f"{source} is a {to} model already. There is nothing to convert.")
     if chosen.quantize != "none" and to != "tflite":
         raise BadInput(f"--quantize {chosen.quantize} is for TFLite Targets; the Target here is {to}.")
+    if chosen.signature is not None and recognised.format != "tf":
+        raise BadInput(f"--signature is for SavedModels; {source} is a {recognised.format} model.")
     if chosen.quantize == "int8" and chosen.images is None and chosen.inputs is None:
         raise BadInput("--quantize int8 is calibrated on real inputs. Pass --images or --inputs.")
     final = Path(output) if output is not None else default_output(recognised, to)
+    if final.resolve() == recognised.path.resolve():
+        raise BadInput(f"--output {final} is the Source itself. Choose another path with -o.")
     publish.check_output(final, force=chosen.force)
     with publish.sole_writer(final), Workshop() as workshop:
         return _Run(workshop, recognised, chosen, observer or Silent()).convert(to, final)
@@ -84,6 +88,10 @@ def check(
     chosen = Options.of(options)
     models = recognise(Path(source)), recognise(Path(target))
     report = None if output is None else Path(output)
+    if report is not None:
+        publish.check_output(report.with_name(report.name + ".report.json"), force=True)
+    if chosen.signature is not None and all(model.format != "tf" for model in models):
+        raise BadInput("--signature is for SavedModels; neither of these is one.")
     with Workshop() as workshop:
         return _Run(workshop, models[0], chosen, observer or Silent()).check(models[1], report)
 
@@ -208,15 +216,19 @@ class _Run:
             notes=notes,
             timings=self.timings,
         )
-        base = final or report
-        if base is not None:
-            for form in ("json", "html"):
+        with publish.together() as written:
+            base = final or report
+            for form in ("json", "html") if base is not None else ():
+                assert base is not None
                 beside = base.with_name(f"{base.name}.report.{form}")
                 publish.put_text(self.workshop, render(document, form), beside)
-        if target is not None and placed is not None and (contract := material.contract(target.signature)) is not None:
-            publish.put_text(self.workshop, contract + "\n", placed.with_name(f"{placed.name}.input.json"))
-        if target is not None and (chosen := placed or kept) is not None:
-            publish.put(self.workshop, target.path, chosen)
+                written.append(beside)
+            if target is not None and placed is not None and (contract := material.contract(target.signature)):
+                beside = placed.with_name(f"{placed.name}.input.json")
+                publish.put_text(self.workshop, contract + "\n", beside)
+                written.append(beside)
+            if target is not None and (chosen := placed or kept) is not None:
+                publish.put(self.workshop, target.path, chosen)
         return Result(judgement.verdict, placed, kept, document, judgement.reasons)
 
     @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -23,7 +24,7 @@ FIRST = {
 }
 
 
-class Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
+class Shape(click.ParamType):  # type: ignore[type-arg]
     """``NAME:1,3,224,224``, or the sizes alone for a model with one input."""
 
     name = "NAME:SIZES"
@@ -125,7 +126,11 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "atol": click.option("--atol", type=float, help="Absolute tolerance of output values. [default: 1e-4]"),
     "rtol": click.option("--rtol", type=float, help="Tolerance relative to an input's largest output. [default: 1e-3]"),
     "seed": click.option(
-        "--seed", type=int, default=0, show_default=True, help="Seed of probes and of the held-out choice."
+        "--seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Seed of probes and of the held-out choice.",
     ),
     "timeout": click.option(
         "--timeout", type=float, default=600.0, show_default=True, metavar="SECONDS", help="For each hop."
@@ -272,7 +277,7 @@ def env_list() -> None:
 @click.argument("name")
 def env_install(name: str) -> None:
     """Make the environment NAME (onnx2tf) in the user's cache folder."""
-    _guarded(lambda: _install(name), verbose=False)
+    sys.exit(_guarded(lambda: _install(name), verbose=False))
 
 
 def _install(name: str) -> None:
@@ -317,21 +322,45 @@ def _call(work: Callable[..., Any], given: dict[str, Any]) -> None:
 
 
 def _guarded(run: Callable[[], int | None], *, verbose: bool) -> int:
-    """Errors as one or two lines and exit code 2; Ctrl-C as 130."""
+    """Errors as one or two lines, with a traceback only where it was asked for; exit codes as promised.
+
+    2: what the person can mend. 3: a defect of this program or of the machine, so that no model came of it.
+    130: Ctrl-C.
+    """
     try:
         return run() or 0
-    except BadInput as error:
-        click.echo(f"error: {error}", err=True)
+    except KeyboardInterrupt:
+        click.echo("interrupted: no model was written", err=True)
+        return 130
+    except Exception as error:  # noqa: BLE001 - the border of the process
         if verbose:
             import traceback
 
             traceback.print_exc()
-        return 2
-    except KeyboardInterrupt:
-        click.echo("interrupted: nothing was written", err=True)
-        return 130
+        if isinstance(error, BadInput):
+            click.echo(f"error: {error}", err=True)
+            return 2
+        if isinstance(error, OSError):
+            what = f"{error.filename}: " if error.filename else ""
+            click.echo(f"error: {what}{error.strerror or error}", err=True)
+            return 2
+        first = str(error).strip().partition("\n")[0][:200]
+        click.echo(f"error: unexpected {type(error).__name__}: {first}\nRun again with -v for the traceback.", err=True)
+        return 3
 
 
 def main() -> None:
     """Entry point of the ``safeconvert`` command."""
-    cli(prog_name="safeconvert")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold what the terminal cannot show
+    try:
+        code = cli(prog_name="safeconvert", standalone_mode=False)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "safeconvert"
+        click.echo(f"error: {error.format_message()}\nTry: {command} --help", err=True)
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted: no model was written", err=True)
+        code = 130
+    sys.exit(code or 0)

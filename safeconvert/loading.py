@@ -6,6 +6,8 @@ Nothing is guessed: what the file leaves open and no option says is an error tha
 from __future__ import annotations
 
 import contextlib
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,11 +62,26 @@ def guard(recognised: Recognised, options: Options) -> None:
         raise BadInput(
             f"{path} would run code when it is read: {code}.\nIf you trust where it comes from, pass --trust-pickle."
         )
+    if recognised.flavour == "savedmodel" and not options.trust_pickle and (operator := acts_outside(path)):
+        raise BadInput(
+            f"{path} holds a {operator} operator, which acts outside the model when it runs.\n"
+            "If you trust where it comes from, pass --trust-pickle."
+        )
     if recognised.format == "torch" and recognised.flavour != "pt2" and not given_shapes(options):
         raise BadInput(
             f"{path} does not say what its input looks like ({recognised.flavour}).\n"
             "Pass --input-shape 1,3,224,224 (with the model's own size), or arrays with --inputs."
         )
+
+
+# Operators that touch files or call Python. As a protobuf string, each is preceded by its length.
+OUTSIDE = (b"WriteFile", b"ReadFile", b"MatchingFiles", b"PyFunc", b"PyFuncStateless", b"EagerPyFunc")
+
+
+def acts_outside(saved_model: Path) -> str | None:
+    """The first operator of a SavedModel that reads or writes files or calls Python, if it has one."""
+    graph = (saved_model / "saved_model.pb").read_bytes()
+    return next((name.decode() for name in OUTSIDE if bytes([0x12, len(name)]) + name in graph), None)
 
 
 def _load_options(recognised: Recognised, options: Options) -> dict[str, Any]:
@@ -88,9 +105,12 @@ def given_shapes(options: Options) -> dict[str, list[int]]:
     shapes = {name: list(shape) for name, shape in options.input_shape.items()}
     if not shapes and options.inputs is not None:
         # A file that cannot be read is reported where its arrays are.
-        with contextlib.suppress(OSError, ValueError), np.load(options.inputs, allow_pickle=False) as stored:
-            arrays = {name: list(stored[name].shape) for name in stored.files}
-            shapes = {"": next(iter(arrays.values()))} if len(arrays) == 1 else arrays
+        with contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+            stored = np.load(options.inputs, allow_pickle=False)
+            if isinstance(stored, np.lib.npyio.NpzFile):
+                with stored:
+                    arrays = {name: list(stored[name].shape) for name in stored.files}
+                shapes = {"": next(iter(arrays.values()))} if len(arrays) == 1 else arrays
     return shapes
 
 

@@ -52,6 +52,8 @@ class Options:
         for name in ("atol", "rtol"):
             if (value := getattr(self, name)) is not None and not (value >= 0 and np.isfinite(value)):
                 raise BadInput(f"--{name} {value} is not a finite number of at least 0.")
+        if self.seed < 0:
+            raise BadInput(f"--seed {self.seed} is below 0.")
         if not self.timeout > 0:
             raise BadInput(f"--timeout {self.timeout} is not a number of seconds above 0.")
         if self.model_fn is not None and ":" not in self.model_fn:

@@ -139,3 +139,15 @@ def set_aside(output: Path) -> Path | None:
 def named(output: Path, word: str) -> Path:
     """``model.keras`` -> ``model.<word>.keras``; a name without suffix gets the word at its end."""
     return output.with_name(f"{output.stem}.{word}{output.suffix}")
+
+
+@contextmanager
+def together() -> Iterator[list[Path]]:
+    """Files written one after another that mean nothing without the last: if that fails, those listed are removed."""
+    written: list[Path] = []
+    try:
+        yield written
+    except BaseException:
+        for path in written:
+            remove(path)
+        raise

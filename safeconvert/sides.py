@@ -50,7 +50,9 @@ class Side:
     @property
     def location(self) -> str:
         """The path as a child needs it, which works in another folder; the model is registered under it."""
-        return str(self.path.absolute())
+        absolute = self.path.absolute()
+        # External data lies beside the ONNX file itself, not beside a link to it.
+        return str(absolute.resolve() if self.format == "onnx" else absolute)
 
     @property
     def format(self) -> str:
@@ -103,10 +105,10 @@ def explain(error: CallRaised, recognised: Recognised, who: str = "") -> BadInpu
         )
     if recognised.flavour == "onnx" and error.kind == "ValueError":
         return BadInput(f"{path}: {text}.")
-    if recognised.flavour == "state_dict":
-        return BadInput(f"{path}: the state dict does not fit --model-fn: {shorten(text)}")
     if "--" in text:  # the child's own words name the option to use
         return BadInput(f"{path}: {shorten(text)}")
+    if recognised.flavour == "state_dict":
+        return BadInput(f"{path}: the state dict does not fit --model-fn: {shorten(text)}")
     return BadInput(
         f"{path} cannot be loaded as {recognised.flavour}: it is damaged, or of a version that is not supported.\n"
         f"{error.kind}: {shorten(text)}"

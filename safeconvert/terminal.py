@@ -90,9 +90,9 @@ def _route(attempts: list[dict[str, Any]]) -> Table:
         status = one["status"] + (" *" if one["used"] else "")
         key = (one["hop"], f"{one['converter']} {one['version']}".strip(), one["form"] or "as it is", status)
         groups.setdefault(key, []).append(one["seconds"])
-    for key, seconds in groups.items():
+    for group, seconds in groups.items():
         times = f" ({len(seconds)} times)" if len(seconds) > 1 else ""
-        table.add_row(*key[:3], key[3] + times, f"{sum(seconds):.1f}")
+        table.add_row(*group[:3], group[3] + times, f"{sum(seconds):.1f}")
     return table
 
 

@@ -630,14 +630,6 @@ def test_a_cache_folder_that_cannot_be_written_is_named(folder: Path, onnx_model
     refused(*arguments, folder=folder, saying="XDG_CACHE_HOME", env={"XDG_CACHE_HOME": "/proc/1"})
 
 
-# -- known to be wrong: each of these is mended outside the files that they were found with
-
-
-def known(reason: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
-@known("terminal.py prints with the strict encoding of en_US.UTF-8")
 def test_odd_image_names_are_printed_under_a_strict_encoding(folder: Path, onnx_models: Path) -> None:
     same = onnx_models / "labels_copy.onnx"
     (folder / "photos").mkdir()
@@ -647,7 +639,6 @@ def test_odd_image_names_are_printed_under_a_strict_encoding(folder: Path, onnx_
     assert safeconvert("check", same, same, "--images", "photos", folder=folder, env=strict).code == 0
 
 
-@known("loading.given_shapes lets np.load's TypeError and BadZipFile through")
 @pytest.mark.parametrize("name", ["single.npy", "cut.npz"])
 def test_an_npy_file_and_a_cut_npz_are_refused(folder: Path, onnx_models: Path, name: str) -> None:
     np.save(folder / "single.npy", np.zeros((4, 3, 8, 8), np.float32))
@@ -657,19 +648,16 @@ def test_an_npy_file_and_a_cut_npz_are_refused(folder: Path, onnx_models: Path, 
     refused("check", *pair, "--inputs", name, folder=folder, saying=name)
 
 
-@known("cli.py takes any integer as a seed, and numpy does not")
 def test_a_negative_seed_is_refused(folder: Path, onnx_models: Path) -> None:
     pair = onnx_models / "labels.onnx", onnx_models / "labels_copy.onnx"
     refused("check", *pair, "--seed", "-1", folder=folder, saying="--seed")
 
 
-@known("api.convert does not compare the output's path with the Source's")
 def test_the_source_is_never_overwritten(folder: Path, onnx_models: Path) -> None:
     shutil.copy(onnx_models / "labels.onnx", folder / "model.onnx")
     refused("onnx2torch", "model.onnx", "-o", "model.onnx", "--force", folder=folder, saying="Source")
 
 
-@known("light_models looks for external data beside the link, check_onnx beside the file")
 def test_external_data_is_found_through_a_link_to_the_model(folder: Path, onnx_models: Path) -> None:
     (folder / "sub").mkdir()
     model = onnx.load(onnx_models / "labels.onnx")
@@ -678,10 +666,9 @@ def test_external_data_is_found_through_a_link_to_the_model(folder: Path, onnx_m
     assert safeconvert("check", "sub/link.onnx", onnx_models / "labels_copy.onnx", folder=folder).code == 0
 
 
-@known("api._finish writes the report before the Target and leaves it where the Target cannot be written")
 def test_no_report_says_verified_where_no_target_could_be_written(folder: Path, onnx_models: Path) -> None:
     (folder / "small").mkdir()
-    with mounted(folder / "small", "-t", "tmpfs", "-o", "size=32k", "none"):
+    with mounted(folder / "small", "-t", "tmpfs", "-o", "size=16k", "none"):
         done = safeconvert("onnx2torch", onnx_models / "labels.onnx", "-o", "small/m.pt2", folder=folder)
         assert done.code == 2, done
         assert not list((folder / "small").iterdir())

@@ -143,7 +143,9 @@ def test_joining_batches_is_comparing_at_once() -> None:
     target = ROWS.copy()
     target[[2, 15]] = -target[[2, 15]]
     whole = against(target)
-    parts = [compare(range(a, a + 10), [ROWS[a : a + 10]], [target[a : a + 10]], ["out0"], Tolerance()) for a in (0, 10)]
+    parts = [
+        compare(range(a, a + 10), [ROWS[a : a + 10]], [target[a : a + 10]], ["out0"], Tolerance()) for a in (0, 10)
+    ]
     joined = Comparison() + parts[0] + parts[1]
     assert joined == whole
     assert joined.differing == (2, 15)

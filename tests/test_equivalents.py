@@ -71,9 +71,7 @@ def build(case: Case, tail: bool = True) -> onnx.ModelProto:
     nodes.append(helper.make_node(case.op, names, results, name="target", **case.attributes))
     integer = case.op in ("ArgMax", "ArgMin", "Shape")
     if tail and not integer:
-        nodes += [
-            helper.make_node("Mul", [r, "gain"], [f"out{i}"], name=f"after{i}") for i, r in enumerate(results)
-        ]
+        nodes += [helper.make_node("Mul", [r, "gain"], [f"out{i}"], name=f"after{i}") for i, r in enumerate(results)]
         finals = [f"out{i}" for i in range(case.outputs)]
     else:
         finals = results
@@ -93,9 +91,7 @@ def execute(model: onnx.ModelProto, x: Array) -> list[Array]:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return list(session.run(None, {"x": x}))
 
 
@@ -132,13 +128,9 @@ def conv_cases() -> list[Case]:
                     names=("auto-pad",),
                 ),
                 Case(f"maxpool-{mode}-{stride}", "MaxPool", {**a, "kernel_shape": [3, 2]}, gone="auto_pad"),
-                Case(
-                    f"avgpool-{mode}-{stride}", "AveragePool", {**a, "kernel_shape": [3, 2]}, gone="auto_pad"
-                ),
+                Case(f"avgpool-{mode}-{stride}", "AveragePool", {**a, "kernel_shape": [3, 2]}, gone="auto_pad"),
                 Case(f"lppool-{mode}-{stride}", "LpPool", {**a, "kernel_shape": [3, 3], "p": 3}, opset=11),
-                Case(
-                    f"transposed-{mode}-{stride}", "ConvTranspose", a, (W(4, 5, 4, 3), W(5)), gone="auto_pad"
-                ),
+                Case(f"transposed-{mode}-{stride}", "ConvTranspose", a, (W(4, 5, 4, 3), W(5)), gone="auto_pad"),
             ]
     cases += [
         Case(
@@ -169,9 +161,7 @@ def conv_cases() -> list[Case]:
             names=("conv-strides",),
         ),
         Case("conv-bias", "Conv", {}, (W(5, 4, 3, 2), W(5)), stays=True, names=("conv-bias",)),
-        Case(
-            "conv-1d", "Conv", {"pads": [1, 2], "strides": [2]}, (W(5, 4, 3), W(5)), shape=(4, 11), stays=True
-        ),
+        Case("conv-1d", "Conv", {"pads": [1, 2], "strides": [2]}, (W(5, 4, 3), W(5)), shape=(4, 11), stays=True),
         Case(
             "conv-3d",
             "Conv",
@@ -248,9 +238,7 @@ def pool_cases() -> list[Case]:
             b = {**a, "count_include_pad": include}
             for opset in (11, 17, 20):
                 cases.append(Case(f"avgpool-{name}-{include}-{opset}", "AveragePool", b, opset=opset, **gone))
-            cases.append(
-                Case(f"avgpool-conv-{name}-{include}", "AveragePool", b, names=("averagepool-convolution",))
-            )
+            cases.append(Case(f"avgpool-conv-{name}-{include}", "AveragePool", b, names=("averagepool-convolution",)))
     return [
         *cases,
         Case(
@@ -375,12 +363,8 @@ def resize_cases() -> list[Case]:
             ("", np.asarray([2, 3], np.float32)),
             opset=18,
         ),
-        Case(
-            "nearest-gather", "Resize", {"mode": "nearest"}, ("", scales[0]), names=("resize-nearest-gather",)
-        ),
-        Case(
-            "nearest-slices", "Resize", {"mode": "nearest"}, ("", scales[1]), names=("resize-nearest-slices",)
-        ),
+        Case("nearest-gather", "Resize", {"mode": "nearest"}, ("", scales[0]), names=("resize-nearest-gather",)),
+        Case("nearest-slices", "Resize", {"mode": "nearest"}, ("", scales[1]), names=("resize-nearest-slices",)),
         Case("upsample-9", "Upsample", {"mode": "nearest"}, (np.asarray([1, 1, 2, 3], np.float32),), opset=9),
         Case(
             "upsample-linear-9",
@@ -390,9 +374,7 @@ def resize_cases() -> list[Case]:
             opset=9,
         ),
         Case("upsample-7", "Upsample", {"mode": "nearest", "scales": [1.0, 1.0, 2.0, 3.0]}, opset=7),
-        Case(
-            "resize-10", "Resize", {"mode": "nearest"}, (np.asarray([1, 1, 2.5, 0.7], np.float32),), opset=10
-        ),
+        Case("resize-10", "Resize", {"mode": "nearest"}, (np.asarray([1, 1, 2.5, 0.7], np.float32),), opset=10),
         Case(
             "resize-down-10",
             "Resize",
@@ -517,9 +499,7 @@ def reduce_cases() -> list[Case]:
 def other_cases() -> list[Case]:
     wide: dict[str, Any] = {"shape": (6,)}
     return [
-        Case(
-            "gemm", "Gemm", {"alpha": 0.5, "beta": 2.0, "transB": 1}, (W(5, 6), W(5)), gone="alpha!", **wide
-        ),
+        Case("gemm", "Gemm", {"alpha": 0.5, "beta": 2.0, "transB": 1}, (W(5, 6), W(5)), gone="alpha!", **wide),
         Case(
             "gemm-scalar",
             "Gemm",
@@ -559,9 +539,7 @@ def other_cases() -> list[Case]:
         Case("split", "Split", {"axis": 1}, (ints(1, 3),), outputs=2),
         Case("split-11", "Split", {"axis": -1, "split": [4, 6]}, opset=11, outputs=2),
         Case("split-18", "Split", {"axis": 3, "num_outputs": 3}, opset=18, outputs=3),
-        Case(
-            "slice-9", "Slice", {"starts": [-3, 1], "ends": [2000, -1], "axes": [3, 2]}, opset=9, stays=True
-        ),
+        Case("slice-9", "Slice", {"starts": [-3, 1], "ends": [2000, -1], "axes": [3, 2]}, opset=9, stays=True),
         Case("slice-steps", "Slice", {}, (ints(1, 0), ints(9, 100), ints(-1, 1), ints(3, 2)), stays=True),
         Case("slice-back", "Slice", {}, (ints(-1), ints(-1000), ints(2), ints(-2)), stays=True),
         Case("gather", "Gather", {"axis": 2}, (ints(3, -1, 0, 1),)),
@@ -709,9 +687,7 @@ def test_only_the_given_nodes_are_rewritten() -> None:
         assert {a.node for a in applied} == {name}
         assert sum(n.op_type == "Pad" for n in result.graph.node) == 1
         assert difference(model, result, (2, 6, 9)) <= TOLERANCE
-        origins = {
-            p.value for n in result.graph.node for p in n.metadata_props if p.key == "safeconvert.origin"
-        }
+        origins = {p.value for n in result.graph.node for p in n.metadata_props if p.key == "safeconvert.origin"}
         assert origins == {"one", "MaxPool:y"}
 
 
@@ -799,12 +775,8 @@ def test_a_depthwise_conv_with_one_filter_a_channel_stays_unless_asked_for() -> 
     assert _groups(equivalents.rewrite(build(case), names=["conv-depthwise"])[0]) == [1]
 
 
-@pytest.mark.parametrize(
-    ("limit", "kinds"), [(287, ["Conv"] * 2), (20, ["Slice"] * 4 + ["Conv"] * 4 + ["Concat"])]
-)
-def test_large_groups_are_not_made_dense(
-    monkeypatch: pytest.MonkeyPatch, limit: int, kinds: list[str]
-) -> None:
+@pytest.mark.parametrize(("limit", "kinds"), [(287, ["Conv"] * 2), (20, ["Slice"] * 4 + ["Conv"] * 4 + ["Concat"])])
+def test_large_groups_are_not_made_dense(monkeypatch: pytest.MonkeyPatch, limit: int, kinds: list[str]) -> None:
     monkeypatch.setattr(convolution, "MAX_DENSE_ELEMENTS", limit)
     case = Case("", "Conv", {"group": 4, "strides": [2, 1]}, (W(8, 1, 3, 3), W(8)))
     result, _ = equivalents.rewrite(build(case), names=["conv-group"])

@@ -35,7 +35,9 @@ def test_the_other_layout_is_fed_transposed() -> None:
 
 
 def test_a_turn_made_on_purpose_is_fed_turned_even_where_sizes_do_not_tell() -> None:
-    feeds = plan_feed(takes(("x", (None, 4, 4, 4))), {"x": (None, 4, 4, 4)}, takes(("x", (None, 4, 4, 4))), {"x": TO_NHWC})
+    feeds = plan_feed(
+        takes(("x", (None, 4, 4, 4))), {"x": (None, 4, 4, 4)}, takes(("x", (None, 4, 4, 4))), {"x": TO_NHWC}
+    )
     assert not isinstance(feeds, Mismatch)
     x = np.arange(64, dtype="float32").reshape(1, 4, 4, 4)
     assert np.array_equal(feed(feeds, {"x": x})["x"], x.transpose(0, 2, 3, 1))

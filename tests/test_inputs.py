@@ -154,9 +154,7 @@ def test_images_are_read_by_row_in_the_order_asked(photos: list[Path], cache: Pa
 
 
 @pytest.mark.parametrize("preset", ["torch", "caffe"])
-def test_layouts_hold_the_same_numbers_and_are_contiguous(
-    preset: str, photos: list[Path], cache: Path
-) -> None:
+def test_layouts_hold_the_same_numbers_and_are_contiguous(preset: str, photos: list[Path], cache: Path) -> None:
     last = prepare(photos, cache, preprocess=PRESETS[preset]).read([1, 2])["x"]
     first = prepare(photos, cache, preprocess=PRESETS[preset], layout="nchw").read([1, 2])["x"]
     assert (last.shape, first.shape) == ((2, HEIGHT, WIDTH, 3), (2, 3, HEIGHT, WIDTH))
@@ -166,9 +164,7 @@ def test_layouts_hold_the_same_numbers_and_are_contiguous(
     assert last.flags.c_contiguous
 
 
-def test_uint8_model_gets_pixels_in_its_channel_order_and_no_arithmetic(
-    photos: list[Path], cache: Path
-) -> None:
+def test_uint8_model_gets_pixels_in_its_channel_order_and_no_arithmetic(photos: list[Path], cache: Path) -> None:
     plain = prepare(photos, cache, dtype="uint8").read([3])["x"]
     swapped = prepare(photos, cache, dtype="uint8", preprocess=PRESETS["caffe"]).read([3])["x"]
     nearest = prepare(photos, cache, dtype="uint8", preprocess=PRESETS["keras"]).read([3])["x"]
@@ -188,9 +184,7 @@ def test_images_beyond_the_cache_are_decoded_again_to_the_same_numbers(
     assert np.array_equal(partial.read(rows)["x"], whole.read(rows)["x"])
 
 
-def test_image_gone_since_it_was_checked_is_an_error_and_not_an_old_picture(
-    photos: list[Path], cache: Path
-) -> None:
+def test_image_gone_since_it_was_checked_is_an_error_and_not_an_old_picture(photos: list[Path], cache: Path) -> None:
     inputs = prepare(photos, cache, cache_bytes=0)
     photos[2].unlink()
     with pytest.raises(BadInput, match=r"2\.png could be read before and cannot now"):
@@ -291,9 +285,7 @@ def test_images_that_cannot_be_read_are_skipped_with_a_one_line_reason(
 
 
 def test_damaged_exif_is_ignored_without_a_warning(tmp_path: Path, cache: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(
-        encoded(photo(1), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7fjunk")
-    )
+    (tmp_path / "a.jpg").write_bytes(encoded(photo(1), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7fjunk"))
     for i, exif in enumerate((b"garbage", b"II*\x00")):
         (tmp_path / f"{i}.png").write_bytes(encoded(photo(1), "PNG", exif=exif))
     inputs = prepare(ImageInputs.scan(tmp_path)[0], cache, cache_bytes=0)
@@ -423,9 +415,7 @@ def test_array_that_does_not_fit_is_refused(array: Any, dtype: str, message: str
         load({"x": array}, tmp_path, Spec(dtype=dtype))
 
 
-def test_row_is_named_rightly_in_a_file_checked_piece_by_piece(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_row_is_named_rightly_in_a_file_checked_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("safeconvert.inputs._CHUNK_BYTES", 1)
     with pytest.raises(BadInput, match="first in row 2"):
         load({"x": with_value(np.nan, "float32")}, tmp_path)

@@ -232,11 +232,7 @@ def model_of(case: str, space: str) -> Any:
         nodes,
         case,
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", CHANNELS, height, width])],
-        [
-            helper.make_tensor_value_info(
-                "y", TensorProto.INT64 if case == "argmax" else TensorProto.FLOAT, None
-            )
-        ],
+        [helper.make_tensor_value_info("y", TensorProto.INT64 if case == "argmax" else TensorProto.FLOAT, None)],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
@@ -293,9 +289,7 @@ def lambdas() -> dict[str, Callable[[Any], Any]]:
             tf.nn.avg_pool2d(tf.transpose(x, [0, 2, 3, 1]), 2, 1, "SAME"), 2, 2, "VALID"
         ),
         "resize": lambda x: tf.image.resize(tf.transpose(x, [0, 2, 3, 1]), [11, 5]),
-        "maths": lambda x: (
-            tf.math.erf(x) + tf.nn.relu6(x) + tf.math.rsqrt(tf.abs(x) + 1) - tf.round(x) * tf.nn.elu(x)
-        ),
+        "maths": lambda x: tf.math.erf(x) + tf.nn.relu6(x) + tf.math.rsqrt(tf.abs(x) + 1) - tf.round(x) * tf.nn.elu(x),
         "leaky": lambda x: tf.nn.leaky_relu(x, 0.3) + tf.nn.selu(x) + tf.math.floormod(x, 0.7),
         "broadcast": lambda x: tf.broadcast_to(x[:, :, :1], [tf.shape(x)[0], 6, 4, x.shape[3]]),
         "everything_constant": lambda x: x + tf.reduce_sum(tf.reverse(tf.range(6.0), [0]) * 2.0),
@@ -329,9 +323,7 @@ def convert(folder: Path) -> None:
 
     for case in CASES:
         for space in SPACES:
-            written = onnx2keras.onnx_to_keras(
-                model_of(case, space), ["x"], name_policy="renumerate", verbose=False
-            )
+            written = onnx2keras.onnx_to_keras(model_of(case, space), ["x"], name_policy="renumerate", verbose=False)
             keep(f"{case}-{space}-nchw", channels_last(written))
             keep(f"{case}-{space}-nhwc", channels_last(written, input_layouts={"x": "nhwc"}))
     for name, function in lambdas().items():
@@ -394,9 +386,7 @@ def load(folder: Path) -> None:
     import tensorflow as tf
 
     for stem in ("grouped_conv-unequal-nchw", "lambda_lrn-unequal-nchw"):
-        flat = tf.lite.TFLiteConverter.from_keras_model(
-            keras.saving.load_model(folder / f"{stem}.keras")
-        ).convert()
+        flat = tf.lite.TFLiteConverter.from_keras_model(keras.saving.load_model(folder / f"{stem}.keras")).convert()
         (folder / f"{stem}.tflite").write_bytes(flat)
     model.export(folder / "saved", verbose=False)
 

@@ -35,7 +35,9 @@ def alone(path: Path, format: str, x: np.ndarray) -> np.ndarray:
     """What the file answers in a fresh process with its framework alone, one input at a time."""
     arrays = path.parent / "x.npy"
     np.save(arrays, x[:1])
-    code = f"import sys, numpy\np = sys.argv[1]; x = numpy.load(sys.argv[2])\n{ALONE[format]}\nnumpy.save(sys.argv[2], y)"
+    code = (
+        f"import sys, numpy\np = sys.argv[1]; x = numpy.load(sys.argv[2])\n{ALONE[format]}\nnumpy.save(sys.argv[2], y)"
+    )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code, path, arrays], check=True, capture_output=True)
     return np.load(arrays)
 
@@ -60,7 +62,9 @@ def test_a_pair_gives_a_target_that_its_framework_runs_alone(
     x = np.random.default_rng(1).normal(size=(12, 3, 8, 8) if nchw else (12, 8, 8, 3)).astype("float32")
     np.savez(tmp_path / "inputs.npz", x)
     output = tmp_path / f"made{SUFFIX[target]}"
-    done = safeconvert("2".join(pair), sources[source], "--inputs", "inputs.npz", "-o", output, "--json", folder=tmp_path)
+    done = safeconvert(
+        "2".join(pair), sources[source], "--inputs", "inputs.npz", "-o", output, "--json", folder=tmp_path
+    )
     assert done.code == 0, done.out + done.err
     report = json.loads(done.out)
     jsonschema.validate(report, schema())
@@ -114,7 +118,9 @@ def test_a_converter_that_is_wrong_is_noticed_and_fed_an_equivalent_form(tmp_pat
     assert np.abs(alone(tmp_path / "net.keras", "keras", x) - alone(tmp_path / "net.onnx", "onnx", x)).max() < 1e-4
 
 
-@pytest.mark.parametrize(("layout", "shape"), [("nhwc", [None, 8, 8, 3]), ("nchw", [None, 3, 8, 8]), ("keep", [None, 3, 8, 8])])
+@pytest.mark.parametrize(
+    ("layout", "shape"), [("nhwc", [None, 8, 8, 3]), ("nchw", [None, 3, 8, 8]), ("keep", [None, 3, 8, 8])]
+)
 def test_the_target_takes_the_layout_asked_for(
     layout: str, shape: list[int | None], sources: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -157,7 +163,8 @@ def test_a_previous_file_steps_aside_where_the_new_one_diverged(sources: dict[st
 
 
 def test_help_needs_no_framework_and_is_fast(tmp_path: Path) -> None:
-    code = "import sys, safeconvert.cli; print([n for n in ('torch', 'tensorflow', 'onnx', 'scipy', 'rich') if n in sys.modules])"
+    heavy = ("torch", "tensorflow", "onnx", "scipy", "rich")
+    code = f"import sys, safeconvert.cli; print([n for n in {heavy} if n in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
     assert "Exit codes" in safeconvert("--help", folder=tmp_path).out

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from pathlib import Path
 
 import pytest
-
 import safeconvert.converters
 from safeconvert.converters import HOPS
+
 from safeconvert.model import FORMATS
 from safeconvert.routes import hops_between, missing, pairs, routes
 
@@ -25,7 +26,7 @@ def test_there_are_twenty_pairs() -> None:
 @pytest.mark.parametrize("pair", pairs(), ids="2".join)
 def test_every_pair_has_a_route_without_an_environment_of_its_own(pair: tuple[str, str]) -> None:
     assert any(
-        all(any(h.environment is None for h in hops_between(a, b)) for a, b in zip(way, way[1:], strict=False))
+        all(any(h.environment is None for h in hops_between(a, b)) for a, b in itertools.pairwise(way))
         for way in routes(*pair)
     )
 

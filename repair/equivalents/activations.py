@@ -197,19 +197,13 @@ def _log_sigmoid(model: ir.Model, node: ir.Node) -> Outcome:
     return at.replace(t.mul(t.softplus(t.mul(producer.inputs[0], -1.0)), -1.0))
 
 
-MODERN = frozenset(
-    {"Gelu", "HardSigmoid", "HardSwish", "Mish", "Celu", "Softsign", "ThresholdedRelu", "Shrink"}
-)
+MODERN = frozenset({"Gelu", "HardSigmoid", "HardSwish", "Mish", "Celu", "Softsign", "ThresholdedRelu", "Shrink"})
 KNOWN = frozenset({"Softplus", "Elu", "Selu", "LeakyRelu", "Abs", "Neg", "Reciprocal"})
 REWRITES = (
-    Rewrite(
-        "activation-modern", MODERN, "CG", "an activation that converters lack becomes its formula", _formula
-    ),
+    Rewrite("activation-modern", MODERN, "CG", "an activation that converters lack becomes its formula", _formula),
     Rewrite("activation-known", KNOWN, "CG", "an activation becomes its formula", _formula),
     Rewrite("erf", frozenset({"Erf"}), "CG", "Erf becomes the rational function that computes it", _formula),
     Rewrite("prelu", frozenset({"PRelu"}), "WB", "PRelu becomes Relu(x) - slope * Relu(-x)", _prelu),
     Rewrite("clip", frozenset({"Clip"}), "LH", "Clip becomes Max and Min", _clip),
-    Rewrite(
-        "stable-logsigmoid", frozenset({"Log"}), "CG", "Log(Sigmoid(x)) becomes -Softplus(-x)", _log_sigmoid
-    ),
+    Rewrite("stable-logsigmoid", frozenset({"Log"}), "CG", "Log(Sigmoid(x)) becomes -Softplus(-x)", _log_sigmoid),
 )

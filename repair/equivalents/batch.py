@@ -50,9 +50,7 @@ def _at_batch(model: ir.Model, batch: int) -> dict[str | None, ir.Value]:
         for output in node.outputs:
             output.shape = None
     # Folding infers node by node, so that a shape computed from a folded Reshape is folded in turn.
-    optimizer.fold_constants(
-        copy, onnx_shape_inference=True, input_size_limit=1 << 16, output_size_limit=1 << 16
-    )
+    optimizer.fold_constants(copy, onnx_shape_inference=True, input_size_limit=1 << 16, output_size_limit=1 << 16)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
     common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
     return {v.name: v for n in graph for v in n.outputs}
@@ -83,9 +81,7 @@ def _freeze(
         if frozen is not None:
             label = f"{node.name}/frozen_{index}"
             tensor = ir.tensor(frozen, name=label)
-            constant = ir.Value(
-                name=label, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor
-            )
+            constant = ir.Value(name=label, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
             model.graph.register_initializer(constant)
             node.replace_input_with(index, constant)
 

@@ -58,9 +58,7 @@ class NotConvertible(Exception):
     """No adapter takes this operator from one opset to another."""
 
     def __init__(self, op_type: str, source: int, target: int) -> None:
-        super().__init__(
-            f"{op_type} cannot be taken from opset {source} to {target}: no adapter and no function body"
-        )
+        super().__init__(f"{op_type} cannot be taken from opset {source} to {target}: no adapter and no function body")
         self.op_type = op_type
         self.source = source
         self.target = target

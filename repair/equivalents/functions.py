@@ -83,9 +83,7 @@ def body_of(at: Site) -> onnx.FunctionProto | None:
         schema = onnx.defs.get_schema(node.op_type, at.opset, "")
     except onnx.defs.SchemaError:
         # The operator is newer than the opset: its first version's body is the meaning that it came with.
-        newer = [
-            s for s in onnx.defs.get_all_schemas_with_history() if s.domain == "" and s.name == node.op_type
-        ]
+        newer = [s for s in onnx.defs.get_all_schemas_with_history() if s.domain == "" and s.name == node.op_type]
         if not newer:
             return None
         schema = min(newer, key=lambda s: s.since_version)
@@ -100,11 +98,7 @@ def body_of(at: Site) -> onnx.FunctionProto | None:
         if value is not None and value.dtype is not None:
             kind.tensor_type.elem_type = int(value.dtype)
         types.append(kind.SerializeToString())
-    versions = [
-        v
-        for v in schema.context_dependent_function_opset_versions
-        if v <= max(at.opset, schema.since_version)
-    ]
+    versions = [v for v in schema.context_dependent_function_opset_versions if v <= max(at.opset, schema.since_version)]
     if not versions:
         return None
     data = schema.get_context_dependent_function_with_opset_version(max(versions), proto, types)

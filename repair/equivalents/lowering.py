@@ -21,9 +21,7 @@ _IDLE = frozenset({"saturate", "round_mode"})
 def lower(graph: ir.Model, current: int, target: int) -> None:
     graph.graph.opset_imports[""] = target
     for _ in range(8):
-        changed = [
-            _lower_node(graph, node, current, target) for node in list(graph.graph) if node.domain == ""
-        ]
+        changed = [_lower_node(graph, node, current, target) for node in list(graph.graph) if node.domain == ""]
         if not any(changed):
             return
         infer(graph)
@@ -64,9 +62,7 @@ def _fits(node: ir.Node, old: onnx.defs.OpSchema, new: onnx.defs.OpSchema | None
             return False
     for name in [n for n in node.attributes if n not in old.attributes]:
         if name not in _IDLE:
-            default = (
-                new.attributes[name].default_value if new is not None and name in new.attributes else None
-            )
+            default = new.attributes[name].default_value if new is not None and name in new.attributes else None
             if default is None or default.type == onnx.AttributeProto.UNDEFINED:
                 return False
             value = onnx.helper.get_attribute_value(default)

@@ -17,9 +17,7 @@ def _gemm(model: ir.Model, node: ir.Node) -> Outcome:
     alpha, beta = at.attr("alpha", 1.0), at.attr("beta", 1.0)
     trans_a, trans_b = at.attr("transA", 0), at.attr("transB", 0)
     b, c = at.constant(1), at.constant(2)
-    vector = not at.has(2) or (
-        c is not None and c.ndim == 1 and b is not None and c.shape[0] == b.shape[1 - trans_b]
-    )
+    vector = not at.has(2) or (c is not None and c.ndim == 1 and b is not None and c.shape[0] == b.shape[1 - trans_b])
     if alpha == 1 and beta == 1 and not trans_a and not trans_b and vector and b is not None:
         return False
     if not at.floating:
@@ -36,9 +34,7 @@ def _gemm(model: ir.Model, node: ir.Node) -> Outcome:
         columns = None if b is None else b.shape[0 if trans_b else 1]
         scaled = c.astype(np.float64) * beta
         if columns is not None and (c.size == 1 or c.shape in ((columns,), (1, columns))):
-            return at.replace(
-                at.op("Gemm", x, right, at.const(np.broadcast_to(scaled.reshape(-1), [columns])))
-            )
+            return at.replace(at.op("Gemm", x, right, at.const(np.broadcast_to(scaled.reshape(-1), [columns]))))
         full = at.const(scaled.reshape([1] * (2 - c.ndim) + list(c.shape)))
     else:
         full = at.op("Mul", at.input(2), at.scalar(beta, 2)) if beta != 1 else at.input(2)
@@ -85,17 +81,13 @@ def _computed(model: ir.Model, node: ir.Node) -> Outcome:
     left = at.reshape(at.input(0), [*a[:-2], m, k, 1])
     right = at.reshape(at.input(1), [*b[:-2], 1, k, n])
     total = at.reduce("ReduceSum", at.op("Mul", left, right), [rank - 1])
-    return at.replace(
-        at.reshape(total, [*(x if x != 1 else y for x, y in zip(a[:-2], b[:-2], strict=True)), m, n])
-    )
+    return at.replace(at.reshape(total, [*(x if x != 1 else y for x, y in zip(a[:-2], b[:-2], strict=True)), m, n]))
 
 
 _GEMM, _MATMUL = frozenset({"Gemm"}), frozenset({"MatMul"})
 REWRITES = (
     Rewrite("gemm-plain", _GEMM, "WB", "alpha, beta and transposes go into the constants", _gemm),
     Rewrite("gemm-as-matmul", _GEMM, "CG", "Gemm becomes MatMul and Add", _gemm_as_matmul),
-    Rewrite(
-        "matmul-constant-first", _MATMUL, "WB", "a constant on the left moves to the right", _constant_first
-    ),
+    Rewrite("matmul-constant-first", _MATMUL, "WB", "a constant on the left moves to the right", _constant_first),
     Rewrite("matmul-computed", _MATMUL, "CG", "two computed operands become Mul and ReduceSum", _computed),
 )

@@ -111,9 +111,7 @@ def _max_all_slices(model: ir.Model, node: ir.Node) -> Outcome:
 _MAX = frozenset({"MaxPool"})
 REWRITES = (
     Rewrite("pool-ceil", frozenset({"MaxPool", "LpPool"}), "LH", "ceil_mode becomes end padding", _pool_ceil),
-    Rewrite(
-        "maxpool-dilations", _MAX, "LH", "dilated windows become Max over shifted slices", _max_of_slices
-    ),
+    Rewrite("maxpool-dilations", _MAX, "LH", "dilated windows become Max over shifted slices", _max_of_slices),
     Rewrite(
         "maxpool-pads-map",
         _MAX,

@@ -183,9 +183,7 @@ def _ops(*names: str) -> frozenset[str]:
 
 REWRITES = (
     Rewrite("layernorm", _ops("LayerNormalization"), "CG", "becomes means and a square root", _layer),
-    Rewrite(
-        "instancenorm", _ops("InstanceNormalization"), "CG", "becomes means and a square root", _instance
-    ),
+    Rewrite("instancenorm", _ops("InstanceNormalization"), "CG", "becomes means and a square root", _instance),
     Rewrite("groupnorm", _ops("GroupNormalization"), "CG", "becomes means over reshaped groups", _group),
     Rewrite(
         "meanvariancenorm",

@@ -203,9 +203,7 @@ REWRITES = (
     Rewrite("pad-negative", _PAD, "LH", "negative pads become a Slice", _pad_negative),
     Rewrite("pad-mode", _PAD, "LH", "reflect, edge and wrap become Slice and Concat", _pad_mode),
     Rewrite("pad-value", _PAD, "LH", "a padding value becomes zero padding plus a map", _pad_value),
-    Rewrite(
-        "pad-odd-axes", _PAD, "TSS", "padding of batch, channels or odd ranks becomes Concat", _pad_odd_axes
-    ),
+    Rewrite("pad-odd-axes", _PAD, "TSS", "padding of batch, channels or odd ranks becomes Concat", _pad_odd_axes),
     Rewrite("pad-zeros-as-concat", _PAD, "LH", "all zero padding becomes Concat", _pad_zeros),
 )
 

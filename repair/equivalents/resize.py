@@ -64,9 +64,7 @@ def matrix(at: Site, size: int, out: int, scale: np.float32) -> Array:
     mode = str(at.attr("mode", "nearest"))
     default = "half_pixel" if at.node.op_type == "Resize" else "asymmetric"
     coordinates = str(at.attr("coordinate_transformation_mode", default))
-    round_mode = str(
-        at.attr("nearest_mode", "round_prefer_floor" if at.node.op_type == "Resize" else "floor")
-    )
+    round_mode = str(at.attr("nearest_mode", "round_prefer_floor" if at.node.op_type == "Resize" else "floor"))
     result = np.zeros((size, out))
     for j in range(out):
         x = source_coordinate(coordinates, j, scale, size, out) if scale != 1 or out != size else float(j)

@@ -139,9 +139,7 @@ class Site:
         if len(target) > 1 and None not in dims[1:] and 0 not in target:
             target[0] = -1
         if target.count(-1) > 1:
-            raise ValueError(
-                f"{self._base}: a Reshape to {target} is not determined; check `reshapable` first"
-            )
+            raise ValueError(f"{self._base}: a Reshape to {target} is not determined; check `reshapable` first")
         return self.op("Reshape", x, self.ints(target))
 
     def pad(self, x: ir.Value, begins: Sequence[int], ends: Sequence[int]) -> ir.Value:

@@ -17,13 +17,7 @@ def _bounds(at: Site) -> list[tuple[int, int, int, int]] | Refused:
     """(axis, start, end, step) per sliced axis, as given but with positive axes."""
     dims = at.dims()
     starts, ends, axes, steps = (at.constant(i) for i in range(1, 5))
-    if (
-        dims is None
-        or starts is None
-        or ends is None
-        or (at.has(3) and axes is None)
-        or (at.has(4) and steps is None)
-    ):
+    if dims is None or starts is None or ends is None or (at.has(3) and axes is None) or (at.has(4) and steps is None):
         return Refused("computed bounds or unknown rank")
     count, rank = len(starts), len(dims)
     which = range(count) if axes is None else [int(a) % rank for a in axes]
@@ -41,11 +35,7 @@ def _explicit(model: ir.Model, node: ir.Node) -> Outcome:
     if plain:
         axis, start, end, _ = bounds[0]
         size, raw = dims[axis], at.constant(3)
-        if (
-            raw is not None
-            and int(raw[0]) >= 0
-            and (size is None or bounds[0][3] < 0 or 0 <= start < end <= size)
-        ):
+        if raw is not None and int(raw[0]) >= 0 and (size is None or bounds[0][3] < 0 or 0 <= start < end <= size):
             return False
     x, changed = at.input(), False
     for axis, start, end, step in bounds:

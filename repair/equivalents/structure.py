@@ -154,22 +154,14 @@ def _ops(*names: str) -> frozenset[str]:
 
 REWRITES = (
     Rewrite("no-op", _ops("Identity", "Dropout", "Cast"), "CG", "a node that changes nothing goes", _no_op),
-    Rewrite(
-        "reshape-explicit", _ops("Reshape"), "TSS", "0 entries and computed shapes become numbers", _reshape
-    ),
-    Rewrite(
-        "flatten-axis", _ops("Flatten"), "TSS", "Flatten on an axis other than 1 becomes Reshape", _as_reshape
-    ),
+    Rewrite("reshape-explicit", _ops("Reshape"), "TSS", "0 entries and computed shapes become numbers", _reshape),
+    Rewrite("flatten-axis", _ops("Flatten"), "TSS", "Flatten on an axis other than 1 becomes Reshape", _as_reshape),
     Rewrite("flatten-as-reshape", _ops("Flatten"), "TSS", "Flatten becomes Reshape", _flatten),
     Rewrite("squeeze", _ops("Squeeze", "Unsqueeze"), "TSS", "becomes Reshape", _as_reshape),
     Rewrite("expand", _ops("Expand"), "TSS", "becomes Mul with ones", _expand),
     Rewrite("tile", _ops("Tile"), "TSS", "becomes Concat", _tile),
-    Rewrite(
-        "depth-to-space", _ops("DepthToSpace"), "TSS", "becomes Reshape, Transpose, Reshape", _depth_to_space
-    ),
-    Rewrite(
-        "space-to-depth", _ops("SpaceToDepth"), "TSS", "becomes Reshape, Transpose, Reshape", _space_to_depth
-    ),
+    Rewrite("depth-to-space", _ops("DepthToSpace"), "TSS", "becomes Reshape, Transpose, Reshape", _depth_to_space),
+    Rewrite("space-to-depth", _ops("SpaceToDepth"), "TSS", "becomes Reshape, Transpose, Reshape", _space_to_depth),
     Rewrite(
         "one-axis-as-two",
         _ops("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool"),

@@ -36,9 +36,7 @@ def _plain_kernel(at: Site, strides: list[int], dilations: list[int]) -> Array |
     return np.pad(dense, [(0, 0), (0, 0), *grow])
 
 
-def _crop(
-    at: Site, reach: list[int], strides: list[int], pads: list[int]
-) -> tuple[list[int], list[int]] | Refused:
+def _crop(at: Site, reach: list[int], strides: list[int], pads: list[int]) -> tuple[list[int], list[int]] | Refused:
     """What to cut from each side of the full output (in-1)*stride+reach; a negative end: zeros to add."""
     rank = len(reach)
     extra = at.attr("output_padding") or [0] * rank
@@ -63,15 +61,11 @@ def _crop(
     return begins, ends
 
 
-def _output_sizes(
-    at: Site, begins: list[int], ends: list[int], reach: list[int], strides: list[int]
-) -> list[int]:
+def _output_sizes(at: Site, begins: list[int], ends: list[int], reach: list[int], strides: list[int]) -> list[int]:
     sizes = spatial(at)
     if sizes is None:
         return []
-    return [
-        (n - 1) * s + r - b - e for n, s, r, b, e in zip(sizes, strides, reach, begins, ends, strict=True)
-    ]
+    return [(n - 1) * s + r - b - e for n, s, r, b, e in zip(sizes, strides, reach, begins, ends, strict=True)]
 
 
 def _plain(model: ir.Model, node: ir.Node) -> Outcome:
@@ -183,7 +177,5 @@ REWRITES = (
         "pads, output_shape, output_padding, groups, dilations become kernel zeros and a Slice",
         _plain,
     ),
-    Rewrite(
-        "convtranspose-as-convolution", _OPS, "CG", "zeros between the inputs, then a Conv", _as_convolution
-    ),
+    Rewrite("convtranspose-as-convolution", _OPS, "CG", "zeros between the inputs, then a Conv", _as_convolution),
 )

@@ -63,6 +63,7 @@ def check_onnx(path: str) -> dict[str, Any]:
 def load_onnx(path: str) -> Loaded:
     import onnxruntime
 
+    path = str(Path(path).resolve())  # external data lies beside the file, not beside a link to it
     facts = check_onnx(path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4

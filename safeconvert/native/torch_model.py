@@ -82,10 +82,13 @@ def _build(model_fn: str, search: str | None) -> torch.nn.Module:
     if search:
         sys.path.insert(0, search)
     module_name, _, function = model_fn.partition(":")
-    made: Any = importlib.import_module(module_name)
-    for part in function.split("."):
-        made = getattr(made, part)
-    made = made()
+    try:
+        made: Any = importlib.import_module(module_name)
+        for part in function.split("."):
+            made = getattr(made, part)
+        made = made()
+    except Exception as error:
+        raise ValueError(f"--model-fn {model_fn} failed: {type(error).__name__}: {error}") from error
     if not isinstance(made, torch.nn.Module):
         raise TypeError(f"--model-fn {model_fn} gave a {type(made).__name__}, not a torch.nn.Module")
     return made
@@ -143,7 +146,12 @@ def _module(module: Any, shapes: dict[str, list[int]] | None) -> Loaded:
     run = _runner(module, given)
     if shapes:
         # Two probes of different batch: what the outputs look like, and whether the batch is free.
-        results = run({name: np.zeros([2, *shapes[name][1:]], "float32") for name in given})
+        try:
+            results = run({name: np.zeros([2, *shapes[name][1:]], "float32") for name in given})
+        except RuntimeError as error:
+            sizes = "; ".join(f"{name}:{','.join(map(str, shapes[name]))}" for name in given)
+            reason = str(error).strip().splitlines()[-1]
+            raise ValueError(f"the model does not run on --input-shape {sizes} (or --inputs): {reason}") from error
         outputs = [spec(f"output_{i}", [None, *r.shape[1:]], r.dtype) for i, r in enumerate(results)]
     return Loaded((None, module), run, inputs, outputs)
 
