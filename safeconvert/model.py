@@ -73,8 +73,9 @@ class Hop:
     """One way to run one real converter: ``converters/<module>.py`` has the function that does.
 
     ``framework`` names the child it runs in, ``distribution`` the package whose version is reported,
-    ``requires`` the modules it cannot do without, ``options`` go to the function as they are. ``needs_source``:
-    the function works on the loaded model and not on a file. ``why`` says when this way is the right one.
+    ``requires`` the modules it cannot do without, ``options`` go to the function as they are. ``environment``
+    is the one it runs in, if one of its own. ``takes_forms``: the function can be asked, by ``form``, to feed the
+    converter an equivalent of its model. ``why`` says when this way is the right one.
     """
 
     source: str
@@ -89,6 +90,7 @@ class Hop:
     why: str
     options: Mapping[str, Any] = field(default_factory=dict)
     environment: str | None = None
+    takes_forms: bool = False
 
     @property
     def label(self) -> str:

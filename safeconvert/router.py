@@ -27,9 +27,16 @@ from safeconvert.sides import Side, shorten
 Array = np.ndarray[Any, Any]
 SUFFIX = {"torch": ".pt2", "keras": ".keras", "tf": "", "tflite": ".tflite", "onnx": ".onnx"}
 FLAVOUR = {"torch": "pt2", "keras": "keras", "tf": "savedmodel", "tflite": "tflite", "onnx": "onnx"}
-# What a converter is fed when the file as it is goes wrong, mildest first: equivalent ONNX graphs, made of
-# fewer and fewer kinds of operators. See repair/equivalents.
-FORMS = ("canonical", "missing", "plain", "other")
+# What a converter is fed when the model as it is goes wrong, mildest first: equivalents made of fewer and fewer
+# kinds of operators. ONNX files are rewritten beforehand (repair/equivalents); of a torch, Keras or TensorFlow model
+# the hop itself makes the form (converters/torch_forms, converters/tensorflow_forms).
+FORMS = {
+    "onnx": ("canonical", "missing", "plain", "other"),
+    "torch": ("decomposed",),
+    "keras": ("plain",),
+    "tf": ("plain",),
+    "tflite": (),
+}
 
 
 @dataclass(frozen=True)
@@ -186,8 +193,8 @@ class Router:
 
     @staticmethod
     def _forms(stage: Stage, hop: Hop) -> tuple[str, ...]:
-        """The forms of the stage's file to feed the hop, in order; "" is the file as it is."""
-        return ("", *FORMS) if stage.format == "onnx" else ("",)
+        """The forms of the stage's model to feed the hop, in order; "" is the model as it is."""
+        return ("", *(FORMS[stage.format] if stage.format == "onnx" or hop.takes_forms else ()))
 
     def _agrees(self, stage: Stage) -> bool:
         assert stage.comparison is not None
@@ -219,13 +226,13 @@ class Router:
         self._say(what)
         try:
             origin = stage.side.path
-            if form:
+            if form and stage.format == "onnx":
                 origin = self._rewritten(stage, form, hop)
                 if origin == stage.side.path:
                     return None  # nothing to rewrite: it would be the same file again
             if self._turning(stage) and hop.source == "onnx":
                 origin = self._turned(origin, stage)
-            written = self._run(hop, stage, origin, last=last)
+            written = self._run(hop, stage, origin, form, last=last)
             if self._turning(stage) and hop.target == "onnx":
                 written = self._turned(written, stage)
         except ChildFailed as error:
@@ -247,7 +254,7 @@ class Router:
         record("diverged" if differences else "ok", "; ".join(differences))
         return reached
 
-    def _run(self, hop: Hop, stage: Stage, origin: Path, *, last: bool) -> Path:
+    def _run(self, hop: Hop, stage: Stage, origin: Path, form: str, *, last: bool) -> Path:
         written = self.workshop.scratch("model" + SUFFIX[hop.target])
         self._before(hop)
         if hop.framework == self.source.framework:
@@ -274,6 +281,7 @@ class Router:
             timeout=self.settings.timeout,
             path=str(origin.absolute()),
             target=str(written),
+            **({"form": form} if form and stage.format != "onnx" else {}),
             **self._arguments(hop, stage, last=last),
         )
         if not written.exists():
