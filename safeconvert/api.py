@@ -15,13 +15,14 @@ from safeconvert.children import Workshop
 from safeconvert.compare import impossible
 from safeconvert.errors import BadInput
 from safeconvert.feeding import Mismatch, plan_feed
+from safeconvert.hopping import SUFFIX, Settings
 from safeconvert.judge import Judgement, judge
 from safeconvert.material import Material
 from safeconvert.model import Attempt, Hop, Recognised, Verdict
 from safeconvert.options import Observer, Options, Silent
 from safeconvert.recognise import recognise
 from safeconvert.report import build, render
-from safeconvert.router import SUFFIX, Router, Settings
+from safeconvert.router import Router
 from safeconvert.routes import frameworks, routes
 from safeconvert.sides import Side
 

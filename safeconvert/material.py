@@ -15,13 +15,13 @@ import numpy as np
 from safeconvert.children import Workshop
 from safeconvert.errors import BadInput, CallRaised
 from safeconvert.feeding import Feed, feed, layout_of
+from safeconvert.hopping import Sample
 from safeconvert.inputs import ImageInputs, Inputs, ProbeInputs, Skipped, TensorInputs, split
 from safeconvert.loading import Shapes, specs
 from safeconvert.model import Signature, TensorSpec
 from safeconvert.options import Options
 from safeconvert.preprocess import Layout, Preprocess, contract, load_preprocess
 from safeconvert.reference import Reference
-from safeconvert.router import Sample
 from safeconvert.sides import Side
 
 Array = np.ndarray[Any, Any]
