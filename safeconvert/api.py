@@ -16,8 +16,9 @@ from safeconvert.compare import impossible
 from safeconvert.errors import BadInput
 from safeconvert.feeding import Mismatch, plan_feed
 from safeconvert.hopping import SUFFIX, Settings
-from safeconvert.judge import Judgement, judge
+from safeconvert.judge import Judgement, judge, judge_repaired
 from safeconvert.material import Material
+from safeconvert.mending import Mended
 from safeconvert.model import Attempt, Hop, Recognised, Verdict
 from safeconvert.options import Observer, Options, Silent
 from safeconvert.recognise import recognise
@@ -124,7 +125,12 @@ class _Run:
                 return self._finish(nothing, material, None, router.attempts, final=final)
             with self._clock("check"):
                 judgement = judge(material, stage.side, stage.feeds, self.options, self.observer)
-            return self._finish(judgement, material, stage.side, router.attempts, final=final)
+                repairs = router.repairs(stage)
+                for mended in repairs[:1]:
+                    judgement = judge_repaired(
+                        judgement, material, mended.before.side, mended.before.feeds, self.options, self.observer
+                    )
+            return self._finish(judgement, material, stage.side, router.attempts, repairs, final=final)
 
     def check(self, recognised: Recognised, report: Path | None) -> Result:
         target = loading.side(self.workshop, "target", recognised, self.options)
@@ -194,6 +200,7 @@ class _Run:
         material: Material,
         target: Side | None,
         attempts: Sequence[Attempt],
+        repairs: Sequence[Mended] = (),
         *,
         final: Path | None = None,
         report: Path | None = None,
@@ -212,6 +219,7 @@ class _Run:
             target=target,
             target_path=placed or kept or (None if target is None else target.path),
             attempts=attempts,
+            repairs=repairs,
             material=material,
             options=self.options,
             notes=notes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from safeconvert.model import Hop, Recognised
 from safeconvert.sides import RUNTIMES, Side
 
 Array = np.ndarray[Any, Any]
+Shapes = dict[str, list[int | None]]
 SUFFIX = {"torch": ".pt2", "keras": ".keras", "tf": "", "tflite": ".tflite", "onnx": ".onnx"}
 FLAVOUR = {"torch": "pt2", "keras": "keras", "tf": "savedmodel", "tflite": "tflite", "onnx": "onnx"}
 
@@ -71,6 +72,14 @@ def turns(layout: str, source: Side, shapes: Mapping[str, Sequence[int | None]])
     }
 
 
+@dataclass(frozen=True)
+class Rewritten:
+    """An ONNX file in an equivalent form, and what was rewritten: name of the rewrite, node, operator, fault type."""
+
+    path: Path
+    changes: tuple[Mapping[str, str], ...]
+
+
 class Hopper:
     """Runs hops. ``before`` is called when the Source's own child is about to be used for one."""
 
@@ -88,7 +97,7 @@ class Hopper:
         self._calibration, self._before = calibration, before
         self._used_once: set[int] = set()
 
-    def run(self, hop: Hop, stage: Stage, origin: Path, form: str, *, last: bool) -> Path:
+    def run(self, hop: Hop, stage: Stage, origin: Path, form: str, *, last: bool, shapes: Shapes | None = None) -> Path:
         written = self.workshop.scratch("model" + SUFFIX[hop.target])
         self._before(hop)
         child = self._child(hop)
@@ -99,7 +108,7 @@ class Hopper:
             path=str(origin.absolute()),
             target=str(written),
             **({"form": form} if form and stage.format != "onnx" else {}),
-            **self.arguments(hop, stage, last=last),
+            **self.arguments(hop, stage, self.shapes_of(stage) if shapes is None else shapes, last=last),
         )
         if not written.exists():
             raise CallRaised("FileNotFoundError", "the converter ended without writing a file", "")
@@ -120,8 +129,8 @@ class Hopper:
             self._used_once.add(child.process.pid)
         return self.source.child() if own else child
 
-    def rewritten(self, stage: Stage, form: str, hop: Hop) -> Path:
-        """The ONNX file of this stage in an equivalent form; the file itself where the form changes nothing."""
+    def rewritten(self, stage: Stage, form: str, hop: Hop, nodes: Collection[str] | None = None) -> Rewritten | None:
+        """The ONNX file of this stage in an equivalent form (at ``nodes`` only); None where that changes nothing."""
         target = self.workshop.scratch("model.onnx")
         changed = self.workshop.child("light", "light").call(
             "repair.forms",
@@ -131,8 +140,9 @@ class Hopper:
             target=str(target),
             form=form,
             opset=13 if hop.target == "keras" else 17,
+            nodes=None if nodes is None else list(nodes),
         )
-        return target if changed else stage.side.path
+        return Rewritten(target, tuple(changed)) if changed else None
 
     def side(self, hop: Hop, written: Path, *, last: bool) -> Side:
         recognised = Recognised(written, hop.target, FLAVOUR[hop.target])
@@ -149,7 +159,7 @@ class Hopper:
             name = f"convert-{hop.framework}"
         return Side(self.workshop, name, recognised)
 
-    def arguments(self, hop: Hop, stage: Stage, *, last: bool) -> dict[str, Any]:
+    def arguments(self, hop: Hop, stage: Stage, shapes: Shapes, *, last: bool) -> dict[str, Any]:
         """The keyword arguments of the hop's function."""
         arguments: dict[str, Any] = dict(hop.options)
         settings = self.settings
@@ -161,7 +171,6 @@ class Hopper:
             arguments["quantize"] = settings.quantize
             if settings.quantize == "int8":
                 arguments["calibration"] = dict(self._calibration(self.fed(stage)))
-        shapes = self.shapes_of(stage)
         if hop.source == "torch" or hop.target == "torch":
             arguments["shapes"] = shapes
         if hop.environment == "onnx2tf":
@@ -205,9 +214,9 @@ class Hopper:
             return stage.feeds
         return tuple(replace(one, axes=self.turns.get(one.source)) for one in stage.feeds)
 
-    def shapes_of(self, stage: Stage) -> dict[str, list[int | None]]:
+    def shapes_of(self, stage: Stage) -> Shapes:
         """The shapes of the stage's inputs in this run, by its own names; a free batch stays None."""
-        found: dict[str, list[int | None]] = {}
+        found: Shapes = {}
         for one in self.fed(stage) if stage.format == "onnx" else stage.feeds:
             shape = list(self.shapes[one.source])
             if one.axes is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from safeconvert.compare import Comparison, compare, impossible
 from safeconvert.errors import ChildFailed
@@ -17,11 +17,15 @@ from safeconvert.sides import Side, shorten
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict, why it is not ``verified``, and the comparisons over calibration and held-out set (None: not made)."""
+    """A verdict, why it is not ``verified``, and the comparisons over calibration and held-out set (None: not made).
+
+    ``before`` are those of the unrepaired model, where something was repaired.
+    """
 
     verdict: Verdict
     reasons: tuple[str, ...] = ()
     compared: tuple[Comparison, Comparison] | None = None
+    before: tuple[Comparison, Comparison] | None = None
 
 
 def judge(material: Material, target: Side, feeds: Sequence[Feed], options: Options, observer: Observer) -> Judgement:
@@ -54,6 +58,21 @@ def judge(material: Material, target: Side, feeds: Sequence[Feed], options: Opti
     if reasons and deployed is not None:
         reasons = (*reasons, "the Target's images were prepared by --target-preprocess, another way than the Source's")
     return Judgement(Verdict.DIVERGED if reasons else Verdict.VERIFIED, reasons, compared)
+
+
+def judge_repaired(
+    judgement: Judgement, material: Material, before: Side, feeds: Sequence[Feed], options: Options, observer: Observer
+) -> Judgement:
+    """The judgement of a Target that was repaired on the way: what it was before is measured as well."""
+    if judgement.compared is None:
+        return judgement
+    deployed = material.deployed()
+    calibration, heldout = (
+        over(material, before, feeds, rows, deployed, options, observer, "comparing with the unrepaired model")
+        for rows in material.rows
+    )
+    verdict = Verdict.REPAIRED if judgement.verdict is Verdict.VERIFIED else judgement.verdict
+    return replace(judgement, verdict=verdict, before=(calibration, heldout))
 
 
 def over(

@@ -15,7 +15,8 @@ from safeconvert.compare import Comparison
 from safeconvert.inputs import Inputs
 from safeconvert.judge import Judgement
 from safeconvert.material import Material
-from safeconvert.model import Attempt
+from safeconvert.mending import RANKED, Mended
+from safeconvert.model import Attempt, Verdict
 from safeconvert.options import Options
 from safeconvert.sides import Side
 
@@ -33,6 +34,7 @@ def build(
     target: Side | None,
     target_path: Path | None,
     attempts: Sequence[Attempt],
+    repairs: Sequence[Mended],
     material: Material,
     options: Options,
     notes: Sequence[str],
@@ -41,9 +43,8 @@ def build(
     """The report as plain JSON values; its keys are the contract in ``report.schema.json``."""
     compared, inputs, rows = judgement.compared, material.inputs, material.rows
     tolerance = options.tolerance
-    before = None
-    if compared is not None:
-        before = {"calibration": compared[0].to_json(), "heldout": compared[1].to_json()}
+    after = _sets(compared)
+    before = after if judgement.before is None else _sets(judgement.before)
     document = {
         "schema": SCHEMA,
         "verdict": judgement.verdict.value,
@@ -64,7 +65,7 @@ def build(
                 "strength": _strength(inputs, compared),
             },
             "before": before,
-            "after": before,
+            "after": after,
             "differing": [] if compared is None else _differing(compared, inputs),
             "tolerance": {
                 "atol": tolerance.atol,
@@ -75,8 +76,8 @@ def build(
             },
             "max_discrepancy": options.max_discrepancy,
         },
-        "faults": [],
-        "localisation": None,
+        "faults": _faults(repairs, judgement),
+        "localisation": _localisation(repairs),
         "refused": [],
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "environment": environment(),
@@ -84,6 +85,52 @@ def build(
     }
     plain: dict[str, Any] = _plain(document)
     return plain
+
+
+def _sets(compared: tuple[Comparison, Comparison] | None) -> dict[str, Any] | None:
+    return None if compared is None else {"calibration": compared[0].to_json(), "heldout": compared[1].to_json()}
+
+
+def _faults(repairs: Sequence[Mended], judgement: Judgement) -> list[dict[str, Any]]:
+    """One entry a repaired node. Percentages are of the calibration set, before and after all repairs together."""
+    percent = [None if c is None else c[0].percent for c in (judgement.before, judgement.compared)]
+    found: list[dict[str, Any]] = []
+    for mended in repairs:
+        for local in mended.faults:
+            changes = mended.changed(local.node)
+            rewrites = ", ".join(dict.fromkeys(change["rewrite"] for change in changes))
+            found.append(
+                {
+                    "id": f"F{len(found) + 1}",
+                    # Attributes said explicitly come first; what changed the outcome comes last.
+                    "type": changes[-1]["fault_type"] if changes else "CG",
+                    "hop": mended.hop.label,
+                    "source_node": local.node,
+                    "target_node": mended.target_node(local),
+                    "evidence": local.evidence(),
+                    "status": "repaired" if judgement.verdict is Verdict.REPAIRED else "unrepaired",
+                    "percent_before": percent[0],
+                    "percent_after": percent[1],
+                    "repair": f"{mended.hop.converter} was fed this {local.operator} in another form: {rewrites}",
+                }
+            )
+    return found
+
+
+def _localisation(repairs: Sequence[Mended]) -> dict[str, Any] | None:
+    """How the faults were found; ``score`` is the local difference in units of the tolerance, null for infinite."""
+    if not repairs:
+        return None
+    return {
+        "method": "replay",
+        "engine": "onnxruntime",
+        "model_runs": sum(mended.model_runs for mended in repairs),
+        "ranking": [
+            {"source_node": local.node, "target_node": mended.target_node(local), "score": local.score}
+            for mended in repairs
+            for local in mended.ranking[:RANKED]
+        ],
+    }
 
 
 def environment() -> dict[str, Any]:

@@ -11,6 +11,7 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from safeconvert.children import Workshop
 from safeconvert.compare import compare, impossible
 from safeconvert.errors import CallRaised, ChildFailed
 from safeconvert.feeding import Feed, Mismatch, feed, match_outputs, plan_feed
-from safeconvert.hopping import Hopper, Sample, Settings, Stage
+from safeconvert.hopping import Hopper, Rewritten, Sample, Settings, Stage
+from safeconvert.mending import Mended, Mender
 from safeconvert.model import Attempt, Hop
 from safeconvert.routes import hops_between, missing, version
 from safeconvert.sides import Side, shorten
@@ -65,6 +67,8 @@ class Router:
         self.attempts: list[Attempt] = []
         self._done: dict[tuple[object, ...], Stage | None] = {}
         self._strayed: list[tuple[Stage, tuple[str, ...]]] = []
+        self._mender = Mender(self.hopper, self._attempt_rewritten, self._agrees)
+        self.mended: dict[tuple[int, ...], Mended] = {}
 
     def find(self, routes: Sequence[tuple[str, ...]]) -> Stage | None:
         """A Target that agrees with the Source on the sample; else the first that at least runs; else None."""
@@ -119,11 +123,38 @@ class Router:
                     continue
                 if not self._agrees(reached):
                     self._strayed.append((reached, rest[1:]))
-                    continue
+                    mended = None if form else self._mend(stage, hop, reached, last=len(rest) == 1)
+                    if mended is None:
+                        continue
+                    reached = mended
                 if (found := self._extend(reached, rest[1:])) is not None:
                     return found
                 break  # the hop is right as it is: other forms of what it is fed would give the same
         return None
+
+    def _mend(self, stage: Stage, hop: Hop, strayed: Stage, *, last: bool) -> Stage | None:
+        """The hop repaired where single nodes of the ONNX graph it was fed are at fault."""
+        if stage.format != "onnx" or not strayed.feeds or self.hopper.turning(stage):
+            return None
+        assert strayed.comparison is not None
+        self._say(f"{hop.label} differs: looking for the nodes at fault")
+        sample = self._sample()
+        worst = strayed.comparison.differing[0] if strayed.comparison.differing else 0
+        fixed = next((spec.shape[0] for spec in stage.side.signature.inputs if spec.shape), None) or 1
+        arrays = {name: np.repeat(array[worst : worst + 1], fixed, axis=0) for name, array in sample.arrays.items()}
+        row = feed(stage.feeds, arrays)
+        mended = self._mender.mend(stage, hop, strayed, row, FORMS["onnx"], last=last)
+        if mended is None:
+            return None
+        self.mended[mended.after.attempts] = mended
+        return mended.after
+
+    def _attempt_rewritten(self, stage: Stage, hop: Hop, rewritten: Rewritten, form: str, last: bool) -> Stage | None:
+        return self._attempt(stage, hop, form, last=last, origin=rewritten.path)
+
+    def repairs(self, target: Stage) -> list[Mended]:
+        """The hops on the Target's own route that were repaired."""
+        return [mended for attempts, mended in self.mended.items() if target.attempts[: len(attempts)] == attempts]
 
     def _finish(self, stage: Stage, rest: tuple[str, ...]) -> Stage | None:
         """Go on from a stage that differs, so that there is a Target to look at."""
@@ -155,7 +186,8 @@ class Router:
             self._done[key] = self._attempt(stage, hop, form, last=last)
         return self._done[key]
 
-    def _attempt(self, stage: Stage, hop: Hop, form: str, *, last: bool) -> Stage | None:
+    def _attempt(self, stage: Stage, hop: Hop, form: str, *, last: bool, origin: Path | None = None) -> Stage | None:
+        """Run the hop and compare what it wrote with the Source; ``origin`` is the form, if made already."""
         begun = time.monotonic()
 
         def record(status: str, message: str = "") -> None:
@@ -170,11 +202,13 @@ class Router:
         what = f"{hop.label} with {hop.converter}" + (f", fed its {form} form" if form else "")
         self._say(what)
         try:
-            origin = stage.side.path
-            if form and stage.format == "onnx":
-                origin = self.hopper.rewritten(stage, form, hop)
-                if origin == stage.side.path:
+            if origin is None:
+                origin = stage.side.path
+            if origin == stage.side.path and form and stage.format == "onnx":
+                rewritten = self.hopper.rewritten(stage, form, hop)
+                if rewritten is None:
                     return None  # nothing to rewrite: it would be the same file again
+                origin = rewritten.path
             if self.hopper.turning(stage) and hop.source == "onnx":
                 origin = self.hopper.turned(origin, stage)
             written = self.hopper.run(hop, stage, origin, form, last=last)

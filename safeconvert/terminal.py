@@ -65,6 +65,11 @@ class Terminal:
             out.print(_route(report["route"]))
             for line in _why(report["route"]):
                 self._line(line)
+        for fault in report["faults"]:
+            self._line(
+                f"fault {fault['id']} {fault['type']} at {fault['source_node']} ({fault['target_node']}), "
+                f"{fault['status']}: {fault['repair']}"
+            )
         if report["check"]["after"] is not None:
             out.print(_check(report["check"]))
             self._line(_tolerance(report["check"]))

@@ -40,6 +40,7 @@ __all__ = [
     "ALTERNATIVES",
     "CANONICAL",
     "MISSING",
+    "OLDEST",
     "ON_REQUEST",
     "PLAIN",
     "REWRITES",
@@ -53,6 +54,9 @@ __all__ = [
     "refusals",
     "rewrite",
 ]
+
+OLDEST = 13
+"""The opset that a model is raised to where it is older: below it, operators mean other things."""
 
 REWRITES: tuple[Rewrite, ...] = (
     *structure.REWRITES,
@@ -82,6 +86,7 @@ CANONICAL: tuple[str, ...] = (
     "pad-axes",
     "reduce-axes",
     "constant-rank",
+    "slope-rank",
     "reshape-explicit",
     "gemm-plain",
     "pool-ceil",

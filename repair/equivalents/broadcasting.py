@@ -104,7 +104,8 @@ def _chain(model: ir.Model, node: ir.Node) -> Outcome:
 _PER_CHANNEL = frozenset({"Add", "Mul"})
 REWRITES = (
     Rewrite("variadic", frozenset(_CHAINS), "CG", "many operands become a chain of two", _chain),
-    Rewrite("constant-rank", ELEMENTWISE, "TSS", "constant operands get the full rank", _full_rank),
+    Rewrite("constant-rank", ELEMENTWISE - {"PRelu"}, "TSS", "constant operands get the full rank", _full_rank),
+    Rewrite("slope-rank", frozenset({"PRelu"}), "WB", "the slope, a weight, gets the full rank", _full_rank),
     Rewrite(
         "channel-constant-as-batchnorm",
         _PER_CHANNEL,
