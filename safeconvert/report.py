@@ -102,8 +102,7 @@ def _faults(repairs: Sequence[Mended], judgement: Judgement) -> list[dict[str, A
             found.append(
                 {
                     "id": f"F{len(found) + 1}",
-                    # Attributes said explicitly come first; what changed the outcome comes last.
-                    "type": changes[-1]["fault_type"] if changes else "CG",
+                    "type": _type(changes),
                     "hop": mended.hop.label,
                     "source_node": local.node,
                     "target_node": mended.target_node(local),
@@ -115,6 +114,12 @@ def _faults(repairs: Sequence[Mended], judgement: Judgement) -> list[dict[str, A
                 }
             )
     return found
+
+
+def _type(changes: Sequence[Mapping[str, str]]) -> str:
+    """The fault type of what was rewritten; saying defaults explicitly goes along with it and decides nothing."""
+    decisive = [change for change in changes if change["rewrite"] != "explicit-attributes"] or list(changes)
+    return decisive[0]["fault_type"] if decisive else "CG"
 
 
 def _localisation(repairs: Sequence[Mended]) -> dict[str, Any] | None:

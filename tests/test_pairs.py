@@ -10,10 +10,8 @@ from pathlib import Path
 
 import jsonschema
 import numpy as np
-import onnx
 import pytest
 from conftest import safeconvert
-from onnx import TensorProto, helper, numpy_helper
 
 from safeconvert.report import schema
 from safeconvert.routes import pairs
@@ -81,41 +79,6 @@ def test_a_pair_gives_a_target_that_its_framework_runs_alone(
     expected, given = alone(sources[source], source, x), alone(output, target, x)
     assert given.shape == expected.shape
     assert np.abs(given - expected).max() < 1e-4
-
-
-def max_pool_net() -> onnx.ModelProto:
-    """Padded MaxPool over features that are mostly negative: onnx2keras pads it with zeros, which is another model."""
-    random = np.random.default_rng(3)
-    weights = [
-        numpy_helper.from_array(random.normal(size=(6, 3, 3, 3)).astype("float32") * 0.3, "w"),
-        numpy_helper.from_array(np.full(6, -3, "float32"), "b"),
-        numpy_helper.from_array(random.normal(size=(6, 5)).astype("float32"), "head"),
-    ]
-    nodes = [
-        helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1], kernel_shape=[3, 3], strides=[1, 1]),
-        helper.make_node("MaxPool", ["c"], ["m"], "pool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
-        helper.make_node("GlobalAveragePool", ["m"], ["p"]),
-        helper.make_node("Flatten", ["p"], ["f"]),
-        helper.make_node("MatMul", ["f", "head"], ["y"]),
-    ]
-    shapes = (("x", ["n", 3, 10, 7]), ("y", ["n", 5]))
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes]
-    graph = helper.make_graph(nodes, "net", values[:1], values[1:], weights)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-
-
-def test_a_converter_that_is_wrong_is_noticed_and_fed_an_equivalent_form(tmp_path: Path) -> None:
-    onnx.save(max_pool_net(), tmp_path / "net.onnx")
-    x = np.random.default_rng(0).normal(size=(16, 3, 10, 7)).astype("float32")
-    np.savez(tmp_path / "x.npz", x)
-    done = safeconvert("onnx2keras", "net.onnx", "--inputs", "x.npz", "--json", folder=tmp_path)
-    assert done.code == 0, done.out + done.err
-    report = json.loads(done.out)
-    first, last = report["route"][0], report["route"][-1]
-    assert (first["status"], first["form"], first["used"]) == ("diverged", "", False)
-    assert (last["status"], last["used"]) == ("ok", True)
-    assert last["form"]
-    assert np.abs(alone(tmp_path / "net.keras", "keras", x) - alone(tmp_path / "net.onnx", "onnx", x)).max() < 1e-4
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,147 @@
+"""A converter that is wrong on single nodes: they are found, named, repaired, and nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import onnx
+import pytest
+from conftest import safeconvert
+from onnx import TensorProto, helper, numpy_helper
+from test_pairs import alone
+
+from safeconvert.children import Workshop
+from safeconvert.report import schema
+
+SIZES = (3, 12, 9)  # channels, height, width: no two alike
+
+
+def net(*middle: onnx.NodeProto, opset: int = 13) -> onnx.ModelProto:
+    """A convolution with mostly negative features (``c``), ``middle`` from ``c`` to ``m``, a head of 5 classes."""
+    random = np.random.default_rng(3)
+    weights = [
+        numpy_helper.from_array(random.normal(size=(6, 3, 3, 3)).astype("float32") * 0.3, "w"),
+        numpy_helper.from_array(np.full(6, -3, "float32"), "b"),
+        numpy_helper.from_array(random.normal(size=(6, 5)).astype("float32"), "head"),
+    ]
+    nodes = [
+        helper.make_node(
+            "Conv", ["x", "w", "b"], ["c"], "conv", pads=[1, 1, 1, 1], kernel_shape=[3, 3], strides=[1, 1]
+        ),
+        *middle,
+        helper.make_node("GlobalAveragePool", ["m"], ["p"], "pool_all"),
+        helper.make_node("Flatten", ["p"], ["f"], "flatten"),
+        helper.make_node("MatMul", ["f", "head"], ["y"], "classes"),
+    ]
+    values = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *SIZES]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 5]),
+    ]
+    graph = helper.make_graph(nodes, "net", values[:1], values[1:], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def max_pool(before: str, after: str, name: str) -> onnx.NodeProto:
+    """onnx2keras pads this one with zeros, which are larger than the features."""
+    return helper.make_node("MaxPool", [before], [after], name, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+
+
+def average_pool(before: str, after: str, name: str) -> onnx.NodeProto:
+    """onnx2keras drops the uneven padding of this one."""
+    return helper.make_node(
+        "AveragePool", [before], [after], name, kernel_shape=[2, 2], strides=[1, 1], pads=[0, 0, 1, 1]
+    )
+
+
+def run(model: onnx.ModelProto, folder: Path, pair: str = "onnx2keras") -> dict[str, Any]:
+    onnx.save(model, folder / "net.onnx")
+    np.savez(folder / "x.npz", np.random.default_rng(0).normal(size=(24, *SIZES)).astype("float32"))
+    done = safeconvert(pair, "net.onnx", "--inputs", "x.npz", "--json", folder=folder)
+    assert done.code == 0, done.out + done.err
+    report: dict[str, Any] = json.loads(done.out)
+    jsonschema.validate(report, schema())
+    return report
+
+
+def same(folder: Path) -> bool:
+    x = np.random.default_rng(1).normal(size=(1, *SIZES)).astype("float32")
+    return bool(np.abs(alone(folder / "net.keras", "keras", x) - alone(folder / "net.onnx", "onnx", x)).max() < 1e-4)
+
+
+def test_the_faulty_node_is_named_with_its_type_and_repaired(tmp_path: Path) -> None:
+    report = run(net(max_pool("c", "m", "the_pool")), tmp_path)
+    assert report["verdict"] == "repaired"
+    (fault,) = report["faults"]
+    assert (fault["source_node"], fault["type"], fault["status"]) == ("the_pool", "LH", "repaired")
+    assert (fault["hop"], fault["target_node"]) == ("onnx->keras", "LAYER_1")
+    assert fault["evidence"]["operator"] == "MaxPool"
+    assert fault["percent_after"] == 0
+    for rows in ("calibration", "heldout"):
+        assert report["check"]["before"][rows]["values_differ"] == 12
+        assert report["check"]["after"][rows]["values_differ"] == 0
+        assert report["check"]["after"][rows]["labels_differ"] == 0
+    ranking = report["localisation"]["ranking"]
+    assert ranking[0]["source_node"] == "the_pool"
+    assert all(one["score"] < 1 for one in ranking[1:])
+    assert report["route"][0]["status"] == "diverged"
+    assert same(tmp_path)
+
+
+def test_two_faults_are_both_named_and_what_lies_behind_them_is_not(tmp_path: Path) -> None:
+    report = run(net(average_pool("c", "a", "uneven"), max_pool("a", "m", "padded")), tmp_path)
+    assert {fault["source_node"] for fault in report["faults"]} == {"uneven", "padded"}
+    assert same(tmp_path)
+
+
+def test_a_model_that_converts_well_has_no_fault(tmp_path: Path) -> None:
+    report = run(net(helper.make_node("Relu", ["c"], ["m"], "relu")), tmp_path)
+    assert (report["verdict"], report["faults"], report["localisation"]) == ("verified", [], None)
+
+
+def test_old_opsets_keep_their_meaning(tmp_path: Path) -> None:
+    """Below opset 13 Softmax is over all axes from the one named on; converters read it as over that axis."""
+    report = run(net(helper.make_node("Softmax", ["c"], ["m"], "softmax", axis=1), opset=11), tmp_path)
+    assert [fault["source_node"] for fault in report["faults"]] == ["softmax"]
+    assert same(tmp_path)
+
+
+def replayed(folder: Path, model: onnx.ModelProto, wrong: str) -> dict[str, float]:
+    """Replay the graph's own nodes in onnxruntime, with the weight or attribute ``wrong`` changed in the pieces."""
+    path, pieces = folder / "net.onnx", folder / "pieces.onnx"
+    onnx.save(model, path)
+    x = np.random.default_rng(0).normal(size=(1, *SIZES)).astype("float32")
+    with Workshop() as workshop:
+        light = workshop.child("light", "light")
+        store = workshop.scratch("activations.npz")
+        shapes = light.call("repair.replay", "activations", path=str(path), store=str(store), arrays={"x": x})
+        made = light.call("repair.replay", "explode", path=str(path), target=str(pieces), shapes=shapes)
+        with np.load(store) as stored:
+            values = dict(zip(shapes, [stored[key] for key in stored.files], strict=True))
+        taken_apart = onnx.load(pieces)
+        for tensor in taken_apart.graph.initializer:
+            if tensor.name == wrong:
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.01), wrong))
+        onnx.save(taken_apart, pieces)
+        light.call("native.light_models", "load", path=str(pieces), flavour="onnx")
+        arrays = {name: values[tensor] for name, tensor in made["inputs"].items()}
+        results = light.call("native.loaded", "run_once", path=str(pieces), arrays=arrays)["outputs"]
+    return {
+        output["node"]: float(np.abs(values[output["tensor"]] - result).max())
+        for output, result in zip(made["outputs"], results, strict=True)
+    }
+
+
+@pytest.mark.parametrize(("wrong", "node"), [("w", "conv"), ("head", "classes")])
+def test_replay_shows_only_the_node_that_was_changed(wrong: str, node: str, tmp_path: Path) -> None:
+    differences = replayed(tmp_path, net(max_pool("c", "m", "the_pool")), wrong)
+    assert {name for name, difference in differences.items() if difference > 1e-4} == {node}
+    assert set(differences) == {"conv", "the_pool", "pool_all", "flatten", "classes"}
+
+
+def test_replay_of_the_unchanged_graph_shows_nothing(tmp_path: Path) -> None:
+    differences = replayed(tmp_path, net(max_pool("c", "m", "the_pool")), "")
+    assert max(differences.values()) < 1e-5
