@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ..native import torch_model
+from .torch_traced import traceable
 
 Shapes = dict[str, list[int | None]]
 
@@ -37,7 +38,9 @@ def dynamo(path: str, target: str, *, shapes: Shapes, opset: int | None = None) 
 def legacy(path: str, target: str, *, shapes: Shapes, opset: int | None = None) -> None:
     """Export by tracing (TorchScript), which keeps to older opsets that more converters read."""
     loaded = torch_model.loaded(path)
-    _, module = loaded.native
+    program, module = loaded.native
+    if program is not None:
+        module = traceable(program)
     outputs = [f"output_{i}" for i in range(len(loaded.outputs) or 1)]
     names = [name if name not in outputs else f"{name}_input" for name in shapes]
     axes = {name: {0: "batch"} for name, shape in zip(names, shapes.values(), strict=True) if shape[0] is None}
