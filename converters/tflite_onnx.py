@@ -1,9 +1,20 @@
-"""tflite -> onnx, by tf2onnx: as it is, or with integer arithmetic taken out. Child side."""
+"""tflite -> onnx, by tf2onnx: as it is, or with integer arithmetic taken out. Child side.
+
+A TFLite file whose inputs and outputs are integers with a scale is spoken to in real numbers (see
+``native/light_models``), and so is what becomes of it: the integers stay inside.
+"""
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 from unittest.mock import patch
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+INTEGERS = {onnx.TensorProto.UINT8: np.uint8, onnx.TensorProto.INT8: np.int8, onnx.TensorProto.INT16: np.int16}
 
 
 def convert(path: str, target: str, *, opset: int | None = None, dequantize: bool = False) -> None:
@@ -17,3 +28,76 @@ def convert(path: str, target: str, *, opset: int | None = None, dequantize: boo
         arguments.append("--dequantize")
     with patch.object(sys, "argv", arguments):
         tf2onnx.main()
+    model = onnx.load(target)
+    if any(t.type.tensor_type.elem_type in INTEGERS for t in (*model.graph.input, *model.graph.output)):
+        onnx.save(in_real_numbers(model, *scales(path), exact=not dequantize), target)
+
+
+def scales(path: str) -> tuple[list[tuple[float, int]], list[tuple[float, int]]]:
+    """(scale, zero point) of each input and of each output, in order; a scale of 0 means plain numbers."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=path)
+    return (
+        [detail["quantization"] for detail in interpreter.get_input_details()],
+        [detail["quantization"] for detail in interpreter.get_output_details()],
+    )
+
+
+def in_real_numbers(
+    model: Any, inputs: list[tuple[float, int]], outputs: list[tuple[float, int]], *, exact: bool
+) -> Any:
+    """The ONNX model with its scaled integer inputs and outputs as float32, in place.
+
+    Where the graph at once turns an input into real numbers, or an output from real numbers, both steps go.
+    ``exact`` rounds inputs to the integers; otherwise they stay real numbers on the integers' scale.
+    """
+    graph = model.graph
+    for entry, (scale, zero) in zip(graph.input, inputs, strict=True):
+        kind = INTEGERS.get(entry.type.tensor_type.elem_type)
+        if kind is None or not scale:
+            continue
+        entry.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+        readers = [node for node in graph.node if entry.name in node.input]
+        inner = f"{entry.name}/integers"
+        for node in readers:
+            if node.op_type == "DequantizeLinear":
+                node.CopyFrom(onnx.helper.make_node("Identity", [entry.name], list(node.output), node.name))
+            else:
+                node.input[:] = [inner if name == entry.name else name for name in node.input]
+        if not any(inner in node.input for node in readers):
+            continue
+        if exact:
+            graph.node.insert(0, _linear("QuantizeLinear", graph, entry.name, inner, scale, kind(zero)))
+        else:
+            graph.node.insert(0, _arithmetic("Mul", graph, entry.name, f"{inner}/scaled", 1 / scale))
+            graph.node.insert(1, _arithmetic("Add", graph, f"{inner}/scaled", inner, zero))
+    makers = {name: node for node in graph.node for name in node.output}
+    for entry, (scale, zero) in zip(graph.output, outputs, strict=True):
+        kind = INTEGERS.get(entry.type.tensor_type.elem_type)
+        if kind is None or not scale:
+            continue
+        entry.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+        maker = makers[entry.name]
+        if maker.op_type == "QuantizeLinear" and not any(entry.name in node.input for node in graph.node):
+            maker.CopyFrom(onnx.helper.make_node("Identity", [maker.input[0]], [entry.name], maker.name))
+            continue
+        inner = f"{entry.name}/integers"
+        for node in graph.node:
+            node.input[:] = [inner if name == entry.name else name for name in node.input]
+            node.output[:] = [inner if name == entry.name else name for name in node.output]
+        graph.node.append(_linear("DequantizeLinear", graph, inner, entry.name, scale, kind(zero)))
+    return model
+
+
+def _arithmetic(operator: str, graph: Any, before: str, after: str, number: float) -> Any:
+    constant = f"{after}/constant"
+    graph.initializer.append(numpy_helper.from_array(np.asarray(number, np.float32), constant))
+    return onnx.helper.make_node(operator, [before, constant], [after], f"{after}/{operator}")
+
+
+def _linear(operator: str, graph: Any, before: str, after: str, scale: float, zero: Any) -> Any:
+    constants = [f"{after}/scale", f"{after}/zero"]
+    graph.initializer.append(numpy_helper.from_array(np.asarray(scale, np.float32), constants[0]))
+    graph.initializer.append(numpy_helper.from_array(np.asarray(zero), constants[1]))
+    return onnx.helper.make_node(operator, [before, *constants], [after], f"{after}/{operator}")

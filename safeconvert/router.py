@@ -175,8 +175,11 @@ class Router:
     def _agrees(self, stage: Stage) -> bool:
         assert stage.comparison is not None
         if self.source.signature.quantized or stage.side.signature.quantized:
-            # A few inputs cannot judge rounding to integers: the check over all inputs does.
-            return not stage.comparison.problems and not stage.comparison.target_not_finite
+            # A few inputs cannot judge rounding to integers, which the check over all inputs does; but a model of
+            # which most labels differ is another one.
+            found = stage.comparison
+            mostly = not found.labelled or 2 * found.labels_differ <= found.count
+            return mostly and not found.problems and not found.target_not_finite
         return stage.comparison.agrees()
 
     def _take(self, stage: Stage, hop: Hop, form: str, *, last: bool) -> Stage | None:
