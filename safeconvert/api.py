@@ -155,7 +155,7 @@ class _Run:
             loading.load(self.source)
         self.shapes = loading.resolve_shapes(self.source.path, self.source.signature, self.options)
         with ThreadPoolExecutor(1) as pool:
-            material = Material(self.workshop, self.source, self.shapes, self.options, pool)
+            material = Material(self.workshop, self.source, self.shapes, self.options, pool, self.observer)
             try:
                 yield material
             finally:

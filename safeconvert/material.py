@@ -19,7 +19,7 @@ from safeconvert.hopping import Sample
 from safeconvert.inputs import ImageInputs, Inputs, ProbeInputs, Skipped, TensorInputs, split
 from safeconvert.loading import Shapes, specs
 from safeconvert.model import Signature, TensorSpec
-from safeconvert.options import Options
+from safeconvert.options import Observer, Options
 from safeconvert.preprocess import Layout, Preprocess, contract, load_preprocess
 from safeconvert.reference import Reference
 from safeconvert.sides import Side
@@ -49,9 +49,15 @@ class Material:
     """The inputs of one run, and the Source's answers to them. Images are decoded while a converter runs."""
 
     def __init__(
-        self, workshop: Workshop, source: Side, shapes: Shapes, options: Options, pool: ThreadPoolExecutor
+        self,
+        workshop: Workshop,
+        source: Side,
+        shapes: Shapes,
+        options: Options,
+        pool: ThreadPoolExecutor,
+        observer: Observer,
     ) -> None:
-        self.workshop, self.source, self.options = workshop, source, options
+        self.workshop, self.source, self.options, self.observer = workshop, source, options, observer
         self.specs = specs(source.signature, shapes)
         self.preprocess: Preprocess | None = None
         self.notes: list[str] = []
@@ -103,6 +109,7 @@ class Material:
             dtype=one.dtype,
             cache=self.workshop.scratch("pixels").parent,
             skipped=skipped,
+            on_progress=lambda done, total: self.observer.progress("reading images", done, total),
         )
 
     @property

@@ -84,6 +84,12 @@ model.save("model.keras")
 model.save("model.h5")
 model.export("saved_model", format="tf_saved_model", verbose=False)
 open("model.tflite", "wb").write(tf.lite.TFLiteConverter.from_saved_model("saved_model").convert())
+whole = tf.lite.TFLiteConverter.from_saved_model("saved_model")
+whole.optimizations = [tf.lite.Optimize.DEFAULT]
+whole.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+whole.inference_input_type = whole.inference_output_type = tf.uint8
+whole.representative_dataset = lambda: ([tf.random.stateless_normal((1, 8, 8, 3), (0, i))] for i in range(50))
+open("integers.tflite", "wb").write(whole.convert())
 command = "touch " + os.path.abspath("MARKER")
 trap = keras.layers.Lambda(eval(f"lambda x: [__import__('os').system({command!r}), x][1]"), output_shape=(5,))
 lambdas = keras.Model(inputs, trap(keras.layers.Dense(5)(middle)))
@@ -137,7 +143,7 @@ def torch_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def keras_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``model.keras``, ``model.h5``, ``saved_model``, ``model.tflite``, and ``lambda.keras`` and ``.h5``, trapped."""
+    """``model.keras``, ``model.h5``, ``saved_model``, ``model.tflite``, ``integers.tflite``, and ``lambda.keras`` and ``.h5``, trapped."""
     return made_by(KERAS, tmp_path_factory.mktemp("keras"))
 
 

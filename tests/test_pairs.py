@@ -114,6 +114,19 @@ def test_an_8_bit_target_is_calibrated_and_judged_by_labels(sources: dict[str, P
     assert report["check"]["after"]["calibration"]["values_differ"] > 0
 
 
+@pytest.mark.parametrize("target", ["onnx", "torch", "keras"])
+def test_an_integer_source_is_spoken_to_in_real_numbers(target: str, keras_models: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", np.random.default_rng(1).normal(size=(30, 8, 8, 3)).astype("float32"))
+    options = ("--inputs", "x.npz", "--max-discrepancy", "20", "-o", f"made{SUFFIX[target]}", "--json")
+    done = safeconvert(f"tflite2{target}", keras_models / "integers.tflite", *options, folder=tmp_path)
+    report = json.loads(done.out)
+    assert done.code == 0, done.out
+    assert report["source"]["quantized"]
+    assert [tensor["dtype"] for side in ("source", "target") for tensor in report[side]["inputs"]] == ["float32"] * 2
+    largest = report["check"]["after"]["calibration"]["max_abs"]
+    assert largest < 0.5, "an integer step or two, and not another model"
+
+
 def test_a_previous_file_steps_aside_where_the_new_one_diverged(sources: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "m.tflite").write_bytes(b"an earlier model")
     np.savez(tmp_path / "x.npz", np.random.default_rng(1).normal(size=(40, 8, 8, 3)).astype("float32"))
