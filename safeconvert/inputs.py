@@ -7,44 +7,19 @@ inputs in batches of its own choosing without holding them all in memory. What c
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import struct
-import tempfile
-import warnings
-import zipfile
-import zlib
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from safeconvert.errors import BadInput
-from safeconvert.preprocess import Layout, Pixels, Preprocess
 
 Array = npt.NDArray[Any]
 Kind = Literal["images", "tensors", "probes"]
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-# The content decides, whatever the suffix; but not every Pillow format, as some run other programs (EPS).
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-# What Pillow's decoders are known to raise on damaged files.
-_DAMAGED = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, AttributeError,
-    MemoryError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError, BadInput,
-)  # fmt: skip
-_CHUNK_BYTES = 1 << 24
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -106,195 +81,6 @@ class Inputs(ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class TensorInputs(Inputs):
-    """Ready-made arrays of an ``.npz`` file, memory-mapped."""
-
-    kind = "tensors"
-    arrays: dict[str, Array]
-    dtypes: dict[str, np.dtype[Any]]
-
-    @classmethod
-    def load(cls, path: Path, specs: Sequence[Spec], cache: Path) -> TensorInputs:
-        """Read arrays by input name, first axis the batch; a single array for a single input needs no name.
-
-        Arrays are unpacked into the folder ``cache`` and memory-mapped, so memory does not grow with the
-        file. Values are cast to the model's dtype where that keeps them (floats to any float, integers where
-        they fit). Arrays that no input asks for are ignored.
-
-        Raises ``BadInput`` for a damaged file, a missing name, another shape or dtype, no rows, NaN, Inf.
-        """
-        if not specs:
-            raise BadInput("the model has no inputs, so --inputs cannot feed it")
-        try:
-            with zipfile.ZipFile(path) as archive:
-                stored = {n.removesuffix(".npy"): n for n in archive.namelist() if n.endswith(".npy")}
-                if len(specs) == 1 and len(stored) == 1:
-                    stored = {specs[0].name: next(iter(stored.values()))}
-                missing = [spec.name for spec in specs if spec.name not in stored]
-                if missing:
-                    raise BadInput(
-                        f"{path} has arrays {sorted(stored)}, and the model also needs {missing}; "
-                        "name the arrays after the inputs"
-                    )
-                arrays = {spec.name: _unpack(archive, stored[spec.name], cache) for spec in specs}
-        except FileNotFoundError as error:
-            raise BadInput(f"no file {path}; --inputs takes an .npz file of arrays by input name") from error
-        except (
-            OSError,
-            EOFError,
-            zipfile.BadZipFile,
-            zlib.error,
-            NotImplementedError,
-            RuntimeError,
-        ) as error:
-            why = f"{path} cannot be read as an .npz file, which numpy.savez writes: {_one_line(error)}"
-            raise BadInput(why) from error
-        counts = {name: len(array) for name, array in arrays.items()}
-        if len(set(counts.values())) != 1:
-            raise BadInput(f"the arrays of {path} have different batch lengths: {counts}")
-        for spec in specs:
-            _check_tensor(arrays[spec.name], spec)
-        dtypes = {spec.name: _dtype(spec) for spec in specs}
-        return cls(next(iter(counts.values())), (), arrays, dtypes)
-
-    def _read(self, rows: Sequence[int]) -> dict[str, Array]:
-        index = np.asarray(rows, np.intp)
-        return {name: _cast(array[index], self.dtypes[name]) for name, array in self.arrays.items()}
-
-
-@dataclass(frozen=True, eq=False)
-class ImageInputs(Inputs):
-    """Image files. ``cached`` holds the uint8 crops of the first rows; later ones are decoded when read."""
-
-    kind = "images"
-    paths: tuple[Path, ...]
-    preprocess: Preprocess
-    name: str
-    height: int
-    width: int
-    channels: int
-    layout: Layout
-    dtype: str
-    cached: Pixels
-
-    @staticmethod
-    def scan(directory: Path) -> tuple[tuple[Path, ...], tuple[Skipped, ...]]:
-        """Image files of a flat folder, or of one folder per class, in natural order (2 before 10).
-
-        Visible files with another suffix, folders deeper down and broken links are returned as skipped.
-        Raises ``BadInput`` where ``directory`` is not a readable folder.
-        """
-        if not directory.is_dir():
-            found = "a file" if directory.exists() else "nothing"
-            raise BadInput(f"--images takes a folder of images; {directory} is {found}")
-        paths: list[Path] = []
-        skipped: list[Skipped] = []
-        for entry in _visible(directory):
-            try:
-                inside = _visible(entry) if entry.is_dir() else [entry]
-            except (BadInput, OSError) as error:
-                skipped.append(Skipped(str(entry), _one_line(error)))
-                continue
-            for path in inside:
-                reason = _unusable(path)
-                if reason is None:
-                    paths.append(path)
-                else:
-                    skipped.append(Skipped(str(path), reason))
-        return tuple(paths), tuple(skipped)
-
-    @classmethod
-    def prepare(
-        cls,
-        paths: Sequence[Path],
-        preprocess: Preprocess,
-        *,
-        name: str,
-        height: int,
-        width: int,
-        channels: int,
-        layout: Layout,
-        dtype: str,
-        cache: Path,
-        cache_bytes: int = 1 << 30,
-        skipped: Sequence[Skipped] = (),
-        on_progress: Callable[[int, int], None] | None = None,
-    ) -> ImageInputs:
-        """Decode every image once; those that fail join ``skipped`` and are not counted.
-
-        Crops are kept in a file in the folder ``cache``, up to ``cache_bytes``. ``read`` gives
-        ``(N, C, H, W)`` or ``(N, H, W, C)`` by ``layout``, of a float ``dtype``; or of uint8, which are the
-        pixels themselves in the model's channel order. ``on_progress(done, total)`` is called after each
-        image, in this thread.
-
-        Raises ``BadInput`` where the model cannot take such images.
-        """
-        if layout not in ("nchw", "nhwc"):
-            raise BadInput(f"image layout is {layout!r}; give nchw or nhwc")
-        if dtype not in ("uint8", "float16", "float32", "float64"):
-            raise BadInput(f"input {name!r} is {dtype}, which images cannot feed; pass arrays with --inputs")
-        preprocess.check(height, width, channels, dtype)  # one bad option is not a thousand bad images
-        good: list[Path] = []
-        bad: list[Skipped] = []
-        descriptor, file = tempfile.mkstemp(suffix=".pixels", dir=cache)
-        with os.fdopen(descriptor, "wb", buffering=0) as sink, _quiet():
-            size = height * width * channels
-            room, written = cache_bytes // size, 0
-
-            def decode(path: Path) -> Pixels | str:
-                try:
-                    return _decode(path, preprocess, height, width, channels)
-                except _DAMAGED as error:
-                    return _one_line(error)
-
-            for done, (path, result) in enumerate(_in_order(decode, paths), 1):
-                if isinstance(result, str):
-                    bad.append(Skipped(str(path), result))
-                else:
-                    if len(good) < room:
-                        try:
-                            whole = sink.write(result.tobytes()) == size
-                        except OSError:
-                            whole = False
-                        # A full disk is no reason to stop: what follows is decoded again at each read.
-                        written, room = (written + 1, room) if whole else (written, 0)
-                    good.append(path)
-                if on_progress is not None:
-                    on_progress(done, len(paths))
-        # Written as a plain file and mapped only now: a full disk under a writable map kills the process.
-        shape = (written, height, width, channels)
-        cached: Pixels = np.memmap(file, np.uint8, "r", shape=shape) if written else np.empty(shape, np.uint8)
-        model = (name, height, width, channels, layout, dtype)
-        return cls(len(good), (*skipped, *bad), tuple(good), preprocess, *model, cached)
-
-    def _read(self, rows: Sequence[int]) -> dict[str, Array]:
-        pixels = np.empty((len(rows), self.height, self.width, self.channels), np.uint8)
-        kept = [i for i, row in enumerate(rows) if row < len(self.cached)]
-        pixels[kept] = self.cached[[rows[i] for i in kept]]
-        again = [i for i, row in enumerate(rows) if row >= len(self.cached)]
-        with _quiet():
-            for i, image in _in_order(lambda i: self._decode_again(rows[i]), again):
-                pixels[i] = image
-        if self.dtype == "uint8":
-            ready: Array = self.preprocess.ordered(pixels)
-        else:
-            ready = self.preprocess.values(pixels)
-        if self.layout == "nchw":
-            ready = ready.transpose(0, 3, 1, 2)
-        return {self.name: np.ascontiguousarray(ready, np.dtype(self.dtype))}
-
-    def _decode_again(self, row: int) -> Pixels:
-        try:
-            return _decode(self.paths[row], self.preprocess, self.height, self.width, self.channels)
-        except _DAMAGED as error:
-            why = f"{self.paths[row]} could be read before and cannot now: {_one_line(error)}"
-            raise BadInput(why) from error
-
-    def label(self, row: int) -> str:
-        return str(self.paths[row])
-
-
-@dataclass(frozen=True, eq=False)
 class ProbeInputs(Inputs):
     """Seeded synthetic inputs: a row's values depend on (seed, row, input) alone, never on the batch.
 
@@ -315,7 +101,7 @@ class ProbeInputs(Inputs):
             if not spec.shape or any(size is None or size < 1 for size in spec.shape[1:]):
                 example = f"--input-shape {spec.name}:1,3,224,224"
                 raise BadInput(f"input {spec.name!r} has shape {spec.shape}; give its sizes: {example}")
-            if _dtype(spec).kind not in "fiub":
+            if dtype_of(spec).kind not in "fiub":
                 raise BadInput(f"input {spec.name!r} is {spec.dtype}: no probe fills it; pass --inputs")
         if not specs or count < 0:
             raise BadInput(f"cannot make {count} probes for {len(specs)} inputs")
@@ -325,7 +111,7 @@ class ProbeInputs(Inputs):
         arrays: dict[str, Array] = {}
         for index, spec in enumerate(self.specs):
             sizes = tuple(size for size in (spec.shape or ())[1:] if size is not None)
-            out = np.empty((len(rows), *sizes), _dtype(spec))
+            out = np.empty((len(rows), *sizes), dtype_of(spec))
             for i, row in enumerate(rows):
                 out[i] = _probe(np.random.default_rng((self.seed, row, index)), sizes, out.dtype)
             arrays[spec.name] = out
@@ -350,132 +136,15 @@ def _probe(random: np.random.Generator, sizes: tuple[int, ...], dtype: np.dtype[
     return np.asarray(scale * (values + random.uniform(-0.5, 0.5)), dtype)
 
 
-def _decode(path: Path, preprocess: Preprocess, height: int, width: int, channels: int) -> Pixels:
-    with Image.open(path, formats=_FORMATS) as image:
-        limit = Image.MAX_IMAGE_PIXELS
-        if limit is not None and image.width * image.height > limit:
-            raise BadInput(f"decompression bomb: {image.width}x{image.height} is more than {limit} pixels")
-        return preprocess.pixels(image, height, width, channels)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Pillow warns of bombs (refused by size above), EXIF and palettes: none may reach the person's terminal.
-
-    Warning filters belong to the process, so this is entered once around the threads and not inside them.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def _in_order(work: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[T, R]]:
-    """Results in the order of ``items``, from threads (Pillow frees the GIL), few in flight at a time."""
-    if len(items) < 2:
-        yield from ((item, work(item)) for item in items)
-        return
-    workers = min(os.cpu_count() or 1, len(items))
-    pending: deque[tuple[T, Future[R]]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for item in items:
-            pending.append((item, pool.submit(work, item)))
-            if len(pending) > 2 * workers:
-                first, future = pending.popleft()
-                yield first, future.result()
-        while pending:
-            first, future = pending.popleft()
-            yield first, future.result()
-
-
-def _visible(directory: Path) -> list[Path]:
-    try:
-        return sorted((p for p in directory.iterdir() if not p.name.startswith(".")), key=_natural)
-    except OSError as error:
-        raise BadInput(f"cannot list the folder {directory}: {error.strerror}") from error
-
-
-def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
-    parts = re.findall(r"[0-9]+|[^0-9]+", path.name)
-    return [(int(part), "") if part[0] in "0123456789" else (-1, part.lower()) for part in parts], path.name
-
-
-def _unusable(path: Path) -> str | None:
-    try:
-        if path.is_dir():
-            return "a folder inside a class folder; only one level is read"
-        if path.suffix.lower() not in SUFFIXES:
-            return f"not an image file ({', '.join(suffix[1:] for suffix in SUFFIXES)})"
-        if not path.is_file():  # opening a pipe would wait for ever
-            return "a broken link" if path.is_symlink() else "not a regular file"
-    except OSError as error:
-        return _one_line(error)
-    return None
-
-
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image, or a damaged one"
     first = (str(error).strip().splitlines() or [""])[0]
     return (first or type(error).__name__)[:200]
 
 
-def _dtype(spec: Spec) -> np.dtype[Any]:
+def dtype_of(spec: Spec) -> np.dtype[Any]:
     try:
         return np.dtype(spec.dtype)
     except TypeError as error:
         raise BadInput(f"input {spec.name!r} has dtype {spec.dtype!r}, which numpy does not know") from error
-
-
-def _unpack(archive: zipfile.ZipFile, member: str, cache: Path) -> Array:
-    # The member's name is not used for the file's: it comes from the archive and may point anywhere.
-    descriptor, file = tempfile.mkstemp(suffix=".npy", dir=cache)
-    with os.fdopen(descriptor, "wb") as sink, archive.open(member) as source:
-        shutil.copyfileobj(source, sink, 1 << 20)
-    try:
-        mapped: Array = np.lib.format.open_memmap(file, mode="r")
-    except (ValueError, OverflowError) as error:
-        # An array of no values cannot be mapped. Read it, so that the message is about its shape.
-        try:
-            with Path(file).open("rb") as stored:
-                mapped = np.lib.format.read_array(stored, allow_pickle=False)
-        except (ValueError, OverflowError, MemoryError):
-            raise BadInput(f"array {member!r} is damaged or not numeric: {_one_line(error)}") from error
-    if mapped.ndim == 0:
-        raise BadInput(f"array {member!r} is a single value; the first axis must be the batch")
-    return mapped
-
-
-def _check_tensor(array: Array, spec: Spec) -> None:
-    received = f"input {spec.name!r}: received {array.dtype} {array.shape}"
-    if spec.shape is not None:
-        expected = ", ".join(["N", *("any" if size is None else str(size) for size in spec.shape[1:])])
-        pairs = zip(array.shape[1:], spec.shape[1:], strict=False)
-        if array.ndim != len(spec.shape) or any(want not in (None, got) for got, want in pairs):
-            raise BadInput(f"{received}, expected {spec.dtype} ({expected}), first axis the batch")
-    if array.size == 0:
-        raise BadInput(f"{received}: there is nothing in it")
-    target = _dtype(spec)
-    castable = {"f": "fiub", "i": "iub", "u": "iub", "b": "b"}.get(target.kind, "")
-    if array.dtype.kind not in castable:
-        raise BadInput(f"{received}, which does not become {target} without loss; convert it yourself")
-    step = max(1, _CHUNK_BYTES // max(1, array[:1].nbytes))
-    for start in range(0, len(array), step):
-        part = np.asarray(array[start : start + step])
-        finite = np.isfinite(part) if part.dtype.kind == "f" else np.ones(part.shape, bool)
-        _refuse_rows(~finite, start, f"input {spec.name!r} has NaN or infinity")
-        cast = _cast(part, target)
-        # A sign is compared too: a number beyond the range can wrap around there and back again.
-        kept = np.isfinite(cast) if part.dtype.kind == "f" else (_cast(cast, part.dtype) == part)
-        kept &= (cast >= 0) == (part >= 0)
-        _refuse_rows(~kept, start, f"input {spec.name!r}: {target} cannot hold one of its {part.dtype} values")
-
-
-def _refuse_rows(wrong: npt.NDArray[np.bool_], start: int, what: str) -> None:
-    rows = np.flatnonzero(wrong.reshape(len(wrong), -1).any(axis=1))
-    if rows.size:
-        raise BadInput(f"{what}, first in row {start + int(rows[0])}")
-
-
-def _cast(array: Array, dtype: np.dtype[Any]) -> Array:
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused when the file is loaded
-        return np.ascontiguousarray(array, dtype)

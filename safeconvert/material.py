@@ -16,13 +16,16 @@ from safeconvert.children import Workshop
 from safeconvert.errors import BadInput, CallRaised
 from safeconvert.feeding import Feed, feed, layout_of
 from safeconvert.hopping import Sample
-from safeconvert.inputs import ImageInputs, Inputs, ProbeInputs, Skipped, TensorInputs, split
+from safeconvert.images import ImageInputs
+from safeconvert.inputs import Inputs, ProbeInputs, Skipped, split
 from safeconvert.loading import Shapes, specs
 from safeconvert.model import Signature, TensorSpec
 from safeconvert.options import Observer, Options
-from safeconvert.preprocess import Layout, Preprocess, contract, load_preprocess
+from safeconvert.preprocess import Layout, Preprocess, contract
+from safeconvert.presets import load_preprocess
 from safeconvert.reference import Reference
 from safeconvert.sides import Side
+from safeconvert.tensors import TensorInputs
 
 Array = np.ndarray[Any, Any]
 # Which preset stands in where a person names none; both sides get the same tensors, so agreement is well tested

@@ -143,7 +143,7 @@ def torch_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def keras_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``model.keras``, ``model.h5``, ``saved_model``, ``model.tflite``, ``integers.tflite``, and ``lambda.keras`` and ``.h5``, trapped."""
+    """Models by name, plain ones, ``integers.tflite``, and ``lambda.keras`` and ``lambda.h5``, which are trapped."""
     return made_by(KERAS, tmp_path_factory.mktemp("keras"))
 
 

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from safeconvert.errors import BadInput
-from safeconvert.preprocess import PRESETS, Preprocess, contract, load_preprocess
+from safeconvert.preprocess import Preprocess, contract
+from safeconvert.presets import PRESETS, load_preprocess
 
 RAW = PRESETS["raw"]
 AS_IS = replace(RAW, resize="none")
