@@ -220,10 +220,12 @@ class Mender:
         if shapes[0] != shapes[1]:
             return Local(output["node"], output["operator"], np.inf, None, *shapes, index=output["index"])
         tolerance = self.hopper.settings.tolerance
-        allowed = tolerance.atol + tolerance.rtol * float(np.abs(expected).max(initial=0.0))
+        allowed = tolerance.atol + tolerance.rtol * float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
         with np.errstate(invalid="ignore", over="ignore"):
-            difference = np.abs(expected.astype(np.float64) - given).max(initial=0.0)
-        largest = float(difference) if np.isfinite(difference) else None
-        score = np.inf if largest is None else largest / allowed if allowed else np.inf * (largest > 0)
-        score = float(np.nan_to_num(score, nan=0.0, posinf=np.inf))
+            apart = np.abs(expected.astype(np.float64) - given)
+        difference = np.where(expected == given, 0.0, apart).max(initial=0.0)  # the same infinity is no difference
+        if not np.isfinite(difference):
+            return Local(output["node"], output["operator"], np.inf, None, *shapes, index=output["index"])
+        largest = float(difference)
+        score = largest / allowed if allowed else (np.inf if largest else 0.0)
         return Local(output["node"], output["operator"], score, largest, *shapes, index=output["index"])
