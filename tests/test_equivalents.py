@@ -529,6 +529,7 @@ def other_cases() -> list[Case]:
         Case("flatten-0", "Flatten", {"axis": 0}),
         Case("flatten-reshape", "Flatten", {}, names=("flatten-as-reshape",)),
         Case("reshape-0", "Reshape", {}, (ints(0, 0, -1),), stays=True),
+        Case("reshape-allowzero", "Reshape", {"allowzero": 1}, (ints(-1, 28, 10),), opset=17, gone="allowzero"),
         Case("squeeze-11", "Squeeze", {"axes": [1]}, shape=(1, 5, 4), opset=11),
         Case("unsqueeze", "Unsqueeze", {}, (ints(2, -1),)),
         Case("expand", "Expand", {}, (ints(1, 4, 1, 10),), shape=(4, 7, 1)),

@@ -60,7 +60,12 @@ def _reshape(model: ir.Model, node: ir.Node) -> Outcome:
     at, wanted, dims = Site(model, node), Site(model, node).constant(1), dims_of(node.outputs[0])
     if wanted is None:
         return False if dims is not None and not reshapable(dims) else _computed_shape(at, dims)
-    if 0 not in wanted.tolist() or at.attr("allowzero", 0):
+    if 0 not in wanted.tolist():
+        if not at.attr("allowzero", 0):
+            return False
+        # The attribute says what a 0 would mean; without one it only stops converters that do not know it.
+        return at.replace(at.op("Reshape", at.input(), at.input(1)))
+    if at.attr("allowzero", 0):
         return False
     if dims is None or not reshapable(dims):
         return Refused("the output's shape is not static enough")
