@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from ..native import tensorflow_model
 from .layout import turn_keras
+from .tensorflow_forms import plain
 
 
 def called(path: str, turn: dict[str, Any] | None = None) -> Any:
@@ -32,18 +33,25 @@ def export(path: str, target: str, *, opset: int | None = None) -> None:
     called(path).export(target, format="onnx", opset_version=opset, verbose=False)
 
 
-def function(path: str, target: str, *, opset: int | None = None) -> None:
-    """``tf2onnx.convert.from_function`` on the model's call."""
-    import tf2onnx
-
-    model = called(path)
+def traced(model: Any) -> Any:
+    """The model's call as a tf.function of its inputs, in order and by their names."""
     signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs]
 
     @tf.function(input_signature=signature)  # type: ignore[untyped-decorator, unused-ignore]
     def call(*tensors: Any) -> Any:
         return model(tf.nest.pack_sequence_as(model._inputs_struct, list(tensors)), training=False)
 
-    tf2onnx.convert.from_function(call, input_signature=signature, opset=opset, output_path=target)
+    return call
+
+
+def function(path: str, target: str, *, opset: int | None = None, form: str = "") -> None:
+    """``tf2onnx.convert.from_function`` on the model's call, or on its plain ``form``."""
+    import tf2onnx
+
+    call = traced(called(path))
+    if form:
+        call = plain(call.get_concrete_function(), "tf2onnx")
+    tf2onnx.convert.from_function(call, input_signature=call.input_signature, opset=opset, output_path=target)
 
 
 def from_keras(path: str, target: str, *, opset: int | None = None) -> None:

@@ -14,7 +14,7 @@ import torch
 from ..native import torch_model
 from .known import bake
 from .names import with_plain_inputs
-from .torch_onnx import Shapes, examples
+from .torch_traced import Shapes, examples
 
 
 def convert(path: str, target: str, *, shapes: Shapes) -> None:

@@ -17,8 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from ..native import tensorflow_model
-from .keras_onnx import called
+from .keras_onnx import called, traced
 from .layout import turn_function
+from .tensorflow_forms import plain, plain_saved_model
 
 Calibration = dict[str, str] | None
 Turn = dict[str, Any] | None
@@ -48,16 +49,19 @@ def keras_saved_model(
 
 
 def keras_function(
-    path: str, target: str, *, quantize: str = "none", calibration: Calibration = None, turn: Turn = None
+    path: str,
+    target: str,
+    *,
+    quantize: str = "none",
+    calibration: Calibration = None,
+    turn: Turn = None,
+    form: str = "",
 ) -> None:
-    """``TFLiteConverter.from_concrete_functions`` on the model's call."""
+    """``TFLiteConverter.from_concrete_functions`` on the model's call, or on its plain ``form``."""
     model = called(path, turn)
-    signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs]
-
-    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator, unused-ignore]
-    def call(*tensors: Any) -> Any:
-        return model(tf.nest.pack_sequence_as(model._inputs_struct, list(tensors)), training=False)
-
+    call = traced(model)
+    if form:
+        call = plain(call.get_concrete_function(), "tflite")
     converter = tf.lite.TFLiteConverter.from_concrete_functions([call.get_concrete_function()], model)
     _write(converter, target, quantize, calibration, [t.name for t in model.inputs])
 
@@ -70,17 +74,28 @@ def saved_model(
     quantize: str = "none",
     calibration: Calibration = None,
     turn: Turn = None,
+    form: str = "",
 ) -> None:
-    """``TFLiteConverter.from_saved_model`` on one signature; with ``turn``, on a function around it."""
+    """``TFLiteConverter.from_saved_model`` on one signature, or on a SavedModel of its plain ``form``.
+
+    With ``turn`` alone, ``from_concrete_functions`` on a function around the signature.
+    """
     loaded = tensorflow_model.loaded(path, "savedmodel")
     names = [described["name"] for described in loaded.inputs]
     model, chosen = loaded.native
+    chosen = signature or chosen
+    function = model.signatures[chosen]
     if turn:
-        inner = model.signatures[chosen]
-        function = turn_function(inner, inner.structured_input_signature[1], **turn)
+        function = turn_function(function, function.structured_input_signature[1], **turn)
+    if form:
+        with plain_saved_model(function, "tflite", chosen, target) as folder:
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[chosen])
+            _write(converter, target, quantize, calibration, names)
+        return
+    if turn:
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
     else:
-        converter = tf.lite.TFLiteConverter.from_saved_model(path, signature_keys=[signature or chosen])
+        converter = tf.lite.TFLiteConverter.from_saved_model(path, signature_keys=[chosen])
     _write(converter, target, quantize, calibration, names)
 
 

@@ -5,9 +5,21 @@ from __future__ import annotations
 import sys
 from unittest.mock import patch
 
+from ..native import tensorflow_model
+from .tensorflow_forms import plain_saved_model
 
-def convert(path: str, target: str, *, signature: str | None = None, opset: int | None = None) -> None:
-    """Convert one signature (``serving_default`` where none is named) of a SavedModel to ONNX."""
+
+def convert(path: str, target: str, *, signature: str | None = None, opset: int | None = None, form: str = "") -> None:
+    """Convert one signature (``serving_default`` where none is named) of a SavedModel, or its plain ``form``."""
+    if not form:
+        return _tf2onnx(path, target, signature, opset)
+    model, chosen = tensorflow_model.loaded(path, "savedmodel").native
+    chosen = signature or chosen
+    with plain_saved_model(model.signatures[chosen], "tf2onnx", chosen, target) as folder:
+        _tf2onnx(folder, target, chosen, opset)
+
+
+def _tf2onnx(path: str, target: str, signature: str | None, opset: int | None) -> None:
     from tf2onnx import convert as tf2onnx
 
     arguments = ["tf2onnx", "--saved-model", path, "--output", target]

@@ -1,47 +1,66 @@
 """torch -> onnx, by ``torch.onnx``: the exporter over ``torch.export`` (dynamo), and the tracing one (legacy).
 
 Child side. The batch stays free where the Source's is. ``shapes`` are the input shapes of this run
-(name -> shape, batch first, ``None`` where the batch is free).
+(name -> shape, batch first, ``None`` where the batch is free). With ``form`` "decomposed" the exporter is fed that
+equivalent of the model (``torch_forms``).
 """
 
 from __future__ import annotations
 
-import inspect
+import re
 import warnings
 from typing import Any
 
 import torch
 
 from ..native import torch_model
-from .torch_traced import traceable
+from .torch_forms import decomposable, decomposed
+from .torch_traced import Shapes, by_argument, examples, traceable
 
-Shapes = dict[str, list[int | None]]
 
-
-def dynamo(path: str, target: str, *, shapes: Shapes, opset: int | None = None) -> None:
+def dynamo(path: str, target: str, *, shapes: Shapes, opset: int | None = None, form: str = "") -> None:
     """Export through ``torch.export``; without ``opset``, the exporter's own choice."""
-    loaded = torch_model.loaded(path)
-    program, module = loaded.native
+    program, module = torch_model.loaded(path).native
     arguments: dict[str, Any] = {"dynamo": True, "verbose": False, "external_data": False}
     if opset is not None:
         arguments["opset_version"] = opset
+    if form:
+        program = decomposed(program or module, shapes)
     if program is not None:
         torch.onnx.export(program, (), target, **arguments)
         return
     free = [shape[0] is None for shape in shapes.values()]
     if any(free):
-        # The exported function's arguments are matched by position.
-        arguments["dynamic_shapes"] = _by_argument(module, [{0: torch.export.Dim.DYNAMIC} if f else {} for f in free])
+        arguments["dynamic_shapes"] = by_argument(module, [{0: torch.export.Dim.DYNAMIC} if f else {} for f in free])
     torch.onnx.export(module, examples(shapes), target, input_names=list(shapes), **arguments)
 
 
-def legacy(path: str, target: str, *, shapes: Shapes, opset: int | None = None) -> None:
+def legacy(path: str, target: str, *, shapes: Shapes, opset: int | None = None, form: str = "") -> None:
     """Export by tracing (TorchScript), which keeps to older opsets that more converters read."""
     loaded = torch_model.loaded(path)
     program, module = loaded.native
-    if program is not None:
-        module = traceable(program)
-    outputs = [f"output_{i}" for i in range(len(loaded.outputs) or 1)]
+    count = len(loaded.outputs) or 1
+    if not form:
+        made = examples(shapes, program)
+        _trace(module if program is None else traceable(program), made, target, shapes, opset, count)
+        return
+    program, unknown = decomposed(program or module, shapes), set[str]()
+    made = examples(shapes, program)
+    while True:
+        try:
+            _trace(traceable(program), made, target, shapes, opset, count)
+            return
+        except torch.onnx.errors.UnsupportedOperatorError as error:
+            # The exporter says what it does not know one operator at a time; which they are depends on the opset.
+            found = re.search(r"aten::\w+", str(error))
+            if found is None or found[0] in unknown or not decomposable(found[0]):
+                raise
+            unknown.add(found[0])
+            program = decomposed(program, shapes, frozenset(unknown))
+
+
+def _trace(module: Any, inputs: tuple[Any, ...], target: str, shapes: Shapes, opset: int | None, count: int) -> None:
+    outputs = [f"output_{i}" for i in range(count)]
     names = [name if name not in outputs else f"{name}_input" for name in shapes]
     axes = {name: {0: "batch"} for name, shape in zip(names, shapes.values(), strict=True) if shape[0] is None}
     if axes:
@@ -50,7 +69,7 @@ def legacy(path: str, target: str, *, shapes: Shapes, opset: int | None = None) 
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,
-            examples(shapes),
+            inputs,
             target,
             dynamo=False,
             opset_version=opset,
@@ -58,16 +77,3 @@ def legacy(path: str, target: str, *, shapes: Shapes, opset: int | None = None) 
             output_names=outputs,
             dynamic_axes=axes or None,
         )
-
-
-def examples(shapes: Shapes) -> tuple[torch.Tensor, ...]:
-    """Seeded inputs of those shapes; a free batch is 2, because exporters take a batch of 1 for a constant."""
-    generator = torch.Generator().manual_seed(0)
-    return tuple(torch.randn([2 if d is None else d for d in shape], generator=generator) for shape in shapes.values())
-
-
-def _by_argument(module: Any, dynamic: list[Any]) -> Any:
-    parameters = list(inspect.signature(module.forward).parameters.values())
-    if parameters and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
-        return (tuple(dynamic),)
-    return tuple(dynamic)

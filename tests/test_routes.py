@@ -15,7 +15,26 @@ from safeconvert.routes import hops_between, missing, pairs, routes
 
 FOLDER = Path(str(safeconvert.converters.__file__)).parent
 # Files that a hop's file is made of.
-PARTS = {"keras_graph", "keras_values", "tensorflow_ops", "tensorflow_replay", "known", "layout", "names"}
+PARTS = {
+    "keras_graph",
+    "keras_values",
+    "known",
+    "layout",
+    "names",
+    "tensorflow_axes",
+    "tensorflow_forms",
+    "tensorflow_images",
+    "tensorflow_node",
+    "tensorflow_ops",
+    "tensorflow_replay",
+    "tensorflow_values",
+    "tensorflow_windows",
+    "torch_arithmetic",
+    "torch_forms",
+    "torch_traced",
+    "torch_windows",
+    "torch_writing",
+}
 
 
 def test_there_are_twenty_pairs() -> None:
