@@ -73,7 +73,7 @@ def _floor_divided(operator: Any, a: Any, b: Any, **mode: Any) -> Any:
 
 
 def _floored(a: Any, b: int) -> Any:
-    """Without a remainder, a sign or a comparison, which onnx2keras lacks: a negative number is moved down by b - 1 first."""
+    """Without remainder, sign or comparison, which onnx2keras lacks: negative numbers are moved down by b - 1 first."""
     if b < 0:
         a, b = a * -1, -b
     return torch.div(a + torch.clamp(a, -1, 0) * (b - 1), b, rounding_mode="trunc")
