@@ -24,7 +24,7 @@ def called(path: str, turn: dict[str, Any] | None = None) -> Any:
     if not getattr(model, "_called", False):
         sizes = [[d if d else 1 for d in t.shape] for t in model.inputs]
         zeros = [tf.zeros(size, t.dtype) for size, t in zip(sizes, model.inputs, strict=True)]
-        model(tf.nest.pack_sequence_as(model._inputs_struct, zeros), training=False)
+        model(tensorflow_model.packed(model, zeros), training=False)
     return model
 
 
@@ -39,7 +39,7 @@ def traced(model: Any) -> Any:
 
     @tf.function(input_signature=signature)  # type: ignore[untyped-decorator, unused-ignore]
     def call(*tensors: Any) -> Any:
-        return model(tf.nest.pack_sequence_as(model._inputs_struct, list(tensors)), training=False)
+        return model(tensorflow_model.packed(model, list(tensors)), training=False)
 
     return call
 

@@ -44,7 +44,8 @@ def turned_shape(shape: Sequence[Any], axes: Sequence[int]) -> list[Any]:
 def turn_keras(model: Any, *, names: Sequence[str], axes: Sequence[int]) -> Any:
     """The Keras model behind a Permute for each named input."""
     import keras
-    import tensorflow as tf
+
+    from ..native import tensorflow_model
 
     inputs, passed = [], []
     for tensor in model.inputs:
@@ -55,8 +56,8 @@ def turn_keras(model: Any, *, names: Sequence[str], axes: Sequence[int]) -> Any:
         shape = turned_shape(tensor.shape, axes)
         inputs.append(keras.Input(batch_shape=shape, dtype=tensor.dtype, name=tensor.name))
         passed.append(keras.layers.Permute(tuple(axes[1:]), name=f"{tensor.name}_layout")(inputs[-1]))
-    outputs = model(tf.nest.pack_sequence_as(model._inputs_struct, passed), training=False)
-    return keras.Model(tf.nest.pack_sequence_as(model._inputs_struct, inputs), outputs)
+    outputs = model(tensorflow_model.packed(model, passed), training=False)
+    return keras.Model(tensorflow_model.packed(model, inputs), outputs)
 
 
 def turn_function(function: Any, specs: Any, *, names: Sequence[str], axes: Sequence[int]) -> Any:

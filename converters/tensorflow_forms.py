@@ -177,7 +177,13 @@ def _value(op: Any, sources: list[Any], facts: list[Array | None], session: Any)
     if op.type == "Shape" and sources[0].shape.rank is not None:
         sizes = [UNKNOWN if size is None else size for size in sources[0].shape]
         return [np.array(sizes, op.outputs[0].dtype.as_numpy_dtype)]
+    if op.type == "Const":
+        return [tf.make_ndarray(op.get_attr("value"))]
     if op.type in CALLS or op.type in BRANCHES or op.op_def.is_stateful or not op.outputs:
+        return None
+    if op.type == "Identity" and facts[0] is not None:
+        return [facts[0]]
+    if op.control_inputs:  # running it alone would run these too, which may need what only a run of the model gives
         return None
     if any(value is None for value in facts) or not all(_plain_dtype(t.dtype) for t in op.outputs):
         return None
@@ -185,8 +191,7 @@ def _value(op: Any, sources: list[Any], facts: list[Array | None], session: Any)
         return None
     feed = {tensor.name: value for tensor, value in zip(op.inputs, facts, strict=True)}
     results = [np.asarray(value) for value in session.run(op.outputs, feed_dict=feed)]
-    small = op.type == "Const" or sum(value.size for value in results) <= LARGEST_FOLDED
-    return results if small else None
+    return results if sum(value.size for value in results) <= LARGEST_FOLDED else None
 
 
 def _plain_dtype(dtype: Any) -> bool:

@@ -210,6 +210,7 @@ class _Run:
         placed = final if good and target is not None else None
         kept = publish.named(final, "unverified") if final is not None and target is not None and not good else None
         notes = [*material.notes, *self.source.signature.notes, *self.source.notes, *(target.notes if target else [])]
+        notes += _fixed_sizes(self.source, target)
         if final is not None and not good and (previous := publish.set_aside(final)) is not None:
             notes.append(f"what stood at {final} is now {previous}")
         self.timings["total"] = time.monotonic() - self._begun
@@ -247,6 +248,15 @@ class _Run:
             yield
         finally:
             self.timings[what] = self.timings.get(what, 0.0) + time.monotonic() - begun
+
+
+def _fixed_sizes(source: Side, target: Side | None) -> list[str]:
+    """A note where sizes that the Source leaves open are fixed in the Target."""
+    theirs = [] if target is None else [spec for spec in target.signature.inputs if spec.shape is not None]
+    open_sizes = [spec for spec in source.signature.inputs if spec.shape and None in spec.shape[1:]]
+    if open_sizes and theirs and not any(None in (spec.shape or ())[1:] for spec in theirs):
+        return [f"the Source takes other sizes too ({open_sizes[0]}); the Target takes only {theirs[0]}"]
+    return []
 
 
 __all__ = ["Observer", "Options", "Result", "Silent", "check", "convert"]

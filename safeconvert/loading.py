@@ -152,8 +152,11 @@ def _found(path: Path, spec: TensorSpec, stored: Sequence[int] | None) -> tuple[
         return spec.shape
     if stored is not None and _fits(spec, stored):
         return (spec.shape[0] if spec.shape else None, *stored[1:])
+    example = "1,3,224,224"
+    if spec.shape is not None:
+        example = ",".join(str(size or (1 if axis == 0 else 224)) for axis, size in enumerate(spec.shape))
     raise BadInput(
-        f"input {spec} of {path} has open sizes.\nPass --input-shape {spec.name}:1,224,224,3 (with the sizes you use)."
+        f"input {spec} of {path} has open sizes.\nPass --input-shape {spec.name}:{example} (with the sizes you use)."
     )
 
 

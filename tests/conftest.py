@@ -82,6 +82,12 @@ middle = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activat
 model = keras.Model(inputs, keras.layers.Dense(5)(middle))
 model.save("model.keras")
 model.save("model.h5")
+layers = keras.layers
+straight = [inputs, layers.Conv2D(4, 3), layers.MaxPooling2D(), layers.Flatten(), layers.Dense(5)]
+keras.Sequential(straight).save("seq.keras")
+a, b = keras.Input((8,), name="a"), keras.Input((6,), name="b")
+joined = layers.Dense(7, activation="relu")(layers.Concatenate()([a, b]))
+keras.Model([a, b], [layers.Dense(5, name="labels")(joined), layers.Dense(3, name="box")(joined)]).save("two.keras")
 model.export("saved_model", format="tf_saved_model", verbose=False)
 open("model.tflite", "wb").write(tf.lite.TFLiteConverter.from_saved_model("saved_model").convert())
 whole = tf.lite.TFLiteConverter.from_saved_model("saved_model")

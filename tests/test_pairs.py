@@ -127,6 +127,29 @@ def test_an_integer_source_is_spoken_to_in_real_numbers(target: str, keras_model
     assert largest < 0.5, "an integer step or two, and not another model"
 
 
+@pytest.mark.parametrize(
+    ("pair", "model"),
+    [
+        ("keras2onnx", "seq"),
+        ("keras2tflite", "seq"),
+        ("keras2torch", "two"),
+        ("keras2tflite", "two"),
+        ("keras2tf", "two"),
+    ],
+)
+def test_sequential_models_and_several_inputs_and_outputs_convert(
+    pair: str, model: str, keras_models: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / f"made{SUFFIX[pair.partition('2')[2]]}"
+    done = safeconvert(pair, keras_models / f"{model}.keras", "-o", output, "--json", folder=tmp_path)
+    report = json.loads(done.out)
+    assert done.code == 0, done.out
+    assert len(report["route"]) <= 3
+    compared = report["check"]["after"]["calibration"]["outputs"]
+    assert [one["source_shape"] for one in compared] == [one["target_shape"] for one in compared]
+    assert len(compared) == (2 if model == "two" else 1)
+
+
 def test_a_previous_file_steps_aside_where_the_new_one_diverged(sources: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "m.tflite").write_bytes(b"an earlier model")
     np.savez(tmp_path / "x.npz", np.random.default_rng(1).normal(size=(40, 8, 8, 3)).astype("float32"))

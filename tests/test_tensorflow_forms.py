@@ -140,6 +140,10 @@ def test_calls_branches_and_loops_keep_their_meaning(replayed: dict[str, Any]) -
     assert "StatelessWhile" in replayed["loop_operators"]
 
 
+def test_constants_that_wait_for_other_operations_are_folded_without_these(replayed: dict[str, Any]) -> None:
+    assert replayed["guarded"] <= 1e-5
+
+
 def test_inputs_and_outputs_keep_names_order_and_structure(replayed: dict[str, Any]) -> None:
     assert replayed["inputs"] == ["zebra", "apple"]
     assert replayed["outputs"] == ["first", "second"]
@@ -249,6 +253,13 @@ def _replays() -> dict[str, Any]:
     form = plain(called, "tf2onnx")
     found["calls"] = _difference(called(image), form(image))
     found["call_operators"] = _kinds(form.get_concrete_function())
+
+    def guarded(image: Any) -> Any:
+        with tf.control_dependencies([tf.debugging.assert_less(image, 1e9)]):
+            return tf.identity(tf.constant(2.0)) * tf.exp(tf.constant(0.5)) * image
+
+    waiting = tf.function(guarded, input_signature=[spec]).get_concrete_function()
+    found["guarded"] = _difference(waiting(image), plain(waiting, "tf2onnx")(image))
 
     loop = _function("tf.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, tf.nn.elu(y) * 1.1), [0, x])[1]")
     form = plain(loop, "tflite")

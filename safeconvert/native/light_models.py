@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,9 @@ def load_tflite(path: str) -> Loaded:
     interpreter.allocate_tensors()
     takes, gives = interpreter.get_input_details(), interpreter.get_output_details()
     names = _signature_names(interpreter)
+    if all(re.fullmatch(r"output_\d+", names.get(detail["index"], "")) for detail in gives):
+        # Converters number a model's outputs in the signature, and list them in any order.
+        gives = sorted(gives, key=lambda detail: int(names[detail["index"]].rpartition("_")[2]))
 
     def describe(detail: dict[str, Any]) -> dict[str, Any]:
         shape = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]

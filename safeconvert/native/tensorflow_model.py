@@ -37,9 +37,7 @@ def keras_model(model: Any) -> Loaded:
 
     @tf.function(input_signature=tensors)  # type: ignore[untyped-decorator, unused-ignore]
     def forward(*tensors: Any) -> Any:
-        # Nested structures of inputs are packed as the model was built.
-        packed = tf.nest.pack_sequence_as(model._inputs_struct, list(tensors))
-        return tf.nest.flatten(model(packed, training=False))
+        return tf.nest.flatten(model(packed(model, list(tensors)), training=False))
 
     names = [i["name"] for i in inputs]
 
@@ -47,6 +45,13 @@ def keras_model(model: Any) -> Loaded:
         return [t.numpy() for t in forward(*[tf.constant(arrays[name]) for name in names])]
 
     return Loaded(model, run, inputs, outputs)
+
+
+def packed(model: Any, tensors: list[Any]) -> Any:
+    """The tensors as the model's call takes them: nested as it was built; a Sequential model takes its one tensor."""
+    if hasattr(model, "_inputs_struct"):
+        return tf.nest.pack_sequence_as(model._inputs_struct, tensors)
+    return tensors[0] if len(tensors) == 1 else tensors
 
 
 def _output_names(model: Any) -> list[str]:
