@@ -18,8 +18,8 @@ from safeconvert.feeding import Mismatch, plan_feed
 from safeconvert.hopping import SUFFIX, Settings
 from safeconvert.judge import Judgement, judge, judge_repaired
 from safeconvert.material import Material
-from safeconvert.mending import Mended
-from safeconvert.model import Attempt, Hop, Recognised, Verdict
+from safeconvert.mending import faults, localisation
+from safeconvert.model import Attempt, Fault, Hop, Localisation, Recognised, Refusal, Verdict
 from safeconvert.options import Observer, Options, Silent
 from safeconvert.recognise import recognise
 from safeconvert.report import build, render
@@ -130,7 +130,15 @@ class _Run:
                     judgement = judge_repaired(
                         judgement, material, mended.before.side, mended.before.feeds, self.options, self.observer
                     )
-            return self._finish(judgement, material, stage.side, router.attempts, repairs, final=final)
+            return self._finish(
+                judgement,
+                material,
+                stage.side,
+                router.attempts,
+                faults(repairs, judgement),
+                localisation(repairs),
+                final=final,
+            )
 
     def check(self, recognised: Recognised, report: Path | None) -> Result:
         target = loading.side(self.workshop, "target", recognised, self.options)
@@ -200,8 +208,10 @@ class _Run:
         material: Material,
         target: Side | None,
         attempts: Sequence[Attempt],
-        repairs: Sequence[Mended] = (),
+        faults: Sequence[Fault] = (),
+        localisation: Localisation | None = None,
         *,
+        refused: Sequence[Refusal] = (),
         final: Path | None = None,
         report: Path | None = None,
     ) -> Result:
@@ -220,7 +230,9 @@ class _Run:
             target=target,
             target_path=placed or kept or (None if target is None else target.path),
             attempts=attempts,
-            repairs=repairs,
+            faults=faults,
+            localisation=localisation,
+            refused=refused,
             material=material,
             options=self.options,
             notes=notes,

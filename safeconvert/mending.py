@@ -8,7 +8,7 @@ accepts it only where the hop then agrees with the Source, and drops every node 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ import numpy as np
 from safeconvert.errors import ChildFailed
 from safeconvert.feeding import Mismatch, feed, match_outputs, plan_feed
 from safeconvert.hopping import Hopper, Rewritten, Stage
-from safeconvert.model import Hop, Signature, TensorSpec
+from safeconvert.judge import Judgement
+from safeconvert.model import Fault, Hop, Localisation, Signature, TensorSpec, Verdict
 
 Array = np.ndarray[Any, Any]
 BYTES = 256 << 20  # of activations that a replay may hold; beyond it there is no replay
@@ -73,6 +74,46 @@ class Mended:
     def target_node(self, local: Local) -> str:
         """What the unrepaired Target calls the node: onnx2keras numbers its layers, other converters keep names."""
         return f"LAYER_{local.index}" if self.hop.target == "keras" else local.node
+
+
+def faults(repairs: Sequence[Mended], judgement: Judgement) -> list[Fault]:
+    """One entry a repaired node. Percentages are of the calibration set, before and after all repairs together."""
+    percent = [None if c is None else c[0].percent for c in (judgement.before, judgement.compared)]
+    found = []
+    for mended in repairs:
+        for local in mended.faults:
+            changes = mended.changed(local.node)
+            rewrites = ", ".join(dict.fromkeys(change["rewrite"] for change in changes))
+            found.append(
+                Fault(
+                    _type(changes),
+                    mended.hop.label,
+                    local.node,
+                    mended.target_node(local),
+                    local.evidence(),
+                    "repaired" if judgement.verdict is Verdict.REPAIRED else "unrepaired",
+                    percent[0],
+                    percent[1],
+                    f"{mended.hop.converter} was fed this {local.operator} in another form: {rewrites}",
+                )
+            )
+    return found
+
+
+def localisation(repairs: Sequence[Mended]) -> Localisation | None:
+    """How the faults were found; a score is the local difference in units of the tolerance."""
+    if not repairs:
+        return None
+    ranking = tuple(
+        (local.node, mended.target_node(local), local.score) for mended in repairs for local in mended.ranking[:RANKED]
+    )
+    return Localisation("replay", "onnxruntime", sum(mended.model_runs for mended in repairs), ranking)
+
+
+def _type(changes: Sequence[Mapping[str, str]]) -> str:
+    """The fault type of what was rewritten; saying defaults explicitly goes along with it and decides nothing."""
+    decisive = [change for change in changes if change["rewrite"] != "explicit-attributes"] or list(changes)
+    return decisive[0]["fault_type"] if decisive else "CG"
 
 
 class Mender:

@@ -123,6 +123,72 @@ class Attempt:
         }
 
 
+@dataclass(frozen=True)
+class Fault:
+    """A located difference that changes the output: an entry of the report's ``faults``, which gives it its id.
+
+    ``type`` is one of the six codes; ``evidence`` what was seen at the node itself; ``status`` ``repaired`` or
+    ``unrepaired``; ``repair`` what was done, in words; the percentages are discrepancies, None where not measured.
+    ``reproduce`` is how to see the fault outside of this run, empty where there is no way.
+    """
+
+    type: str
+    hop: str
+    source_node: str
+    target_node: str
+    evidence: Mapping[str, Any]
+    status: str
+    percent_before: float | None
+    percent_after: float | None
+    repair: str
+    reproduce: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self, id: str) -> dict[str, Any]:
+        found = {
+            "id": id,
+            "type": self.type,
+            "hop": self.hop,
+            "source_node": self.source_node,
+            "target_node": self.target_node,
+            "evidence": dict(self.evidence),
+            "status": self.status,
+            "percent_before": self.percent_before,
+            "percent_after": self.percent_after,
+            "repair": self.repair,
+        }
+        return found | ({"reproduce": dict(self.reproduce)} if self.reproduce else {})
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A difference that was looked at and is no fault."""
+
+    type: str
+    target_node: str
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": self.type, "target_node": self.target_node, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Localisation:
+    """How faults were looked for. ``ranking``: Source node, Target node and score, most suspicious first."""
+
+    method: str
+    engine: str
+    model_runs: int
+    ranking: tuple[tuple[str, str, float], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "method": self.method,
+            "engine": self.engine,
+            "model_runs": self.model_runs,
+            "ranking": [{"source_node": s, "target_node": t, "score": score} for s, t, score in self.ranking],
+        }
+
+
 class Verdict(enum.Enum):
     """The outcome of a run. It has no truth value on purpose: compare it, do not test it."""
 

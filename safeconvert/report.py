@@ -15,8 +15,7 @@ from safeconvert.compare import Comparison
 from safeconvert.inputs import Inputs
 from safeconvert.judge import Judgement
 from safeconvert.material import Material
-from safeconvert.mending import RANKED, Mended
-from safeconvert.model import Attempt, Verdict
+from safeconvert.model import Attempt, Fault, Localisation, Refusal
 from safeconvert.options import Options
 from safeconvert.sides import Side
 
@@ -34,7 +33,9 @@ def build(
     target: Side | None,
     target_path: Path | None,
     attempts: Sequence[Attempt],
-    repairs: Sequence[Mended],
+    faults: Sequence[Fault],
+    localisation: Localisation | None,
+    refused: Sequence[Refusal],
     material: Material,
     options: Options,
     notes: Sequence[str],
@@ -76,9 +77,9 @@ def build(
             },
             "max_discrepancy": options.max_discrepancy,
         },
-        "faults": _faults(repairs, judgement),
-        "localisation": _localisation(repairs),
-        "refused": [],
+        "faults": [fault.to_json(f"F{number}") for number, fault in enumerate(faults, 1)],
+        "localisation": None if localisation is None else localisation.to_json(),
+        "refused": [refusal.to_json() for refusal in refused],
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "environment": environment(),
         "seed": options.seed,
@@ -89,53 +90,6 @@ def build(
 
 def _sets(compared: tuple[Comparison, Comparison] | None) -> dict[str, Any] | None:
     return None if compared is None else {"calibration": compared[0].to_json(), "heldout": compared[1].to_json()}
-
-
-def _faults(repairs: Sequence[Mended], judgement: Judgement) -> list[dict[str, Any]]:
-    """One entry a repaired node. Percentages are of the calibration set, before and after all repairs together."""
-    percent = [None if c is None else c[0].percent for c in (judgement.before, judgement.compared)]
-    found: list[dict[str, Any]] = []
-    for mended in repairs:
-        for local in mended.faults:
-            changes = mended.changed(local.node)
-            rewrites = ", ".join(dict.fromkeys(change["rewrite"] for change in changes))
-            found.append(
-                {
-                    "id": f"F{len(found) + 1}",
-                    "type": _type(changes),
-                    "hop": mended.hop.label,
-                    "source_node": local.node,
-                    "target_node": mended.target_node(local),
-                    "evidence": local.evidence(),
-                    "status": "repaired" if judgement.verdict is Verdict.REPAIRED else "unrepaired",
-                    "percent_before": percent[0],
-                    "percent_after": percent[1],
-                    "repair": f"{mended.hop.converter} was fed this {local.operator} in another form: {rewrites}",
-                }
-            )
-    return found
-
-
-def _type(changes: Sequence[Mapping[str, str]]) -> str:
-    """The fault type of what was rewritten; saying defaults explicitly goes along with it and decides nothing."""
-    decisive = [change for change in changes if change["rewrite"] != "explicit-attributes"] or list(changes)
-    return decisive[0]["fault_type"] if decisive else "CG"
-
-
-def _localisation(repairs: Sequence[Mended]) -> dict[str, Any] | None:
-    """How the faults were found; ``score`` is the local difference in units of the tolerance, null for infinite."""
-    if not repairs:
-        return None
-    return {
-        "method": "replay",
-        "engine": "onnxruntime",
-        "model_runs": sum(mended.model_runs for mended in repairs),
-        "ranking": [
-            {"source_node": local.node, "target_node": mended.target_node(local), "score": local.score}
-            for mended in repairs
-            for local in mended.ranking[:RANKED]
-        ],
-    }
 
 
 def environment() -> dict[str, Any]:
