@@ -6,6 +6,7 @@ what the operator does; where it cannot say it otherwise, it calls the operator 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -24,22 +25,24 @@ def _slice_written(operator: Any, x: Any, values: Any, dim: int = 0, start: int 
         return values.expand_as(x)
     if not isinstance(size, int):
         return operator(x, values, dim, start, end, step)
-    taken = range(*slice(start, None if end is None else min(end, size), step).indices(size))
-    places = [taken.index(i) if i in taken else 0 for i in range(size)]
-    spread = torch.index_select(values, dim, torch.tensor(places))
-    return torch.where(_on_axis(x, dim, [i in taken for i in range(size)]), spread, x)
+    return _spliced(x, values, dim, range(*slice(start, None if end is None else min(end, size), step).indices(size)))
 
 
 def _row_written(operator: Any, x: Any, values: Any, dim: int, index: int) -> Any:
     size = x.shape[dim]
     if not isinstance(size, int):
         return operator(x, values, dim, index)
-    return torch.where(_on_axis(x, dim, [i == index % size for i in range(size)]), values.unsqueeze(dim), x)
+    return _spliced(x, values.unsqueeze(dim), dim, range(index % size, index % size + 1))
 
 
-def _on_axis(x: Any, dim: int, values: list[bool]) -> Any:
-    """Constants along one axis of ``x``, to be broadcast along the others."""
-    return torch.tensor(values).reshape([-1 if axis == dim % x.dim() else 1 for axis in range(x.dim())])
+def _spliced(x: Any, values: Any, dim: int, places: range) -> Any:
+    """``values`` at those places of an axis of ``x``: runs of both, put together, as every converter knows how to."""
+    parts, taken = [], 0
+    for written, run in itertools.groupby(range(x.shape[dim]), places.__contains__):
+        numbers = list(run)
+        parts.append((values if written else x).narrow(dim, taken if written else numbers[0], len(numbers)))
+        taken += written * len(numbers)
+    return torch.cat(parts, dim)
 
 
 def _copied(_: Any, x: Any, values: Any, non_blocking: bool = False) -> Any:
