@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from safeconvert.compare import impossible
 from safeconvert.errors import BadInput
 from safeconvert.feeding import Mismatch, plan_feed
 from safeconvert.hopping import SUFFIX, Settings
-from safeconvert.judge import Judgement, judge, judge_repaired
+from safeconvert.judge import Judgement, judge, judge_repaired, over
 from safeconvert.material import Material
-from safeconvert.mending import faults, localisation
+from safeconvert.mending import Finding, faults, localisation, refusals
 from safeconvert.model import Attempt, Fault, Hop, Localisation, Recognised, Refusal, Verdict
 from safeconvert.options import Observer, Options, Silent
 from safeconvert.recognise import recognise
@@ -26,6 +26,8 @@ from safeconvert.report import build, render
 from safeconvert.router import Router
 from safeconvert.routes import frameworks, routes
 from safeconvert.sides import Side
+
+ALONE = 64  # calibration inputs on which each of several faults is measured alone
 
 
 @dataclass(frozen=True)
@@ -121,24 +123,41 @@ class _Run:
             with self._clock("convert"):
                 stage = router.find(ways)
             if stage is None:
-                nothing = Judgement(Verdict.FAILED, ("no route produced a model",))
+                nothing = Judgement(Verdict.FAILED, ("no route produced a model", *router.left_undone))
                 return self._finish(nothing, material, None, router.attempts, final=final)
             with self._clock("check"):
                 judgement = judge(material, stage.side, stage.feeds, self.options, self.observer)
-                repairs = router.repairs(stage)
-                for mended in repairs[:1]:
+                findings = router.findings(stage)
+                for finding in [one for one in findings if one.after is not None][:1]:
+                    before = finding.before
                     judgement = judge_repaired(
-                        judgement, material, mended.before.side, mended.before.feeds, self.options, self.observer
+                        judgement, material, before.side, before.feeds, self.options, self.observer
                     )
+                if judgement.verdict is Verdict.DIVERGED:
+                    judgement = replace(judgement, reasons=(*judgement.reasons, *router.left_undone))
+                alone = {} if judgement.compared is None else self._alone(findings, material)
             return self._finish(
                 judgement,
                 material,
                 stage.side,
                 router.attempts,
-                faults(repairs, judgement),
-                localisation(repairs),
+                faults(findings, judgement, alone),
+                localisation(findings),
+                refused=refusals(findings, judgement),
                 final=final,
             )
+
+    def _alone(self, findings: Sequence[Finding], material: Material) -> dict[tuple[str, str], float | None]:
+        """Discrepancy with each of several faults of a hop left as it is and the others repaired, by hop and node."""
+        rows = material.rows[0][:ALONE]
+        deployed = material.deployed() if any(finding.alone for finding in findings) else None
+        return {
+            (finding.hop.label, node): over(
+                material, stage.side, stage.feeds, rows, deployed, self.options, self.observer, "measuring each fault"
+            ).percent
+            for finding in findings
+            for node, stage in finding.alone.items()
+        }
 
     def check(self, recognised: Recognised, report: Path | None) -> Result:
         target = loading.side(self.workshop, "target", recognised, self.options)
@@ -196,6 +215,8 @@ class _Run:
                 options.quantize,
                 options.opset,
                 options.signature,
+                not options.no_repair,
+                options.repair_time,
             ),
             before=before,
             after=lambda hop: material.ahead(),

@@ -135,6 +135,17 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "timeout": click.option(
         "--timeout", type=float, default=600.0, show_default=True, metavar="SECONDS", help="For each hop."
     ),
+    "no_repair": click.option(
+        "--no-repair", is_flag=True, help="Name the faults of a converter, and leave them: nothing is fed another form."
+    ),
+    "repair_time": click.option(
+        "--repair-time",
+        type=float,
+        default=300.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="For finding and repairing faults, in all; then the best so far is taken.",
+    ),
     "force": click.option("--force", is_flag=True, help="Replace what stands at --output."),
     "as_json": click.option(
         "--json", "as_json", is_flag=True, help="Print the report as JSON on standard output, and nothing else there."
@@ -142,6 +153,8 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "quiet": click.option("-q", "--quiet", is_flag=True, help="Print errors only."),
     "verbose": click.option("-v", "--verbose", is_flag=True, help="Say each step; show tracebacks."),
 }
+
+CONVERTING = ("output", "input_layout", "quantize", "opset", "timeout", "no_repair", "repair_time", "force")
 
 SECTIONS = """\b
 Convert (20 pairs of torch, keras, tf, tflite, onnx):
@@ -221,7 +234,7 @@ for _source in FORMATS:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write OUTPUT.report.json and OUTPUT.report.html."
 )
-@options(*(n for n in OPTIONS if n not in ("output", "input_layout", "quantize", "opset", "force", "timeout")))
+@options(*(n for n in OPTIONS if n not in CONVERTING))
 def check(source: Path, target: Path, **given: Any) -> None:
     """Compare TARGET with SOURCE on the same inputs; nothing is converted."""
 

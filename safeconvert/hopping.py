@@ -15,6 +15,7 @@ from safeconvert.environments import interpreter
 from safeconvert.errors import CallRaised
 from safeconvert.feeding import TO_NCHW, TO_NHWC, Feed, layout_of
 from safeconvert.model import Hop, Recognised
+from safeconvert.repair_time import RepairTime
 from safeconvert.sides import RUNTIMES, Side
 
 Array = np.ndarray[Any, Any]
@@ -33,6 +34,8 @@ class Settings:
     quantize: str
     opset: int | None
     signature: str | None
+    repair: bool = True
+    repair_time: float = 300.0
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,12 @@ class Hopper:
         self.turns = turns(settings.input_layout, source, shapes)
         self._calibration, self._before = calibration, before
         self._used_once: set[int] = set()
+        self.repair_time = RepairTime(settings.repair_time)
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that the next call may take."""
+        return self.repair_time.limit(self.settings.timeout)
 
     def run(self, hop: Hop, stage: Stage, origin: Path, form: str, *, last: bool, shapes: Shapes | None = None) -> Path:
         written = self.workshop.scratch("model" + SUFFIX[hop.target])
@@ -104,7 +113,7 @@ class Hopper:
         child.call(
             f"converters.{hop.module}",
             hop.function,
-            timeout=self.settings.timeout,
+            timeout=self.timeout,
             path=str(origin.absolute()),
             target=str(written),
             **({"form": form} if form and stage.format != "onnx" else {}),
@@ -135,7 +144,7 @@ class Hopper:
         changed = self.workshop.child("light", "light").call(
             "repair.forms",
             "write",
-            timeout=self.settings.timeout,
+            timeout=self.timeout,
             path=stage.side.location,
             target=str(target),
             form=form,

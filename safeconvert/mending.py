@@ -8,8 +8,9 @@ accepts it only where the hop then agrees with the Source, and drops every node 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from safeconvert.errors import ChildFailed
 from safeconvert.feeding import Mismatch, feed, match_outputs, plan_feed
 from safeconvert.hopping import Hopper, Rewritten, Stage
 from safeconvert.judge import Judgement
-from safeconvert.model import Fault, Hop, Localisation, Signature, TensorSpec, Verdict
+from safeconvert.model import Fault, Hop, Localisation, Refusal, Signature, TensorSpec, Verdict
 
 Array = np.ndarray[Any, Any]
 BYTES = 256 << 20  # of activations that a replay may hold; beyond it there is no replay
@@ -55,19 +56,37 @@ class Local:
 
 
 @dataclass(frozen=True)
-class Mended:
-    """A repaired hop. ``before`` is what the hop gave unrepaired; ``faults`` the nodes that had to change."""
+class Finding:
+    """What was found out about a hop that differs: the nodes at fault, and the hop repaired, if it could be.
+
+    ``fed`` is the ONNX stage that the converter read, ``before`` what it gave for it, ``after`` what it gives for an
+    equivalent ``form`` (None: unrepaired). ``faults`` are the nodes that had to change; of an unrepaired hop, those
+    whose own output differs. ``changes`` is what was rewritten; of an unrepaired hop, what would have been.
+    ``alone``: of several faults, what the hop gives where this one is left as it is and the others are repaired.
+    ``whole``: only a form of the whole graph helped. ``tried``: every form of the nodes was.
+    ``rows`` are inputs on which the hop differs, ``shapes`` those of the graph's tensors for one of them.
+    """
 
     hop: Hop
+    fed: Stage
     before: Stage
-    after: Stage
-    form: str
+    rows: tuple[dict[str, Array], ...]
+    shapes: Mapping[str, list[int]]
     ranking: tuple[Local, ...]
     faults: tuple[Local, ...]
-    changes: tuple[Any, ...]
     model_runs: int
+    after: Stage | None = None
+    form: str = ""
+    changes: tuple[Mapping[str, str], ...] = ()
+    alone: Mapping[str, Stage] = field(default_factory=dict)
+    whole: bool = False
+    tried: bool = False
 
-    def changed(self, node: str) -> list[Any]:
+    def by_whole_form(self, form: str, after: Stage) -> Finding:
+        """The same, where no form of the nodes alone helped and one of the whole graph did."""
+        return replace(self, form=form, after=after, whole=True)
+
+    def changed(self, node: str) -> list[Mapping[str, str]]:
         """What was rewritten at this node."""
         return [c for c in self.changes if c["node"] == node] or [c for c in self.changes if not c["node"]]
 
@@ -75,45 +94,90 @@ class Mended:
         """What the unrepaired Target calls the node: onnx2keras numbers its layers, other converters keep names."""
         return f"LAYER_{local.index}" if self.hop.target == "keras" else local.node
 
+    def type_of(self, local: Local) -> str:
+        """The fault type of what was rewritten; where nothing can be, of what was seen."""
+        changes = self.changed(local.node)
+        if changes:
+            return ([change for change in changes if _decides(change)] or changes)[0]["fault_type"]
+        if local.target_shape not in (None, local.source_shape):
+            return "TSS"
+        return "CG" if local.failed else "LH"
 
-def faults(repairs: Sequence[Mended], judgement: Judgement) -> list[Fault]:
-    """One entry a repaired node. Percentages are of the calibration set, before and after all repairs together."""
-    percent = [None if c is None else c[0].percent for c in (judgement.before, judgement.compared)]
-    found = []
-    for mended in repairs:
-        for local in mended.faults:
-            changes = mended.changed(local.node)
-            rewrites = ", ".join(dict.fromkeys(change["rewrite"] for change in changes))
-            found.append(
-                Fault(
-                    _type(changes),
-                    mended.hop.label,
-                    local.node,
-                    mended.target_node(local),
-                    local.evidence(),
-                    "repaired" if judgement.verdict is Verdict.REPAIRED else "unrepaired",
-                    percent[0],
-                    percent[1],
-                    f"{mended.hop.converter} was fed this {local.operator} in another form: {rewrites}",
-                )
+    def repair_of(self, local: Local) -> str:
+        rewrites = ", ".join(dict.fromkeys(change["rewrite"] for change in self.changed(local.node)))
+        if self.after is None:
+            return (
+                f"none: no other form of it helped {self.hop.converter}" if self.tried else "none: not tried to the end"
             )
+        if self.whole:
+            return f"{self.hop.converter} was fed the whole graph in its {self.form} form"
+        return f"{self.hop.converter} was fed this {local.operator} in another form: {rewrites}"
+
+
+def _decides(change: Mapping[str, str]) -> bool:
+    """Saying defaults explicitly goes along with other rewrites and tells nothing about the fault."""
+    return change["rewrite"] != "explicit-attributes"
+
+
+def faults(
+    findings: Sequence[Finding],
+    judgement: Judgement,
+    alone: Mapping[tuple[str, str], float | None],
+) -> list[Fault]:
+    """One entry a node at fault; none for unrepaired ones where the check found no difference.
+
+    ``alone``: by hop and node, the discrepancy with this one of several faults unrepaired. Where there is none, the
+    fault's percentage before is the one before all repairs.
+    """
+    verified = judgement.verdict in (Verdict.VERIFIED, Verdict.REPAIRED)
+    some_left = any(finding.after is None for finding in findings)
+    percent = None if judgement.compared is None else judgement.compared[0].percent
+    joint = percent if judgement.before is None else judgement.before[0].percent
+    found = []
+    for finding in findings:
+        if verified and finding.after is None:
+            continue
+        # A hop that was repaired as far as its sample shows, and a Target that differs all the same.
+        repaired = finding.after is not None and (verified or some_left)
+        for local in finding.faults:
+            fault = Fault(
+                finding.type_of(local),
+                finding.hop.label,
+                local.node,
+                finding.target_node(local),
+                local.evidence(),
+                "repaired" if repaired else "unrepaired",
+                alone.get((finding.hop.label, local.node), joint) if finding.after is not None else percent,
+                percent,
+                finding.repair_of(local),
+            )
+            found.append(fault)
     return found
 
 
-def localisation(repairs: Sequence[Mended]) -> Localisation | None:
+def refusals(findings: Sequence[Finding], judgement: Judgement) -> list[Refusal]:
+    """Nodes that differ on a probe and are left, in a Target that agrees on all inputs of the check."""
+    if judgement.verdict not in (Verdict.VERIFIED, Verdict.REPAIRED):
+        return []
+    reason = "its own output differs, on synthetic probes at least; the Target's does not on any input of the check"
+    return [
+        Refusal(finding.type_of(local), finding.target_node(local), reason)
+        for finding in findings
+        if finding.after is None
+        for local in finding.faults
+    ]
+
+
+def localisation(findings: Sequence[Finding]) -> Localisation | None:
     """How the faults were found; a score is the local difference in units of the tolerance."""
-    if not repairs:
+    if not findings:
         return None
     ranking = tuple(
-        (local.node, mended.target_node(local), local.score) for mended in repairs for local in mended.ranking[:RANKED]
+        (local.node, finding.target_node(local), local.score)
+        for finding in findings
+        for local in finding.ranking[:RANKED]
     )
-    return Localisation("replay", "onnxruntime", sum(mended.model_runs for mended in repairs), ranking)
-
-
-def _type(changes: Sequence[Mapping[str, str]]) -> str:
-    """The fault type of what was rewritten; saying defaults explicitly goes along with it and decides nothing."""
-    decisive = [change for change in changes if change["rewrite"] != "explicit-attributes"] or list(changes)
-    return decisive[0]["fault_type"] if decisive else "CG"
+    return Localisation("replay", "onnxruntime", sum(finding.model_runs for finding in findings), ranking)
 
 
 class Mender:
@@ -126,75 +190,121 @@ class Mender:
         agrees: Callable[[Stage], bool],
     ) -> None:
         self.hopper, self._attempt, self._agrees = hopper, attempt, agrees
+        self._allows = hopper.repair_time.allows
         self.runs = 0
 
-    def mend(
-        self, stage: Stage, hop: Hop, strayed: Stage, row: dict[str, Array], forms: Sequence[str], *, last: bool
-    ) -> Mended | None:
-        """The hop repaired, or None where no node alone is at fault or no form of those that are helps.
+    def locate(self, stage: Stage, hop: Hop, strayed: Stage, rows: Sequence[dict[str, Array]]) -> Finding | None:
+        """The nodes at fault, or None where they cannot be looked for.
 
-        ``row`` is one input (batch of 1) on which the hop differs, by the names of the ONNX graph's inputs.
+        ``rows`` are inputs (batch of 1) on which the hop differs, by the names of the ONNX graph's inputs.
         """
         self.runs = 0
         try:
-            ranking = self.localise(stage, hop, row)
+            ranking, shapes = self.localise(stage, hop, rows[0])
         except ChildFailed:
             return None  # the replay is a help; without it the whole graph is fed in other forms
-        suspects = [local for local in ranking if not local.score <= 1]
+        suspects = tuple(local for local in ranking if not local.score <= 1)
+        return Finding(hop, stage, strayed, tuple(rows), shapes, tuple(ranking), suspects, self.runs)
+
+    def mend(self, finding: Finding, forms: Sequence[str], *, last: bool) -> Finding:
+        """With ``after``, where one of the forms of the nodes at fault makes the hop agree with the Source."""
+        suspects = finding.faults
+        self.runs = finding.model_runs
         for form in forms if suspects else ():
-            found = self._with(stage, hop, form, suspects, last=last)
+            if not self._allows():
+                return self.classified(replace(finding, model_runs=self.runs), forms)
+            found = self._with(finding, form, suspects, last=last)
             if found is None:
                 continue
-            needed, (rewritten, after) = self._minimal(stage, hop, form, suspects, found, last=last)
-            return Mended(hop, strayed, after, form, tuple(ranking), tuple(needed), rewritten.changes, self.runs)
-        return None
+            needed, alone, (rewritten, after) = self._minimal(finding, form, found, last=last)
+            return replace(
+                finding,
+                after=after,
+                form=form,
+                faults=tuple(needed),
+                changes=rewritten.changes,
+                alone=alone if len(needed) > 1 else {},
+                model_runs=self.runs,
+            )
+        return self.classified(replace(finding, tried=True, model_runs=self.runs), forms)
+
+    def classified(self, finding: Finding, forms: Sequence[str]) -> Finding:
+        """With the changes that would be made: they tell the type of a fault that stays."""
+        changes: list[Mapping[str, str]] = []
+        for form in forms:
+            known = {change["node"] for change in changes if _decides(change)}
+            left = [local.node for local in finding.faults if local.node not in known]
+            if not left or not self.hopper.repair_time.left:
+                break
+            with contextlib.suppress(ChildFailed):
+                rewritten = self.hopper.rewritten(finding.fed, form, finding.hop, left)
+                changes += rewritten.changes if rewritten is not None else ()
+        return replace(finding, changes=tuple(changes))
 
     def _with(
-        self, stage: Stage, hop: Hop, form: str, suspects: Sequence[Local], *, last: bool
+        self, finding: Finding, form: str, suspects: Sequence[Local], *, last: bool
     ) -> tuple[Rewritten, Stage] | None:
         """The hop fed this form of these nodes, if it then agrees with the Source."""
-        rewritten = self.hopper.rewritten(stage, form, hop, [local.node for local in suspects])
+        tried = self._try(finding, form, suspects, last=last)
+        return tried if tried is not None and self._agrees(tried[1]) else None
+
+    def _try(
+        self, finding: Finding, form: str, suspects: Sequence[Local], *, last: bool
+    ) -> tuple[Rewritten, Stage] | None:
+        try:
+            rewritten = self.hopper.rewritten(finding.fed, form, finding.hop, [local.node for local in suspects])
+        except ChildFailed:
+            return None
         if rewritten is None:
             return None
         self.runs += 1
-        reached = self._attempt(stage, hop, rewritten, form, last)
-        return (rewritten, reached) if reached is not None and self._agrees(reached) else None
+        reached = self._attempt(finding.fed, finding.hop, rewritten, form, last)
+        return None if reached is None else (rewritten, reached)
 
     def _minimal(
-        self,
-        stage: Stage,
-        hop: Hop,
-        form: str,
-        suspects: Sequence[Local],
-        found: tuple[Rewritten, Stage],
-        *,
-        last: bool,
-    ) -> tuple[list[Local], tuple[Rewritten, Stage]]:
-        """Leave out every node that agrees without its repair, weakest suspicion first."""
-        needed = list(suspects)
-        for local in reversed(suspects):
+        self, finding: Finding, form: str, found: tuple[Rewritten, Stage], *, last: bool
+    ) -> tuple[list[Local], dict[str, Stage], tuple[Rewritten, Stage]]:
+        """Leave out every node that agrees without its repair, weakest suspicion first.
+
+        Gives the nodes that are needed, what each of them does where it alone is left out, and the hop repaired.
+        """
+        needed = list(finding.faults)
+        alone: dict[str, Stage] = {}
+        for local in reversed(finding.faults):
             fewer = [other for other in needed if other is not local]
-            if fewer and (without := self._with(stage, hop, form, fewer, last=last)) is not None:
-                needed, found = fewer, without
-        return needed, found
+            if not fewer or not self._allows():
+                break
+            tried = self._try(finding, form, fewer, last=last)
+            if tried is not None and self._agrees(tried[1]):
+                needed, found = fewer, tried
+            elif tried is not None and tried[1].feeds:
+                alone[local.node] = tried[1]
+        return needed, alone, found
 
     # -- localisation
 
-    def localise(self, stage: Stage, hop: Hop, row: dict[str, Array]) -> list[Local]:
-        """Every node replayed, most suspicious first. Raises :class:`ChildFailed`."""
+    def localise(self, stage: Stage, hop: Hop, row: dict[str, Array]) -> tuple[list[Local], dict[str, list[int]]]:
+        """Every node replayed, most suspicious first, and the shapes of all tensors. Raises :class:`ChildFailed`."""
         light = self.hopper.workshop.child("light", "light")
         store = self.hopper.workshop.scratch("activations.npz")
-        shapes = light.call("repair.replay", "activations", path=stage.side.location, store=str(store), arrays=row)
+        shapes = light.call(
+            "repair.replay",
+            "activations",
+            timeout=self.hopper.timeout,
+            path=stage.side.location,
+            store=str(store),
+            arrays=row,
+        )
         self.runs += 1
         if sum(4 * int(np.prod(shape)) for shape in shapes.values()) > BYTES:
-            return []
+            return [], shapes
         with np.load(store) as stored:
             values = dict(zip(shapes, (stored[key] for key in stored.files), strict=True))
         store.unlink()
         pending: list[list[str] | None] = [None]
         found: list[Local] = []
         for _ in range(PIECES):
-            if not pending:
+            if not pending or not self._allows():
                 break
             only = pending.pop(0)
             pieces, failed = self._pieces(stage, hop, shapes, values, only)
@@ -204,7 +314,7 @@ class Mender:
             else:
                 middle = len(nodes) // 2
                 pending += [nodes[:middle], nodes[middle:]]
-        return sorted(found, key=lambda local: -local.score)
+        return sorted(found, key=lambda local: -local.score), shapes
 
     def _pieces(
         self, stage: Stage, hop: Hop, shapes: dict[str, list[int]], values: dict[str, Array], only: list[str] | None
@@ -213,13 +323,21 @@ class Mender:
         target = self.hopper.workshop.scratch("pieces.onnx")
         light = self.hopper.workshop.child("light", "light")
         made = light.call(
-            "repair.replay", "explode", path=stage.side.location, target=str(target), shapes=shapes, only=only
+            "repair.replay",
+            "explode",
+            timeout=self.hopper.timeout,
+            path=stage.side.location,
+            target=str(target),
+            shapes=shapes,
+            only=only,
         )
         outputs = made["outputs"]
         given: dict[str, list[int | None]] = {name: list(shapes[tensor]) for name, tensor in made["inputs"].items()}
         try:
             results = self._run(stage, hop, target, given, {n: values[t] for n, t in made["inputs"].items()}, outputs)
         except ChildFailed as error:
+            if error.status == "timeout":
+                return [], False  # slow is not wrong
             words = str(error)[:300]
             return [
                 Local(o["node"], o["operator"], np.inf, None, tuple(shapes[o["tensor"]]), None, words, o["index"])

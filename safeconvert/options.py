@@ -38,6 +38,8 @@ class Options:
     rtol: float | None = None
     seed: int = 0
     timeout: float = 600.0
+    no_repair: bool = False
+    repair_time: float = 300.0
     force: bool = False
 
     def __post_init__(self) -> None:
@@ -56,6 +58,8 @@ class Options:
             raise BadInput(f"--seed {self.seed} is below 0.")
         if not self.timeout > 0:
             raise BadInput(f"--timeout {self.timeout} is not a number of seconds above 0.")
+        if not self.repair_time > 0:
+            raise BadInput(f"--repair-time {self.repair_time} is not a number of seconds above 0.")
         if self.model_fn is not None and ":" not in self.model_fn:
             raise BadInput(f"--model-fn {self.model_fn} is not of the form package.module:function.")
         for name, known in (

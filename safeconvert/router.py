@@ -7,11 +7,13 @@ form of its ONNX file, then by another chain of formats. Everything tried is rec
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +22,7 @@ from safeconvert.compare import compare, impossible
 from safeconvert.errors import CallRaised, ChildFailed
 from safeconvert.feeding import Feed, Mismatch, feed, match_outputs, plan_feed
 from safeconvert.hopping import Hopper, Rewritten, Sample, Settings, Stage
-from safeconvert.mending import Mended, Mender
+from safeconvert.mending import Finding, Mender
 from safeconvert.model import Attempt, Hop
 from safeconvert.routes import hops_between, missing, version
 from safeconvert.sides import Side, shorten
@@ -35,6 +37,7 @@ FORMS = {
     "tf": ("plain",),
     "tflite": (),
 }
+SHOWN = 4  # inputs that show a fault, at most
 
 
 def _how_far(strayed: tuple[Stage, tuple[str, ...]]) -> tuple[int, int, float]:
@@ -68,7 +71,7 @@ class Router:
         self._done: dict[tuple[object, ...], Stage | None] = {}
         self._strayed: list[tuple[Stage, tuple[str, ...]]] = []
         self._mender = Mender(self.hopper, self._attempt_rewritten, self._agrees)
-        self.mended: dict[tuple[int, ...], Mended] = {}
+        self._findings: dict[tuple[int, ...], Finding] = {}
 
     def find(self, routes: Sequence[tuple[str, ...]]) -> Stage | None:
         """A Target that agrees with the Source on the sample; else the first that at least runs; else None."""
@@ -117,16 +120,20 @@ class Router:
         if not rest:
             return stage
         for hop in hops_between(stage.format, rest[0], last=len(rest) == 1):
+            strayed: Stage | None = None
             for form in self._forms(stage, hop):
                 reached = self._take(stage, hop, form, last=len(rest) == 1)
                 if reached is None or reached.comparison is None:
                     continue
                 if not self._agrees(reached):
                     self._strayed.append((reached, rest[1:]))
+                    strayed = strayed or reached
                     mended = None if form else self._mend(stage, hop, reached, last=len(rest) == 1)
                     if mended is None:
                         continue
                     reached = mended
+                elif form and strayed is not None and (finding := self._findings.get(strayed.attempts)):
+                    self._findings[strayed.attempts] = finding.by_whole_form(form, reached)
                 if (found := self._extend(reached, rest[1:])) is not None:
                     return found
                 break  # the hop is right as it is: other forms of what it is fed would give the same
@@ -136,25 +143,57 @@ class Router:
         """The hop repaired where single nodes of the ONNX graph it was fed are at fault."""
         if stage.format != "onnx" or not strayed.feeds or self.hopper.turning(stage):
             return None
+        if strayed.attempts not in self._findings:
+            self._say(f"{hop.label} differs: looking for the nodes at fault")
+            rows = self._rows(stage, strayed)
+            with self.hopper.repair_time.running():
+                finding = self._mender.locate(stage, hop, strayed, rows)
+                if finding is not None and self.settings.repair:
+                    finding = self._mender.mend(finding, FORMS["onnx"], last=last)
+                elif finding is not None:
+                    finding = self._mender.classified(finding, FORMS["onnx"])
+            if finding is None:
+                return None
+            self._findings[strayed.attempts] = finding
+        return self._findings[strayed.attempts].after
+
+    def _rows(self, stage: Stage, strayed: Stage) -> list[dict[str, np.ndarray[Any, Any]]]:
+        """Inputs of the sample on which the hop differs, each alone, as the ONNX graph takes them."""
         assert strayed.comparison is not None
-        self._say(f"{hop.label} differs: looking for the nodes at fault")
-        sample = self._sample()
-        worst = strayed.comparison.differing[0] if strayed.comparison.differing else 0
         fixed = next((spec.shape[0] for spec in stage.side.signature.inputs if spec.shape), None) or 1
-        arrays = {name: np.repeat(array[worst : worst + 1], fixed, axis=0) for name, array in sample.arrays.items()}
-        row = feed(stage.feeds, arrays)
-        mended = self._mender.mend(stage, hop, strayed, row, FORMS["onnx"], last=last)
-        if mended is None:
-            return None
-        self.mended[mended.after.attempts] = mended
-        return mended.after
+        arrays = self._sample().arrays
+        return [
+            feed(stage.feeds, {name: np.repeat(array[row : row + 1], fixed, axis=0) for name, array in arrays.items()})
+            for row in strayed.comparison.differing[:SHOWN] or (0,)
+        ]
 
     def _attempt_rewritten(self, stage: Stage, hop: Hop, rewritten: Rewritten, form: str, last: bool) -> Stage | None:
         return self._attempt(stage, hop, form, last=last, origin=rewritten.path)
 
-    def repairs(self, target: Stage) -> list[Mended]:
-        """The hops on the Target's own route that were repaired."""
-        return [mended for attempts, mended in self.mended.items() if target.attempts[: len(attempts)] == attempts]
+    def findings(self, target: Stage) -> list[Finding]:
+        """What was found out about the hops on the Target's own route; ``after`` is None where it does not use it."""
+        found = []
+        for finding in self._findings.values():
+            if finding.after is not None and self._on_way(target, finding.after.attempts):
+                found.append(finding)
+            elif self._on_way(target, finding.before.attempts):
+                found.append(replace(finding, after=None, alone={}))
+        return found
+
+    def _on_way(self, target: Stage, attempts: tuple[int, ...]) -> bool:
+        """Do these attempts lead to the Target, or did it come the same way but for the form that the last was fed?"""
+        same = target.attempts[: len(attempts)]
+        if same == attempts or len(same) < len(attempts) or same[:-1] != attempts[:-1]:
+            return same == attempts
+        one, other = self.attempts[same[-1]], self.attempts[attempts[-1]]
+        return (one.hop, one.converter) == (other.hop, other.converter)
+
+    @property
+    def left_undone(self) -> tuple[str, ...]:
+        """Why repair was not tried to its end, in words."""
+        if not self.settings.repair:
+            return ("repair was turned off (--no-repair)",)
+        return (self.hopper.repair_time.cut,) if self.hopper.repair_time.cut else ()
 
     def _finish(self, stage: Stage, rest: tuple[str, ...]) -> Stage | None:
         """Go on from a stage that differs, so that there is a Target to look at."""
@@ -167,10 +206,14 @@ class Router:
                     return found
         return None
 
-    @staticmethod
-    def _forms(stage: Stage, hop: Hop) -> tuple[str, ...]:
+    def _forms(self, stage: Stage, hop: Hop) -> Iterator[str]:
         """The forms of the stage's model to feed the hop, in order; "" is the model as it is."""
-        return ("", *(FORMS[stage.format] if stage.format == "onnx" or hop.takes_forms else ()))
+        yield ""
+        if self.settings.repair and (stage.format == "onnx" or hop.takes_forms):
+            for form in FORMS[stage.format]:
+                if not self.hopper.repair_time.allows():
+                    return
+                yield form
 
     def _agrees(self, stage: Stage) -> bool:
         assert stage.comparison is not None
@@ -186,7 +229,8 @@ class Router:
         """Run one hop once; a second request for the same gives the same answer again."""
         key = (stage.attempts, hop.label, hop.name, form, last)
         if key not in self._done:
-            self._done[key] = self._attempt(stage, hop, form, last=last)
+            with self.hopper.repair_time.running() if form else contextlib.nullcontext():
+                self._done[key] = self._attempt(stage, hop, form, last=last)
         return self._done[key]
 
     def _attempt(self, stage: Stage, hop: Hop, form: str, *, last: bool, origin: Path | None = None) -> Stage | None:
@@ -218,7 +262,8 @@ class Router:
             if self.hopper.turning(stage) and hop.target == "onnx":
                 written = self.hopper.turned(written, stage)
         except ChildFailed as error:
-            record(error.status, str(error))
+            over = form and error.status == "timeout" and not self.hopper.repair_time.left
+            record(error.status, "stopped: --repair-time is over" if over else str(error))
             return None
         finally:
             self._after(hop)
