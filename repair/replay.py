@@ -42,12 +42,20 @@ def activations(path: str, store: str, arrays: dict[str, Array]) -> dict[str, li
 def explode(
     path: str, target: str, shapes: dict[str, list[int]], only: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """Write the model taken apart; ``shapes`` are the tensors to cut at, ``only`` the nodes to keep (None: all).
+    """Write the model taken apart; see :func:`take_apart`."""
+    exploded, made = take_apart(equivalents.named(onnx.load(path)), shapes, only)
+    onnx.save(exploded, target)
+    return made
+
+
+def take_apart(
+    model: onnx.ModelProto, shapes: dict[str, list[int]], only: Collection[str] | None = None
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """The model in pieces; ``shapes`` are the tensors to cut at, ``only`` the nodes to keep (None: all).
 
     Gives ``inputs`` (new input -> tensor) and ``outputs`` (in order: tensor, name, node, operator, the node's index).
     Nodes that compute sizes stay attached to what needs them.
     """
-    model = equivalents.named(onnx.load(path))
     graph = model.graph
     constants = {t.name for t in graph.initializer}
     cut = {name: f"in_{i}" for i, name in enumerate(n for n in shapes if n not in constants)}
@@ -85,5 +93,4 @@ def explode(
         [t for t in graph.initializer if t.name in used],
     )
     exploded = onnx.helper.make_model(pieces, opset_imports=model.opset_import, ir_version=model.ir_version)
-    onnx.save(exploded, target)
-    return {"inputs": read, "outputs": outputs}
+    return exploded, {"inputs": read, "outputs": outputs}

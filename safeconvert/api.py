@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from safeconvert import loading, publish
-from safeconvert.children import Workshop
+from safeconvert.children import Workshop, remove
 from safeconvert.compare import impossible
 from safeconvert.errors import BadInput
 from safeconvert.feeding import Mismatch, plan_feed
@@ -23,6 +23,7 @@ from safeconvert.model import Attempt, Fault, Hop, Localisation, Recognised, Ref
 from safeconvert.options import Observer, Options, Silent
 from safeconvert.recognise import recognise
 from safeconvert.report import build, render
+from safeconvert.reproduce import Reproducer, stale
 from safeconvert.router import Router
 from safeconvert.routes import frameworks, routes
 from safeconvert.sides import Side
@@ -136,15 +137,20 @@ class _Run:
                 if judgement.verdict is Verdict.DIVERGED:
                     judgement = replace(judgement, reasons=(*judgement.reasons, *router.left_undone))
                 alone = {} if judgement.compared is None else self._alone(findings, material)
+            command = ["safeconvert", f"{self.source.format}2{to}", str(self.source.path), "-o", str(final)]
+            reproducer = Reproducer(router.hopper, self.options, [*command, *self.options.arguments()], final)
+            with self._clock("reproduce"):
+                found = reproducer(faults(findings, judgement, alone), findings)
             return self._finish(
                 judgement,
                 material,
                 stage.side,
                 router.attempts,
-                faults(findings, judgement, alone),
+                found,
                 localisation(findings),
                 refused=refusals(findings, judgement),
                 final=final,
+                files=reproducer.files,
             )
 
     def _alone(self, findings: Sequence[Finding], material: Material) -> dict[tuple[str, str], float | None]:
@@ -235,6 +241,7 @@ class _Run:
         refused: Sequence[Refusal] = (),
         final: Path | None = None,
         report: Path | None = None,
+        files: Sequence[tuple[Path, Path]] = (),
     ) -> Result:
         """Put the Target where its verdict lets it stand, and the report beside it; the Target comes last."""
         good = judgement.verdict in (Verdict.VERIFIED, Verdict.REPAIRED)
@@ -266,6 +273,11 @@ class _Run:
                 beside = base.with_name(f"{base.name}.report.{form}")
                 publish.put_text(self.workshop, render(document, form), beside)
                 written.append(beside)
+            for made, beside in files:
+                publish.put(self.workshop, made, beside)
+                written.append(beside)
+            for path in stale(final, written, self.source.path, self.options) if final is not None else ():
+                remove(path)
             if target is not None and placed is not None and (contract := material.contract(target.signature)):
                 beside = placed.with_name(f"{placed.name}.input.json")
                 publish.put_text(self.workshop, contract + "\n", beside)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -78,6 +78,20 @@ class Options:
             raise TypeError(f"unknown option {unknown[0]!r}; known: {', '.join(cls.__dataclass_fields__)}")
         paths = {name: Path(given[name]) for name in ("images", "inputs") if given.get(name) is not None}
         return cls(**{**given, **paths})
+
+    def arguments(self) -> list[str]:
+        """The command line that asks for the same; nothing for what is the default."""
+        given: list[str] = []
+        for one in fields(self):
+            value, name = getattr(self, one.name), "--" + one.name.replace("_", "-")
+            if one.name == "input_shape":
+                for key, shape in value.items():
+                    given += [name, f"{key}:{','.join(map(str, shape))}".lstrip(":")]
+            elif value is True:
+                given.append(name)
+            elif value != one.default:
+                given += [name, str(value)]
+        return given
 
     @property
     def tolerance(self) -> Tolerance:

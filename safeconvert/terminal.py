@@ -70,6 +70,8 @@ class Terminal:
                 f"fault {fault['id']} {fault['type']} at {fault['source_node']} ({fault['target_node']}), "
                 f"{fault['status']}: {fault['repair']}"
             )
+            if alone := fault.get("reproduce", {}).get("command"):
+                self._line(f"  alone: {alone}")
         if report["check"]["after"] is not None:
             out.print(_check(report["check"]))
             self._line(_tolerance(report["check"]))
