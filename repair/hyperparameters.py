@@ -1,0 +1,118 @@
+"""LH, layer hyperparameters: pads, strides, dilations, group, epsilon, axis, limits, modes.
+
+Both graphs have their defaults written out and ``auto_pad`` turned into pads beforehand, so that what is absent
+on one side and said on the other is no difference. Settings that are inputs (the limits of Clip, the pads of Pad) are
+hyperparameters as much as attributes are. Child side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+
+from .edits import DropInput, Edit, SetAttributes, SetConstant
+from .proposals import Proposal, constants, core, fitted, same
+from .walking import Parting, Walk
+from .weights import SETTINGS
+
+NOT_COMPUTING = frozenset({"storage_order", "momentum", "training_mode"})
+
+
+def propose(walk: Walk, parting: Parting) -> Iterator[Proposal]:
+    """One setting at a time, then all that differ in a node, for each pair of nodes with the same operator."""
+    for node in core(parting.nodes):
+        for origin in core(parting.origins):
+            if node.op_type != origin.op_type:
+                continue
+            found = [*_attributes(parting, node, origin), *_settings(walk, node, origin)]
+            for name, edit, before, after in found:
+                yield _proposal(node, origin, [(name, edit, before, after)])
+            if len(found) > 1:
+                firsts = {name: (name, edit, before, after) for name, edit, before, after in reversed(found)}
+                yield _proposal(node, origin, list(firsts.values()))
+
+
+Setting = tuple[str, Edit, Any, Any]
+
+
+def _attributes(parting: Parting, node: onnx.NodeProto, origin: onnx.NodeProto) -> Iterator[Setting]:
+    ours, theirs = _read(node), _read(origin)
+    for name in dict.fromkeys((*theirs, *ours)):
+        before, after = ours.get(name), theirs.get(name)
+        if before == after or name in NOT_COMPUTING or isinstance(after or before, (onnx.GraphProto, onnx.TensorProto)):
+            continue
+        if isinstance(before, float) and isinstance(after, float) and np.isclose(before, after, rtol=1e-6, atol=0):
+            continue
+        options = [after]
+        if name == "axis" and isinstance(after, int) and not parting.arrangement.plain:
+            perm = parting.arrangement.perm
+            options.insert(0, perm.index(after % len(perm)) if after % len(perm) in perm else after)
+        for value in dict.fromkeys(options):
+            if value != before:
+                words = f"{name} of {node.op_type} set from {_said(before)} to {_said(value)}"
+                yield name, SetAttributes(words, node.name, {name: value}), before, value
+
+
+def _settings(walk: Walk, node: onnx.NodeProto, origin: onnx.NodeProto) -> Iterator[Setting]:
+    """Constant inputs that are settings: of the operators known for it, and whole numbers anywhere."""
+    ours = {index: value for index, _, value in constants(walk.target, node)}
+    theirs = {index: value for index, _, value in constants(walk.source, origin)}
+    for index in sorted(set(ours) | set(theirs)):
+        have, wanted = ours.get(index), theirs.get(index)
+        one = have if have is not None else wanted
+        assert one is not None
+        if one.dtype.kind == "f" and node.op_type not in SETTINGS:
+            continue
+        name = _name(node, index)
+        if wanted is None:
+            if index >= len(origin.input) or not origin.input[index]:
+                yield name, DropInput(f"{name} of {node.op_type} taken away", node.name, index), _plain(have), None
+            continue
+        if have is not None and same(wanted, have):
+            continue
+        if have is None and index < len(node.input) and node.input[index]:
+            continue  # computed
+        options = [wanted.astype(have.dtype)] if have is not None else [wanted]
+        if have is not None:
+            options += [value for value in fitted(wanted, have) if not same(value, wanted)]
+        for value in options:
+            words = f"{name} of {node.op_type} set from {_said(_plain(have))} to {_said(_plain(value))}"
+            yield name, SetConstant(words, node.name, index, value), _plain(have), _plain(value)
+
+
+def _read(node: onnx.NodeProto) -> dict[str, Any]:
+    found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+
+
+def _name(node: onnx.NodeProto, index: int) -> str:
+    try:
+        schema = onnx.defs.get_schema(node.op_type)
+    except onnx.defs.SchemaError:
+        return f"input {index}"
+    return str(schema.inputs[index].name) if index < len(schema.inputs) else f"input {index}"
+
+
+def _plain(value: Any) -> Any:
+    if value is None:
+        return None
+    return value.tolist() if value.size <= 16 else f"{value.size} values"
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bytes):
+        return value.decode()
+    return str(list(value) if isinstance(value, tuple) else value)
+
+
+def _proposal(node: onnx.NodeProto, origin: onnx.NodeProto, settings: list[Setting]) -> Proposal:
+    evidence = {
+        "operator": node.op_type,
+        "settings": [{"name": n, "target": _said(b), "source": _said(a)} for n, _, b, a in settings],
+    }
+    return Proposal("LH", node.name, origin.name, tuple(edit for _, edit, _, _ in settings), evidence)

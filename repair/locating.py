@@ -1,0 +1,240 @@
+"""Find every fault of a Target by walking it on the Source's activations, and hold a repair ready for each.
+
+Child side: both models are ONNX views. ``locate`` gives the findings as plain values and keeps their repairs; ``write``
+makes a Target with some of them. Which of them a Target needs is decided elsewhere, over all inputs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import onnx
+
+from . import computation, equivalents, hyperparameters, structure, weights
+from .edits import Edit, Rewire, applied
+from .matching import Arrangement, Contents
+from .preprocessing import prepares
+from .proposals import Array, Proposal, core, holds
+from .stepping import Steps
+from .walking import Parting, Walk
+
+FORM = ("no-op", "auto-pad", "explicit-attributes", "pad-axes", "reduce-axes")
+"""What both views are put into before they are compared: the same things said in the same words."""
+FAULTS = 400  # at most, in one Target
+WAYS = 3  # layouts in which a local repair is tried
+ALIEN = 0.5  # weights whose correlation with the Source's is below this are not theirs
+
+
+@dataclass(frozen=True)
+class Found:
+    """One fault, and the edits that repair it (none where no repair was found)."""
+
+    type: str
+    target_node: str
+    target_tensor: str
+    source_node: str
+    evidence: Mapping[str, Any]
+    edits: tuple[Edit, ...]
+    words: str
+
+    def plain(self) -> dict[str, Any]:
+        return {
+            "type": self.type,
+            "target_node": self.target_node,
+            "target_tensor": self.target_tensor,
+            "source_node": self.source_node,
+            "evidence": dict(self.evidence),
+            "words": self.words,
+            "repairable": bool(self.edits),
+        }
+
+
+@dataclass
+class Held:
+    """The last Target looked at: its canonical view and what was found in it."""
+
+    model: onnx.ModelProto
+    found: list[Found]
+
+
+HELD: dict[str, Held] = {}
+
+
+def locate(
+    source: str,
+    target: str,
+    arrays: Mapping[str, Array],
+    given: Mapping[str, Array],
+    order: Sequence[str],
+    *,
+    exactly: bool = True,
+    seconds: float = 300.0,
+) -> dict[str, Any]:
+    """The Target's faults on these few inputs, in the order of the graph.
+
+    ``arrays`` are the Source view's inputs, ``given`` the same content as the Target's view takes it (batch first),
+    ``order`` the Source's outputs in the order in which the Target should give them. ``exactly`` is False for
+    quantised models. Gives ``faults``, ``model_runs`` (whole passes, rounded up), ``alien`` (share of the Target's
+    weighted nodes whose weights have nothing to do with the Source's) and ``why`` the search ended early, if it did.
+    """
+    deadline = time.monotonic() + seconds
+    models = [canonical(path) for path in (source, target)]
+    theirs, ours = (Steps(model) for model in models)
+    contents = Contents(theirs.everything(arrays), exactly=exactly)
+    walk = Walk(ours, theirs, contents, given, order)
+    found: list[Found] = []
+    why = ""
+    while (frontier := walk.frontier()) and not walk.complete() and len(found) < FAULTS:
+        if time.monotonic() > deadline:
+            why = "the time for repair was over"
+            break
+        explained = explain(walk, frontier[0], deadline)
+        if explained is None:
+            node = frontier[0]
+            found.append(_unexplained(walk, node))
+            why = f"no repair was found for what {node.op_type} {node.name} gives"
+            break
+        parting, finding = explained
+        found.append(finding)
+        walk.patch(parting)
+        if alien(ours, found) > ALIEN and len(found) >= 4:
+            why = "most of the weights looked at have nothing to do with the Source's"
+            break
+    if not why:
+        found += _ends(walk, dict(zip(order, ours.outputs, strict=False)))
+    HELD["last"] = Held(models[1], found)
+    return {
+        "faults": [one.plain() for one in found],
+        "model_runs": 1 + -(-walk.runs // max(1, len(ours.nodes))),
+        "nodes_run": walk.runs,
+        "alien": alien(ours, found),
+        "why": why,
+        "bound": len(walk.bound),
+    }
+
+
+def write(path: str, chosen: Sequence[int]) -> None:
+    """Write the Target's view with the repairs of these findings (by their places in the list) made."""
+    held = HELD["last"]
+    edits = [edit for index in chosen for edit in held.found[index].edits]
+    onnx.save(applied(held.model, edits), path)
+
+
+def canonical(path: str) -> onnx.ModelProto:
+    """The model in the words in which both sides are compared; inputs, outputs and what is kept keep their names."""
+    model, _ = equivalents.rewrite(onnx.load(path), names=FORM)
+    return model
+
+
+def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> tuple[Parting, Found] | None:
+    """The first explanation that stands the test at this node, from the mildest type to the gravest."""
+    for parting, proposal in structure.propose(walk, node):
+        return parting, _found(walk, parting, proposal)
+    for tensor, source in walk.pairs(node):
+        if time.monotonic() > deadline:
+            return None
+        ways = walk.laid_out(tensor, source, node)
+        for way in ways[:WAYS]:
+            parting = walk.parting(tensor, source, way)
+            for meant, proposal in local(walk, parting):
+                if holds(walk, parting, proposal.edits):
+                    return meant, _found(walk, parting, proposal)
+        for way in ways:
+            if walk.continues(tensor, way.of(walk.contents.tensors[source]), source):
+                parting = walk.parting(tensor, source, way)
+                for proposal in computation.replace(walk, parting):
+                    if holds(walk, parting, proposal.edits):
+                        return parting, _found(walk, parting, proposal)
+    return None
+
+
+def local(walk: Walk, parting: Parting) -> Iterator[tuple[Parting, Proposal]]:
+    """The repairs of single nodes, mildest first, each with the parting that it mends."""
+    alike = [n.op_type for n in core(parting.nodes)] == [n.op_type for n in core(parting.origins)]
+    tuned = itertools.chain(weights.propose(walk, parting), hyperparameters.propose(walk, parting))
+    if alike:
+        yield from ((parting, one) for one in itertools.chain(tuned, _both(walk, parting)))
+    yield from ((parting, one) for one in computation.pass_by(walk, parting))
+    yield from computation.put_before(walk, parting)
+    if not alike:
+        yield from ((parting, one) for one in itertools.chain(tuned, _both(walk, parting)))
+
+
+def _both(walk: Walk, parting: Parting) -> Iterator[Proposal]:
+    """Weights and settings of one node at once."""
+    ours, theirs = core(parting.nodes), core(parting.origins)
+    if len(ours) == len(theirs) == 1 and ours[0].op_type == theirs[0].op_type:
+        heavy = list(weights.propose(walk, parting))
+        settings = list(hyperparameters.propose(walk, parting))
+        if heavy and settings:
+            a, b = heavy[-1], settings[-1]
+            yield replace(a, edits=(*a.edits, *b.edits), evidence={**a.evidence, **b.evidence})
+
+
+def _found(walk: Walk, parting: Parting, proposal: Proposal) -> Found:
+    node = next((n for n in walk.target.nodes if n.name == proposal.node), None)
+    kind = "PP" if proposal.type in ("CG", "WB", "LH") and prepares(walk, parting, proposal) else proposal.type
+    evidence = {
+        **proposal.evidence,
+        "local_difference": parting.apart if np.isfinite(parting.apart) else None,
+        "target_tensor": parting.target,
+        "source_tensor": parting.source,
+        "target_nodes": [n.name for n in parting.nodes],
+        "source_nodes": [n.name for n in parting.origins],
+    }
+    tensor = node.output[0] if node is not None else parting.target
+    return Found(kind, proposal.node, tensor, proposal.origin, evidence, proposal.edits, proposal.words)
+
+
+def _unexplained(walk: Walk, node: onnx.NodeProto) -> Found:
+    evidence: dict[str, Any] = {"operator": node.op_type, "says": walk.failed.get(node.name, "")}
+    return Found("CG", node.name, node.output[0], "", evidence, (), "no repair was found")
+
+
+def _ends(walk: Walk, names: Mapping[str, str]) -> Iterator[Found]:
+    """What is wrong with the Target's outputs though all behind them is right."""
+    held = {match.name for matches in walk.bound.values() for match in matches}
+    for index, name in enumerate(walk.order):
+        if name in held:
+            continue
+        content = walk.contents.tensors[name]
+        nodes = walk.source.between(name, held)
+        arrangement = Arrangement(tuple(range(content.ndim)), tuple(content.shape[1:]))
+        built = computation.build(walk, nodes, name, arrangement) if index < len(walk.target.outputs) else None
+        kinds = [n.op_type for n in core(nodes)]
+        own = walk.target.outputs[min(index, len(walk.target.outputs) - 1)]
+        maker = walk.target.maker.get(own)
+        edits: tuple[Edit, ...] = ()
+        if built is not None:
+            added, constants, new = built
+            edits = (Rewire(f"the missing {' and '.join(kinds)} put at the end", own, new, None, added, constants),)
+        evidence = {"operator": kinds[-1] if kinds else "", "difference": "missing nodes", "missing": kinds}
+        last = nodes[-1].name if nodes else name
+        yield Found("CG", maker.name if maker is not None else own, own, last, evidence, edits, edits[0].words if edits else "no repair was found")
+    if all(name in held for name in walk.order):
+        ends = computation.outputs(walk, names)
+        if ends is not None:
+            given, evidence, node = ends
+            yield Found("CG", node, node, "", evidence, given, given[0].words)
+
+
+def alien(steps: Steps, found: Sequence[Found]) -> float:
+    """Share of the weighted nodes looked at so far whose weights have nothing to do with the Source's."""
+    strange, last = 0, 0
+    for one in found:
+        last = max(last, steps.index.get(one.target_node, 0))
+        tensors = one.evidence.get("tensors", ())
+        heavy = [t for t in tensors if t["role"] == "weights"]
+        strange += one.type == "WB" and any(t["correlation"] < ALIEN for t in heavy)
+    weighted = sum(
+        1
+        for node in steps.nodes[: last + 1]
+        if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")
+        and any(name in steps.constants for name in node.input)
+    )
+    return strange / weighted if weighted else 0.0

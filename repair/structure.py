@@ -1,0 +1,99 @@
+"""TSS, tensor shape and structure: content that is right and lies wrong, as after a Transpose too many or another one.
+
+A tensor may hold all that it should and in the wrong order: only what is computed from it tells, above all where axes
+are of equal size. So the other orders are tried on the node at which the walk parts. Child side.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import onnx
+
+from .computation import laid
+from .edits import Rewire, SetAttributes
+from .matching import Arrangement, arrangements
+from .proposals import Array, Proposal, outcome
+from .stepping import LAYOUT
+from .walking import Parting, Walk
+
+UPSTREAM = 6  # nodes between the one that goes wrong and the one that turned the content, at most
+
+
+def propose(walk: Walk, node: onnx.NodeProto) -> Iterator[tuple[Parting, Proposal]]:
+    """Proposals at a node where the walk parts; the parting is that of the tensor that lies wrong."""
+    if node.op_type in LAYOUT:
+        for name in node.output:
+            yield from _other_orders(walk, name, [n for n in walk.target.dynamic(node) if n in walk.bound], node)
+        return
+    for name in dict.fromkeys(walk.target.dynamic(node)):
+        if name in walk.bound:
+            yield from _other_orders(walk, name, [name], node)
+
+
+def _other_orders(
+    walk: Walk, name: str, holders: Sequence[str], node: onnx.NodeProto
+) -> Iterator[tuple[Parting, Proposal]]:
+    value = walk.values.get(name)
+    if value is None or value.ndim < 2:
+        return
+    seen: list[Array] = [value]
+    for holder in holders:
+        match = walk.bound[holder][0]
+        content = walk.contents.tensors[match.name]
+        for way in arrangements(content.shape, value.shape):
+            laid_so = way.of(content).astype(value.dtype)
+            if any(np.array_equal(laid_so, one) for one in seen):
+                continue
+            seen.append(laid_so)
+            if not walk.continues_from(name, laid_so, match.name):
+                continue
+            for repair in _repairs(walk, name, laid_so, way, node):
+                chain = tuple(upstream(walk, name))
+                yield Parting(name, match.name, way, chain, (), walk.contents.apart(laid_so, value), value), repair
+
+
+def upstream(walk: Walk, name: str) -> list[onnx.NodeProto]:
+    """The nodes, in order, from the last one that turned or reshaped the content to the tensor."""
+    chain: list[onnx.NodeProto] = []
+    while (maker := walk.target.maker.get(name)) is not None and len(chain) < UPSTREAM:
+        dynamic = walk.target.dynamic(maker)
+        if len(dynamic) != 1 and maker.op_type not in ("Reshape",):
+            break
+        chain.insert(0, maker)
+        name = dynamic[0]
+    while chain and chain[0].op_type not in LAYOUT:
+        chain.pop(0)
+    return chain
+
+
+def _repairs(walk: Walk, name: str, wanted: Array, way: Arrangement, node: onnx.NodeProto) -> Iterator[Proposal]:
+    chain = upstream(walk, name)
+    for turn in (one for one in chain if one.op_type == "Transpose"):
+        perm = next((list(a.ints) for a in turn.attribute if a.name == "perm"), None)
+        rank = len(perm) if perm is not None else 0
+        for other in sorted(itertools.permutations(range(rank)), key=lambda p: p != tuple(range(rank))):
+            if list(other) == perm or other[:1] != (0,):
+                continue
+            words = "Transpose taken out" if other == tuple(range(rank)) else f"perm of Transpose set from {perm} to {list(other)}"
+            edit = SetAttributes(words, turn.name, {"perm": list(other)})
+            result = outcome(walk, chain, name, [edit])
+            if result is not None and result.shape == wanted.shape and np.array_equal(result, wanted):
+                evidence = {"operator": "Transpose", "perm": perm, "repaired_perm": list(other)}
+                yield Proposal("TSS", turn.name, "", (edit,), evidence)
+    start = next((n for n in walk.target.dynamic(chain[0]) if n in walk.values), name) if chain else name
+    have = walk.values[start]
+    for direct in arrangements(have.shape, wanted.shape):
+        if not np.array_equal(direct.of(have), wanted):
+            continue
+        added: list[onnx.NodeProto] = []
+        constants: dict[str, Array] = {}
+        new = laid(start, have.shape, direct, f"repair/{walk.runs}/{name}", added, constants)
+        readers = None if name in walk.target.outputs else tuple(n.name for n in walk.target.readers.get(name, ()))
+        words = f"{name} laid out in the Source's order (axes {list(direct.perm)} of {start})"
+        edit = Rewire(words, name, new, readers, added, constants)
+        named = chain[-1] if chain else node
+        yield Proposal("TSS", named.name, "", (edit,), {"operator": named.op_type, "axes": list(direct.perm)})
+        return

@@ -1,0 +1,132 @@
+"""WB, weights and biases: a layer whose weights are not the Source's, in whatever layout and node they are held.
+
+FetaFix matches layers by name and weight distance and copies every tensor that differs. Here the layer is one whose
+own output differs on the Source's activations, the weights are those of the Source's nodes that compute the same
+tensor, and a tensor is replaced only where that makes the output agree. Child side.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+
+from .edits import SetConstant
+from .proposals import Array, Proposal, constants, core, fitted, same
+from .walking import Parting, Walk, correlation
+
+TOGETHER = 4  # tensors of one parting that may be wrong at once
+SETTINGS = frozenset(
+    {"Clip", "Pad", "Slice", "Resize", "Upsample", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "TopK", "Gather"}
+    | {"Reshape", "Expand", "Tile", "Squeeze", "Unsqueeze", "Split", "Dropout", "OneHot", "CumSum", "Pow"}
+)
+"""Operators whose constant inputs are settings rather than weights: see ``hyperparameters``."""
+
+
+def propose(walk: Walk, parting: Parting) -> Iterator[Proposal]:
+    """One tensor at a time, then all that differ together."""
+    found = [
+        (node, index, have, origin, options)
+        for node, index, have, origin, options in _candidates(walk, parting)
+        if options
+    ]
+    for node, index, have, origin, options in found:
+        for value in options:
+            yield _proposal(parting, [(node, index, have, origin, value)])
+    firsts = [(node, index, have, origin, options[0]) for node, index, have, origin, options in found]
+    for count in range(2, min(len(firsts), TOGETHER) + 1):
+        for some in itertools.combinations(firsts, count):
+            yield _proposal(parting, list(some))
+    if len(firsts) > TOGETHER:
+        yield _proposal(parting, firsts)
+
+
+def _candidates(
+    walk: Walk, parting: Parting
+) -> Iterator[tuple[onnx.NodeProto, int, Array, onnx.NodeProto, list[Array]]]:
+    """Constants of the Target's nodes that no constant of the Source's nodes equals, with what they may have to be."""
+    theirs = [
+        (origin, index, value)
+        for origin in core(parting.origins)
+        for index, _, value in constants(walk.source, origin)
+        if value.dtype.kind == "f" and origin.op_type not in SETTINGS
+    ]
+    for node in core(parting.nodes):
+        if node.op_type in SETTINGS:
+            continue
+        for index, _, have in constants(walk.target, node):
+            if have.dtype.kind != "f":
+                continue
+            ranked = sorted(theirs, key=lambda one: (one[0].op_type != node.op_type, one[1] != index))
+            options: list[tuple[onnx.NodeProto, Array]] = []
+            for origin, _, value in ranked:
+                fits = fitted(value, have)
+                fits += _reordered(walk, parting, node, origin, value, have)
+                if any(same(one, have) for one in fits[:1]):
+                    options = []
+                    break
+                options += [(origin, one) for one in fits]
+            if options:
+                yield node, index, have, options[0][0], [value for _, value in options[:6]]
+
+
+def _reordered(
+    walk: Walk, parting: Parting, node: onnx.NodeProto, origin: onnx.NodeProto, value: Array, have: Array
+) -> list[Array]:
+    """Weights of a matrix product whose rows follow the order in which its flattened input lies."""
+    if value.ndim != 2 or have.ndim != 2 or node.op_type not in ("Gemm", "MatMul"):
+        return []
+    name = next((n for n in node.input if n in walk.bound), None)
+    if name is None:
+        return []
+    match = walk.bound[name][0]
+    content = walk.contents.tensors[match.name]
+    if content.ndim <= 2 or content[0].size not in value.shape:
+        return []
+    order = np.arange(content[0].size).reshape(1, *content.shape[1:])
+    places = match.arrangement.of(order).reshape(-1)
+    found = []
+    for matrix in (value, value.T):
+        if matrix.shape[0] == places.size:
+            moved = matrix[places]
+            found += [one for one in (moved, moved.T) if one.shape == have.shape]
+    return found
+
+
+def _proposal(parting: Parting, some: list[tuple[onnx.NodeProto, int, Array, onnx.NodeProto, Array]]) -> Proposal:
+    edits = []
+    tensors: list[dict[str, Any]] = []
+    for node, index, have, origin, value in some:
+        role = _role(node, index)
+        apart = np.abs(have.astype(np.float64) - value)
+        changed = int((apart > 1e-6 * float(np.abs(value).max(initial=0.0))).sum())
+        edits.append(
+            SetConstant(f"{role} of {node.op_type} set to the Source's ({changed} of {value.size} values)", node.name, index, value)
+        )
+        tensors.append(
+            {
+                "tensor": node.input[index],
+                "role": role,
+                "shape": list(have.shape),
+                "values_that_differ": changed,
+                "max_abs": float(apart.max(initial=0.0)),
+                "correlation": correlation(have, value),
+                "source_tensor": next((n for n in origin.input if n), ""),
+            }
+        )
+    node, _, _, origin, _ = max(some, key=lambda one: one[2].size)
+    return Proposal("WB", node.name, origin.name, tuple(edits), {"operator": node.op_type, "tensors": tensors})
+
+
+def _role(node: onnx.NodeProto, index: int) -> str:
+    roles = {
+        "BatchNormalization": ("input", "scale", "bias", "mean", "variance"),
+        "InstanceNormalization": ("input", "scale", "bias"),
+        "LayerNormalization": ("input", "scale", "bias"),
+        "PRelu": ("input", "slope"),
+        "Add": ("bias", "bias"),
+    }.get(node.op_type, ("weights", "weights", "bias"))
+    return roles[index] if index < len(roles) else f"input {index}"
