@@ -23,7 +23,7 @@ ROWS = 4 << 20  # bytes of the activations stored for one
 BESIDE = re.compile(r"\.fault-F[1-9]\d*\.(onnx|npz)")
 
 # Lines that convert MODEL by each converter alone, run it on ``x`` (arrays by input name) and leave ``given`` (a list
-# of arrays). The rest of safeconvert takes no part in them.
+# of numpy arrays). The rest of safeconvert takes no part in them.
 ALONE = {
     "onnx2keras": (
         "import onnx2keras, tensorflow",
@@ -31,7 +31,7 @@ ALONE = {
 model = onnx2keras.onnx_to_keras(onnx.load(MODEL), list(x), name_policy="renumerate", verbose=False)
 fed = list(x.values()) if len(x) > 1 else x[list(x)[0]]
 given = tensorflow.function(model, jit_compile=True)(fed)  # compiled: plain CPU kernels lack channels first
-given = given if isinstance(given, (list, tuple)) else [given]""",
+given = [a.numpy() for a in (given if isinstance(given, (list, tuple)) else [given])]""",
     ),
     "onnx2torch": (
         "import onnx2torch, torch",
@@ -41,12 +41,12 @@ given = model(*(torch.from_numpy(a) for a in x.values()))
 given = [a.detach().numpy() for a in (given if isinstance(given, (list, tuple)) else [given])]""",
     ),
     "onnx2tf": (
-        "import pathlib, onnx2tf, tensorflow",
+        "import pathlib, onnx2tf\nfrom ai_edge_litert.interpreter import Interpreter",
         """\
 keep = [name for name, a in x.items() if a.ndim > 2]
 onnx2tf.convert(input_onnx_file_path=MODEL, output_folder_path="written", non_verbose=True,
                 keep_ncw_or_nchw_or_ncdhw_input_names=keep)
-model = tensorflow.lite.Interpreter(str(next(pathlib.Path("written").glob("*_float32.tflite"))))
+model = Interpreter(str(next(pathlib.Path("written").glob("*_float32.tflite"))))
 model.allocate_tensors()
 for tensor, a in zip(model.get_input_details(), x.values()):
     model.set_tensor(tensor["index"], a)
@@ -155,7 +155,7 @@ def issue(hop: Hop, local: Local, node: Mapping[str, Any], model: str, inputs: s
     names = dict.fromkeys((hop.distribution, *hop.requires, "onnx", "onnxruntime", "numpy"))
     versions = [f"{name} {found}" for name in names if (found := package_version(name))]
     if hop.environment is not None:
-        versions = [f"{hop.distribution} {version(hop)}", "(in an environment of its own)"]
+        versions = [f"{hop.distribution} {version(hop)} with the versions it pins"]
     what = "conversion fails" if local.failed else "wrong output"
     if not local.failed and local.target_shape != local.source_shape:
         what = "output of another shape"
@@ -210,4 +210,4 @@ import numpy, onnx, onnxruntime
 expected = onnxruntime.InferenceSession({model!r}).run(None, x)
 {convert.replace("MODEL", repr(model))}
 for e, g in zip(expected, given):
-    print(e.shape, numpy.shape(g), abs(e - g).max() if e.shape == g.shape else "other shape")"""
+    print(e.shape, g.shape, abs(e - g).max() if e.shape == g.shape else "another shape")"""
