@@ -70,7 +70,7 @@ class Router:
         self.attempts: list[Attempt] = []
         self._done: dict[tuple[object, ...], Stage | None] = {}
         self._strayed: list[tuple[Stage, tuple[str, ...]]] = []
-        self._mender = Mender(self.hopper, self._attempt_rewritten, self._agrees)
+        self._mender = Mender(self.hopper, self._attempt_rewritten, self.agrees)
         self._findings: dict[tuple[int, ...], Finding] = {}
 
     def find(self, routes: Sequence[tuple[str, ...]]) -> Stage | None:
@@ -125,7 +125,7 @@ class Router:
                 reached = self._take(stage, hop, form, last=len(rest) == 1)
                 if reached is None or reached.comparison is None:
                     continue
-                if not self._agrees(reached):
+                if not self.agrees(reached):
                     self._strayed.append((reached, rest[1:]))
                     strayed = strayed or reached
                     mended = None if form else self._mend(stage, hop, reached, last=len(rest) == 1)
@@ -144,10 +144,9 @@ class Router:
         if stage.format != "onnx" or not strayed.feeds or self.hopper.turning(stage):
             return None
         if strayed.attempts not in self._findings:
-            self._say(f"{hop.label} differs: looking for the nodes at fault")
-            rows = self._rows(stage, strayed)
             with self.hopper.repair_time.running():
-                finding = self._mender.locate(stage, hop, strayed, rows)
+                self._say(f"{hop.label} differs: looking for the nodes at fault")
+                finding = self._mender.locate(stage, hop, strayed, self._rows(stage, strayed))
                 if finding is not None and self.settings.repair:
                     finding = self._mender.mend(finding, FORMS["onnx"], last=last)
                 elif finding is not None:
@@ -215,7 +214,7 @@ class Router:
                     return
                 yield form
 
-    def _agrees(self, stage: Stage) -> bool:
+    def agrees(self, stage: Stage) -> bool:
         assert stage.comparison is not None
         if self.source.signature.quantized or stage.side.signature.quantized:
             # A few inputs cannot judge rounding to integers, which the check over all inputs does; but a model of
@@ -277,7 +276,7 @@ class Router:
             record(error.status, f"the file that it wrote does not run: {error}")
             return None
         assert reached.comparison is not None
-        differences = () if self._agrees(reached) else reached.comparison.differences()
+        differences = () if self.agrees(reached) else reached.comparison.differences()
         record("diverged" if differences else "ok", "; ".join(differences))
         return reached
 
