@@ -92,7 +92,7 @@ def replace(walk: Walk, parting: Parting) -> Iterator[Proposal]:
 
 def kind(walk: Walk, parting: Parting) -> str:
     """The fault type of a whole parting: by what differs once operators that only scale and shift are set aside."""
-    ours, theirs = (_telling(nodes) for nodes in (parting.nodes, parting.origins))
+    ours, theirs = (telling(nodes) for nodes in (parting.nodes, parting.origins))
     if sorted(ours) != sorted(theirs):
         return "CG"
     if not ours:
@@ -119,7 +119,8 @@ WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormaliza
 SCALING = frozenset({"BatchNormalization", "Mul", "Add", "Sub", "Div", "Pad"})
 
 
-def _telling(nodes: Sequence[onnx.NodeProto]) -> list[str]:
+def telling(nodes: Sequence[onnx.NodeProto]) -> list[str]:
+    """The operators of these nodes, but for those that only scale, shift and pad."""
     kinds = [n.op_type for n in core(nodes)]
     return ["MatMul" if one == "Gemm" else one for one in kinds if one not in SCALING]
 

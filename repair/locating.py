@@ -6,7 +6,6 @@ makes a Target with some of them. Which of them a Target needs is decided elsewh
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import numpy as np
 import onnx
 
 from . import computation, equivalents, hyperparameters, structure, weights
+from .computation import telling
 from .edits import Edit, Rewire, applied
 from .matching import Arrangement, Contents
 from .preprocessing import prepares
@@ -132,37 +132,60 @@ def canonical(path: str) -> onnx.ModelProto:
 
 
 def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> tuple[Parting, Found] | None:
-    """The first explanation that stands the test at this node, from the mildest type to the gravest."""
+    """The explanation of what goes wrong at this node that takes least, and stands the test.
+
+    Other weights or settings in a node of the same kind prove themselves: with the Source's own, the node gives what
+    the Source gives. Other nodes do not, since enough of them explain anything: the walk must come back behind them.
+    """
     for parting, proposal in structure.propose(walk, node):
         return parting, _found(walk, parting, proposal)
+    second: tuple[Parting, Proposal] | None = None  # the same nodes in effect, with no word from what follows
     for tensor, source in walk.pairs(node):
         if time.monotonic() > deadline:
-            return None
+            break
         ways = walk.laid_out(tensor, source, node)
         for way in ways[:WAYS]:
             parting = walk.parting(tensor, source, way)
-            for meant, proposal in local(walk, parting):
+            for proposal in tuned(walk, parting):
                 if holds(walk, parting, proposal.edits):
-                    return meant, _found(walk, parting, proposal)
+                    return parting, _found(walk, parting, proposal)
         for way in ways:
-            if walk.continues(tensor, way.of(walk.contents.tensors[source]), source):
-                parting = walk.parting(tensor, source, way)
-                for proposal in computation.replace(walk, parting):
-                    if holds(walk, parting, proposal.edits):
-                        return parting, _found(walk, parting, proposal)
-    return None
+            parting = walk.parting(tensor, source, way)
+            if not walk.continues(tensor, way.of(walk.contents.tensors[source]), source):
+                if second is None and like(parting):
+                    second = next(((parting, one) for one in _replacing(walk, parting)), None)
+                continue
+            for meant, proposal in rebuilt(walk, parting):
+                if holds(walk, parting, proposal.edits):
+                    if second is not None and len(telling(second[0].nodes)) < len(telling(parting.nodes)):
+                        return second[0], _found(walk, *second)
+                    return meant, _found(walk, parting, proposal)
+    return None if second is None else (second[0], _found(walk, *second))
 
 
-def local(walk: Walk, parting: Parting) -> Iterator[tuple[Parting, Proposal]]:
-    """The repairs of single nodes, mildest first, each with the parting that it mends."""
-    alike = [n.op_type for n in core(parting.nodes)] == [n.op_type for n in core(parting.origins)]
-    tuned = itertools.chain(weights.propose(walk, parting), hyperparameters.propose(walk, parting))
-    if alike:
-        yield from ((parting, one) for one in itertools.chain(tuned, _both(walk, parting)))
+def like(parting: Parting) -> bool:
+    """Do both sides do the same in effect, operators that only pad, scale and shift aside?"""
+    ours = telling(parting.nodes)
+    return bool(ours) and ours == telling(parting.origins)
+
+
+def _replacing(walk: Walk, parting: Parting) -> Iterator[Proposal]:
+    return (one for one in computation.replace(walk, parting) if holds(walk, parting, one.edits))
+
+
+def tuned(walk: Walk, parting: Parting) -> Iterator[Proposal]:
+    """Repairs that leave the nodes what they are: weights, settings, both."""
+    if like(parting) or [n.op_type for n in core(parting.nodes)] == [n.op_type for n in core(parting.origins)]:
+        yield from weights.propose(walk, parting)
+        yield from hyperparameters.propose(walk, parting)
+        yield from _both(walk, parting)
+
+
+def rebuilt(walk: Walk, parting: Parting) -> Iterator[tuple[Parting, Proposal]]:
+    """Repairs that change the nodes, mildest first, each with the parting that it mends."""
     yield from ((parting, one) for one in computation.pass_by(walk, parting))
     yield from computation.put_before(walk, parting)
-    if not alike:
-        yield from ((parting, one) for one in itertools.chain(tuned, _both(walk, parting)))
+    yield from ((parting, one) for one in computation.replace(walk, parting))
 
 
 def _both(walk: Walk, parting: Parting) -> Iterator[Proposal]:

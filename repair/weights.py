@@ -8,7 +8,8 @@ tensor, and a tensor is replaced only where that makes the output agree. Child s
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import onnx
 
 from .edits import SetConstant
 from .proposals import Array, Proposal, constants, core, fitted, same
+from .stepping import Steps
 from .walking import Parting, Walk, correlation
 
 TOGETHER = 4  # tensors of one parting that may be wrong at once
@@ -36,6 +38,7 @@ def propose(walk: Walk, parting: Parting) -> Iterator[Proposal]:
     for node, index, have, origin, options in found:
         for value in options:
             yield _proposal(parting, [(node, index, have, origin, value)])
+    yield from _unfolded(walk, parting)
     firsts = [(node, index, have, origin, options[0]) for node, index, have, origin, options in found]
     for count in range(2, min(len(firsts), TOGETHER) + 1):
         for some in itertools.combinations(firsts, count):
@@ -71,6 +74,77 @@ def _candidates(
                 options += [(origin, one) for one in fits]
             if options:
                 yield node, index, have, options[0][0], [value for _, value in options[:6]]
+
+
+@dataclass(frozen=True)
+class _Affine:
+    """A convolution and what scales and shifts its channels behind it, as one: ``scale * conv(x) + shift``.
+
+    ``additive`` is the last constant that is added: node, input, array, and the scale that it still meets.
+    """
+
+    conv: onnx.NodeProto
+    weight: Array
+    scale: Array
+    shift: Array
+    additive: tuple[onnx.NodeProto, int, Array, Array] | None
+
+
+def _unfolded(walk: Walk, parting: Parting) -> Iterator[Proposal]:
+    """One side has a batch normalisation of its own, the other has it folded into the convolution before it."""
+    ours, theirs = _affine(walk.target, parting.nodes), _affine(walk.source, parting.origins)
+    if ours is None or theirs is None or ours.additive is None or ours.weight.shape != theirs.weight.shape:
+        return
+    each = (-1, *[1] * (ours.weight.ndim - 1))
+    node, index, have, factor = ours.additive
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weight = theirs.weight * (theirs.scale / ours.scale).reshape(each)
+        added = have.reshape(-1) + (theirs.shift - ours.shift) / factor
+    if not np.isfinite(weight).all() or not np.isfinite(added).all():
+        return
+    both = [
+        (ours.conv, 1, ours.weight, theirs.conv, weight.astype(ours.weight.dtype)),
+        (node, index, have, theirs.conv, added.astype(have.dtype).reshape(have.shape)),
+    ]
+    differ = [one for one in both if not same(one[4], one[2])]
+    yield from (_proposal(parting, [one]) for one in differ)
+    if len(differ) > 1:
+        yield _proposal(parting, differ)
+
+
+def _affine(steps: Steps, nodes: Sequence[onnx.NodeProto]) -> _Affine | None:
+    chain = [node for node in core(nodes) if node.op_type != "Pad"]
+    if not chain or chain[0].op_type != "Conv" or chain[0].input[1] not in steps.constants:
+        return None
+    conv, weight = chain[0], steps.constants[chain[0].input[1]]
+    channels = weight.shape[0]
+    scale, shift = np.ones(channels), np.zeros(channels)
+    additive = None
+    if len(conv.input) > 2 and conv.input[2]:
+        if conv.input[2] not in steps.constants:
+            return None
+        shift = steps.constants[conv.input[2]].astype(np.float64)
+        additive = (conv, 2, steps.constants[conv.input[2]])
+    met = np.ones(channels)
+    for node in chain[1:]:
+        given = [(index, array) for index, _, array in constants(steps, node)]
+        if node.op_type == "BatchNormalization" and len(given) == 4:
+            epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+            gamma, beta, mean, variance = (array.astype(np.float64) for _, array in given)
+            by = gamma / np.sqrt(variance + epsilon)
+            scale, shift = scale * by, (shift - mean) * by + beta
+            additive, met = (node, 2, given[1][1]), np.ones(channels)
+        elif node.op_type in ("Mul", "Add") and len(given) == 1 and given[0][1].size in (1, channels):
+            value = np.broadcast_to(given[0][1].reshape(-1), (channels,)).astype(np.float64)
+            if node.op_type == "Mul":
+                scale, shift, met = scale * value, shift * value, met * value
+            else:
+                shift = shift + value
+                if given[0][1].size == channels:
+                    additive, met = (node, given[0][0], given[0][1]), np.ones(channels)
+        else:
+            return None
+    return _Affine(conv, weight, scale, shift, None if additive is None else (*additive, met))
 
 
 def _reordered(

@@ -22,6 +22,7 @@ from safeconvert.mending import Finding, faults, localisation, refusals
 from safeconvert.model import Attempt, Fault, Hop, Localisation, Recognised, Refusal, Verdict
 from safeconvert.options import Observer, Options, Silent
 from safeconvert.recognise import recognise
+from safeconvert.repairing import Repairer
 from safeconvert.report import build, render
 from safeconvert.reproduce import Reproducer, stale
 from safeconvert.router import Router
@@ -99,6 +100,32 @@ def check(
         raise BadInput("--signature is for SavedModels; neither of these is one.")
     with Workshop() as workshop:
         return _Run(workshop, models[0], chosen, observer or Silent()).check(models[1], report)
+
+
+def repair(
+    source: str | Path,
+    target: str | Path,
+    *,
+    output: str | Path,
+    observer: Observer | None = None,
+    **options: Any,
+) -> Result:
+    """Find what is wrong with a Target that came from anywhere, mend it, and write it at ``output`` in its own format.
+
+    Written only where it then agrees with the Source; a Target that agrees already is copied. The report stands
+    beside ``output``. Raises :class:`BadInput` where the input or an option cannot be used.
+    """
+    chosen = Options.of(options)
+    models = recognise(Path(source)), recognise(Path(target))
+    final = Path(output)
+    for model in models:
+        if final.resolve() == model.path.resolve():
+            raise BadInput(f"--output {final} is the model {model.path} itself. Choose another path with -o.")
+    if chosen.signature is not None and all(model.format != "tf" for model in models):
+        raise BadInput("--signature is for SavedModels; neither of these is one.")
+    publish.check_output(final, force=chosen.force)
+    with publish.sole_writer(final), Workshop() as workshop:
+        return _Run(workshop, models[0], chosen, observer or Silent()).repair(models[1], final)
 
 
 def default_output(source: Recognised, to: str) -> Path:
@@ -179,6 +206,44 @@ class _Run:
                 with self._clock("check"):
                     judgement = judge(material, target, feeds, self.options, self.observer)
             return self._finish(judgement, material, target, [], report=report)
+
+    def repair(self, recognised: Recognised, final: Path) -> Result:
+        target = loading.side(self.workshop, "given", recognised, self.options)
+        with self._material() as material:
+            material.ahead()
+            with self._clock("load"):
+                loading.load(target)
+            feeds = plan_feed(self.source.signature, self.shapes, target.signature)
+            if isinstance(feeds, Mismatch):
+                compared = tuple(impossible(len(rows), feeds.reason) for rows in material.rows)
+                judgement = Judgement(Verdict.DIVERGED, (feeds.reason,), (compared[0], compared[1]))
+                return self._finish(judgement, material, target, [], final=final)
+            with self._clock("check"):
+                judgement = judge(material, target, feeds, self.options, self.observer)
+            if judgement.verdict is not Verdict.DIVERGED or judgement.compared is None:
+                return self._finish(judgement, material, target, [], final=final)
+            repairer = Repairer(self.workshop, material, target, self.shapes, self.options, self.observer)
+            with self._clock("repair"):
+                outcome = repairer.repair(feeds, judgement.compared[0])
+            before, stage = judgement.compared, outcome.stage
+            if stage is not None:
+                with self._clock("check"):
+                    judgement = judge(material, stage.side, stage.feeds, self.options, self.observer)
+                mended = Verdict.REPAIRED if judgement.verdict is Verdict.VERIFIED else judgement.verdict
+                judgement = replace(judgement, verdict=mended, before=before)
+            if judgement.verdict is not Verdict.REPAIRED:
+                judgement = replace(judgement, reasons=(*judgement.reasons, *outcome.reasons))
+            percent = None if judgement.compared is None else judgement.compared[0].percent
+            return self._finish(
+                judgement,
+                material,
+                target if stage is None else stage.side,
+                outcome.attempts,
+                [replace(fault, percent_after=percent) for fault in outcome.faults],
+                outcome.localisation,
+                refused=outcome.refused,
+                final=final,
+            )
 
     @contextlib.contextmanager
     def _material(self) -> Iterator[Material]:
@@ -304,4 +369,4 @@ def _fixed_sizes(source: Side, target: Side | None) -> list[str]:
     return []
 
 
-__all__ = ["Observer", "Options", "Result", "Silent", "check", "convert"]
+__all__ = ["Observer", "Options", "Result", "Silent", "check", "convert", "repair"]

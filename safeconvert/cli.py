@@ -246,6 +246,25 @@ def check(source: Path, target: Path, **given: Any) -> None:
     _call(work, given)
 
 
+@cli.command(
+    epilog="\b\nExample:\n  safeconvert repair model.pt2 model.keras -o fixed.keras --images photos/",
+    context_settings={"max_content_width": 110},
+)
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where the repaired Target goes.")
+@options(*(n for n in OPTIONS if n not in ("output", "input_layout", "quantize", "opset")))
+def repair(source: Path, target: Path, **given: Any) -> None:
+    """Find what is wrong with TARGET, wherever it came from, and write it mended, in its own format."""
+
+    def work(observer: Any, output: Path, **chosen: Any) -> Any:
+        from safeconvert.api import repair
+
+        return repair(source, target, output=output, observer=observer, **chosen)
+
+    _call(work, given)
+
+
 @cli.command()
 @click.argument("source", type=click.Choice(FORMATS), required=False)
 @click.argument("target", type=click.Choice(FORMATS), required=False)

@@ -1,0 +1,284 @@
+"""Repair a Target that came from anywhere: find its faults beside the Source, mend them, hand it back in its format.
+
+Both models are looked at as ONNX views (``views``), in which the faults are found by walking the Target on the
+Source's activations (``repair/walking.py``). A repair is kept only where the Target then agrees, and what turns out
+unneeded is dropped. The mended view goes back into the Target's own format by the real converters; whatever comes
+of it is judged natively, from its bytes on disk, by the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from safeconvert.children import Workshop
+from safeconvert.compare import Comparison
+from safeconvert.errors import ChildFailed
+from safeconvert.feeding import Feed, Mismatch, feed, plan_feed
+from safeconvert.hopping import Sample, Settings, Stage
+from safeconvert.judge import over
+from safeconvert.material import Material
+from safeconvert.model import Attempt, Fault, Localisation, Recognised, Refusal
+from safeconvert.native_names import native_name
+from safeconvert.options import Observer, Options
+from safeconvert.repair_time import RepairTime
+from safeconvert.sides import Side, shorten
+from safeconvert.views import View, travel, view
+
+Array = np.ndarray[Any, Any]
+SHOWN = 3  # inputs that the walk is made on
+ROWS = 64  # calibration inputs on which proposals are weighed
+ALIEN = 0.5  # share of weighted layers with unrelated weights above which a Target is another model
+ALONE = 12  # faults that are each weighed alone; more are weighed together only
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What repair came to. ``stage`` is the Target to judge (None: none better than the one given).
+
+    ``faults`` have no percentages after the whole repair yet: the final check gives them.
+    """
+
+    stage: Stage | None = None
+    faults: tuple[Fault, ...] = ()
+    localisation: Localisation | None = None
+    refused: tuple[Refusal, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Repairer:
+    """One Target beside its Source; ``material`` holds the inputs and the Source's answers."""
+
+    workshop: Workshop
+    material: Material
+    target: Side
+    shapes: Mapping[str, Sequence[int | None]]
+    options: Options
+    observer: Observer
+    attempts: list[Attempt] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.source = self.material.source
+        self.budget = RepairTime(self.options.repair_time)
+        options = self.options
+        self.settings = Settings(
+            options.tolerance, options.timeout, "keep", "none", None, options.signature, True, options.repair_time
+        )
+
+    @property
+    def exactly(self) -> bool:
+        """Are both models free of quantisation?"""
+        return not (self.source.signature.quantized or self.target.signature.quantized)
+
+    def repair(self, feeds: Sequence[Feed], before: Comparison) -> Outcome:
+        """``before`` compares Source and Target over the calibration set, on which they differ."""
+        sample = self.material.sample()
+        theirs = self._view(self.source, self.shapes, sample)
+        ours = self._view(self.target, sizes(feeds, self.shapes), self._own(feeds, sample))
+        for one, side in ((theirs, self.source), (ours, self.target)):
+            if one is None:
+                reason = f"no converter gives an ONNX view that agrees with {side.path.name}, so faults cannot be looked for"
+                return Outcome(attempts=tuple(self.attempts), reasons=(reason,))
+        assert theirs is not None and ours is not None
+        self.observer.say("looking for the nodes at fault")
+        rows = self._rows(before, theirs, ours)
+        arrays = self.material.inputs.read(rows)
+        found = self._light().call(
+            "repair.locating",
+            "locate",
+            source=str(theirs.path),
+            target=str(ours.path),
+            arrays=feed(theirs.feeds, arrays),
+            given=feed(ours.feeds, feed(feeds, arrays)),
+            order=self._order(theirs),
+            exactly=self.exactly,
+            seconds=self.budget.left,
+        )
+        return self._mend(feeds, before, ours, found)
+
+    def _light(self) -> Any:
+        return self.workshop.child("light", "light")
+
+    def _own(self, feeds: Sequence[Feed], sample: Sample) -> Sample:
+        """The sample as the Target takes and answers it."""
+        arrays = feed(feeds, sample.arrays)
+        return Sample(arrays, self.target.run(arrays))
+
+    def _view(self, side: Side, shapes: Mapping[str, Sequence[int | None]], sample: Sample) -> View | None:
+        self.observer.say(f"making the ONNX view of {side.path.name}")
+        made = view(self.workshop, side, {n: list(s) for n, s in shapes.items()}, sample, self.settings, self.observer.say)
+        if made is not None:
+            self.attempts += made.attempts
+        return made
+
+    def _rows(self, before: Comparison, *views: View) -> tuple[int, ...]:
+        """The inputs to walk on: those that differ first, as many as the views' batches allow."""
+        rows = self.material.rows[0]
+        chosen = [row for row in before.differing if row in set(rows)]
+        chosen += [row for row in rows if row not in set(chosen)]
+        fixed = min((one.batch for one in views if one.batch), default=SHOWN)
+        return tuple((chosen * fixed)[:fixed] if fixed > len(chosen) else chosen[:fixed])
+
+    def _order(self, theirs: View) -> list[str]:
+        """The Source view's outputs in the order in which the Target gives them."""
+        own, names = list(theirs.outputs), self.source.output_names
+        given = self.target.output_names
+        if set(own) != set(names) or len(own) != len(names):
+            by_name = dict(zip(names, own, strict=False))
+        else:
+            by_name = {name: name for name in names}
+        if set(given) == set(names) and len(given) == len(names):
+            return [by_name[name] for name in given]
+        return [by_name[name] for name in names if name in by_name]
+
+    # -- weighing
+
+    def _mend(self, feeds: Sequence[Feed], before: Comparison, ours: View, found: Mapping[str, Any]) -> Outcome:
+        faults = found["faults"]
+        ranking = tuple((one["source_node"], self._native(one), _score(one)) for one in faults)
+        looked = Localisation("replay", "onnxruntime", int(found["model_runs"]), ranking)
+        reasons = [found["why"]] if found["why"] else []
+        if found["alien"] > ALIEN:
+            share = f"{found['alien']:.0%} of the weighted layers looked at"
+            reasons = [f"the Target is another model: the weights of {share} have nothing to do with the Source's"]
+        usable = [index for index, one in enumerate(faults) if one["repairable"]]
+        if found["alien"] > ALIEN or not usable or self.options.no_repair:
+            left = tuple(self._fault(one, "unrepaired", before.percent) for one in faults)
+            return Outcome(None, left, looked, (), tuple(self.attempts), tuple(reasons))
+        side, chosen, percents = self._weigh(usable, feeds, before)
+        if side is None:
+            left = tuple(self._fault(one, "unrepaired", before.percent) for one in faults)
+            return Outcome(
+                None, left, looked, (), tuple(self.attempts), (*reasons, "no repair lessens the discrepancy")
+            )
+        refused = tuple(
+            Refusal(one["type"], self._native(one), f"differs, and the Target agrees with it as it is: {one['words']}")
+            for index, one in enumerate(faults)
+            if index in usable and index not in chosen
+        )
+        kept = tuple(
+            self._fault(one, "repaired" if index in chosen else "unrepaired", percents.get(index, before.percent))
+            for index, one in enumerate(faults)
+            if index in chosen or index not in usable
+        )
+        stage = self._back(side, feeds)
+        if stage is None:
+            reasons.append(f"no converter gives the repaired model back as {self.target.format}")
+            kept = tuple(replace(fault, status="unrepaired") for fault in kept)
+        return Outcome(stage, kept, looked, refused, tuple(self.attempts), tuple(reasons))
+
+    def _weigh(
+        self, usable: Sequence[int], feeds: Sequence[Feed], before: Comparison
+    ) -> tuple[Side | None, list[int], dict[int, float | None]]:
+        """The repairs that are needed, the view with them made, and each one's discrepancy if it alone is left out."""
+        side, compared = self._with(usable)
+        if not better(compared, before):
+            return None, [], {}
+        percents: dict[int, float | None] = {}
+        chosen = list(usable)
+        for index in reversed(usable) if 1 < len(usable) <= ALONE else ():
+            if not self.budget.allows():
+                break
+            fewer = [other for other in chosen if other != index]
+            if not fewer:
+                continue
+            other, without = self._with(fewer)
+            if without.agrees(values=self.exactly) or not better(compared, without):
+                chosen, side, compared = fewer, other, without
+            else:
+                percents[index] = without.percent
+        return side, chosen, percents
+
+    def _with(self, chosen: Sequence[int]) -> tuple[Side, Comparison]:
+        """The Target's view with these repairs made, compared with the Source."""
+        path = self.workshop.scratch("repaired.onnx")
+        self._light().call("repair.locating", "write", path=str(path), chosen=list(chosen))
+        side = Side(self.workshop, "light", Recognised(path, "onnx", "onnx"))
+        try:
+            side.child()
+        except ChildFailed as error:
+            return side, Comparison(1, labels_differ=1, values_differ=1, problems=(shorten(str(error)),))
+        planned = plan_feed(self.source.signature, self.shapes, side.signature)
+        if isinstance(planned, Mismatch):
+            return side, Comparison(1, labels_differ=1, values_differ=1, problems=(planned.reason,))
+        rows = self.material.rows[0][:ROWS]
+        return side, over(self.material, side, planned, rows, None, self.options, self.observer, "weighing a repair")
+
+    # -- back into the Target's format
+
+    def _back(self, side: Side, feeds: Sequence[Feed]) -> Stage | None:
+        """The repaired view as a model of the Target's format."""
+        planned = plan_feed(self.source.signature, self.shapes, side.signature)
+        assert not isinstance(planned, Mismatch)
+        if self.target.format == "onnx":
+            return Stage(side, planned)
+        sample = self.material.sample()
+        taken = Sample(feed(planned, sample.arrays), sample.outputs)
+        self.observer.say(f"bringing the repaired model back to {self.target.format}")
+        stage, attempts = travel(
+            self.workshop,
+            side,
+            self.target.format,
+            sizes(planned, self.shapes),
+            taken,
+            self.settings,
+            self.observer.say,
+        )
+        self.attempts += attempts
+        if stage is None:
+            return None
+        again = plan_feed(self.source.signature, self.shapes, stage.side.signature)
+        return None if isinstance(again, Mismatch) else Stage(stage.side, again)
+
+    # -- telling
+
+    def _native(self, one: Mapping[str, Any]) -> str:
+        return native_name(self.target.format, one)
+
+    def _fault(self, one: Mapping[str, Any], status: str, percent: float | None) -> Fault:
+        return Fault(
+            one["type"],
+            f"{self.source.format}->{self.target.format}",
+            one["source_node"],
+            self._native(one),
+            {**one["evidence"], "view_node": one["target_node"]},
+            status,
+            percent,
+            None,
+            one["words"],
+        )
+
+
+def better(one: Comparison, other: Comparison) -> bool:
+    """Does the first differ less: in how many labels, then in problems, then in values?"""
+    return _badness(one) < _badness(other)
+
+
+def _badness(one: Comparison) -> tuple[float, int, int, float]:
+    count = max(one.count, 1)
+    largest = one.max_abs
+    return one.labels_differ / count, len(one.problems), one.target_not_finite, np.inf if largest is None else largest
+
+
+def _score(one: Mapping[str, Any]) -> float:
+    apart = one["evidence"].get("local_difference")
+    return float("inf") if apart is None else float(apart)
+
+
+def sizes(feeds: Sequence[Feed], shapes: Mapping[str, Sequence[int | None]]) -> dict[str, list[int | None]]:
+    """The shapes of a model's inputs in this run, by its own names; a batch that it leaves free stays None."""
+    found = {}
+    for one in feeds:
+        shape = list(shapes[one.source])
+        if one.axes is not None:
+            shape = [shape[axis] for axis in one.axes]
+        if one.target.shape:
+            shape[0] = one.target.shape[0]
+        found[one.target.name] = shape
+    return found

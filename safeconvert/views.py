@@ -1,0 +1,80 @@
+"""The ONNX view of a model, made by the real converters and believed only where it agrees with the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from safeconvert.children import Workshop
+from safeconvert.feeding import Feed, Mismatch, plan_feed
+from safeconvert.hopping import Sample, Settings, Shapes, Stage
+from safeconvert.model import Attempt
+from safeconvert.router import Router
+from safeconvert.routes import routes
+from safeconvert.sides import Side
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class View:
+    """``path`` is an ONNX file; ``feeds`` say how the model's inputs become the view's; ``outputs`` are its own."""
+
+    path: Path
+    feeds: tuple[Feed, ...]
+    outputs: tuple[str, ...]
+    batch: int | None
+    attempts: tuple[Attempt, ...] = ()
+
+
+def view(
+    workshop: Workshop, side: Side, shapes: Shapes, sample: Sample, settings: Settings, say: Callable[[str], None]
+) -> View | None:
+    """The model as ONNX; None where no converter gives one that agrees with it on the sample.
+
+    ``sample`` holds inputs by the model's own names and the model's own outputs.
+    """
+    stage: Stage | None
+    if side.format == "onnx":
+        feeds = plan_feed(side.signature, shapes, side.signature)
+        assert not isinstance(feeds, Mismatch)
+        stage, attempts = Stage(side, feeds), ()
+    else:
+        stage, attempts = travel(workshop, side, "onnx", shapes, sample, settings, say)
+    if stage is None:
+        return None
+    signature = stage.side.signature
+    batch = next((spec.shape[0] for spec in signature.inputs if spec.shape and spec.shape[0]), None)
+    return View(Path(stage.side.location), stage.feeds, tuple(spec.name for spec in signature.outputs), batch, attempts)
+
+
+def travel(
+    workshop: Workshop,
+    side: Side,
+    to: str,
+    shapes: Mapping[str, Sequence[int | None]],
+    sample: Sample,
+    settings: Settings,
+    say: Callable[[str], None],
+) -> tuple[Stage | None, tuple[Attempt, ...]]:
+    """Convert a model by any route; a stage only where the result agrees with the sample's outputs."""
+    plain = replace(settings, input_layout="keep", quantize="none", opset=None)
+    router = Router(
+        workshop,
+        side,
+        shapes,
+        lambda: sample,
+        lambda feeds: {},
+        plain,
+        before=lambda hop: None,
+        after=lambda hop: None,
+        say=say,
+    )
+    stage = router.find(routes(side.format, to))
+    if stage is not None and stage.comparison is not None and not router.agrees(stage):
+        stage = None
+    return stage, tuple(router.attempts)
