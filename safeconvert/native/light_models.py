@@ -82,7 +82,11 @@ def load_onnx(path: str) -> Loaded:
 def load_tflite(path: str) -> Loaded:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=path, num_threads=THREADS)
+    return interpreted(Interpreter(model_path=path, num_threads=THREADS))
+
+
+def interpreted(interpreter: Any) -> Loaded:
+    """A TFLite model in that interpreter. Its integer inputs and outputs with a scale are spoken to in real numbers."""
     interpreter.allocate_tensors()
     takes, gives = interpreter.get_input_details(), interpreter.get_output_details()
     names = _signature_names(interpreter)
