@@ -220,9 +220,9 @@ def seed_faults(bench: Bench, case: Case, trial: Trial, out: Path) -> Row:
             far = max(low - percent, percent - high, 0.0)
             if trial.size == "slight" and percent == 0 and row["changed"]:
                 far = 0.5  # values alone differ: as good as slight, if nothing nearer comes
-            if row["changed"] and (best is None or far < best[0]):
+            if row["changed"] and (best is None or far < best[0]) and _each_matters(bench, case, trial, drawn, out):
                 best = far, {**row, "drawn": drawn}
-            if (low < percent <= high and row["changed"]) or percent == before:
+            if (best is not None and best[0] == 0) or percent == before:
                 break
             before = percent
             strength *= 0.35 if percent > high else 2.5
@@ -250,6 +250,25 @@ def _seed(bench: Bench, case: Case, trial: Trial, drawn: Row, out: Path) -> Row:
     percent, changed = bench.measure(case, trial.format, out, preprocess)
     other = None if preprocess == case.preprocess else preprocess.to_json()
     return {"seeded": seeded, "percent": round(percent, 2), "changed": changed, "target_preprocess": other}
+
+
+def _each_matters(bench: Bench, case: Case, trial: Trial, drawn: Row, out: Path) -> bool:
+    """Do several faults at once each change the outputs that those before them leave? Then none undoes another."""
+    worker, before = bench.workers[trial.format], None
+    wanted = [(type_, drawn["strength"]) for type_ in (trial.type, *drawn["others"])][drawn["deployed"] :]
+    if len(drawn["others"]) == 0:
+        return True
+    partial = out.with_name(f"partial{SUFFIX[trial.format]}")
+    for count in range(len(wanted) + 1):
+        try:
+            worker.call("inject", str(bench.right(case, trial.format)), str(partial), wanted[:count], drawn["seed"])
+            found = worker.call("run", str(partial), case.batch(case.preprocess))[1]
+        except Refused:
+            return False
+        if before is not None and not difference(before, found)[1]:
+            return False
+        before = found
+    return True
 
 
 def deployed_otherwise(right: Preprocess, drawn: Row) -> tuple[Preprocess, Row]:
@@ -319,8 +338,7 @@ def judged(seeded: Sequence[Row], report: Row) -> Row:
         "message": "; ".join(report.get("reasons") or [])[-500:],
         "reported": reported,
         "node_first": first is not None and any(_same(fault, first) for fault in seeded),
-        "type_first": first is not None and first["type"] in [f["type"] for f in seeded if _same(f, first)],
-        "type_named": first is not None and first["type"] in [f["type"] for f in seeded],
+        "type_first": first is not None and first["type"] in [f["type"] for f in seeded],
         "found": sum(found),
         "rank": next((i for i, name in enumerate(ranking, 1) if any(named(name, f) for f in seeded)), None),
         "false_faults": sum(not any(_same(fault, other) for fault in seeded) for other in reported),
@@ -376,6 +394,7 @@ def run_trial(bench: Bench, trial: Trial) -> Row:
         row |= seed_faults(bench, case, trial, target)
     except (Refused, NotBuilt) as error:
         return {**row, "verdict": "not seeded", "message": str(error)[:500]}
+    (folder / f"partial{SUFFIX[trial.format]}").unlink(missing_ok=True)
     if not bench.args.seed_only:
         row |= repair(bench, case, trial, row, target)
     if bench.args.kruskal:
@@ -423,7 +442,7 @@ def _read(path: Path) -> dict[tuple[str, int, int], Row]:
 
 HEADS = (
     "type", "format", "trials", "not seeded", "as asked", "node first", "type first", "all found", "repaired",
-    "false faults", "held-out after", "model runs", "seconds", "Kruskal rank 1", "Kruskal seconds",
+    "false faults", "held-out after", "model runs", "seconds", "Kruskal rank 1", "Kruskal repaired", "Kruskal seconds",
 )  # fmt: skip
 
 
@@ -464,6 +483,7 @@ def _cells(rows: Sequence[Row]) -> tuple[str, ...]:
         f"{median(runs):g}" if runs else "-",
         f"{median(row['seconds'] for row in asked):.0f}" if asked else "-",
         _share([row["kruskal_rank"] == 1 for row in ranked]),
+        _share([row["kruskal_percent_after"] == 0 for row in ranked]),
         f"{median(row['kruskal_seconds'] for row in ranked):.0f}" if ranked else "-",
     )
 
@@ -522,7 +542,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--limit-seconds", type=float, help="begin no trial after so long")
     parser.add_argument("--repair-seconds", type=float, default=900.0, help="stop one repair after so long")
     parser.add_argument("--seed-only", action="store_true", help="seed and measure, do not repair")
-    parser.add_argument("--kruskal", action="store_true", help="also rank by the paper's own localisation")
+    parser.add_argument("--kruskal", action="store_true", help="also the paper's own localisation and weight repair")
     args = parser.parse_args()
     if not args.small and args.data is None:
         parser.error("--data is needed without --small")

@@ -104,7 +104,10 @@ def inject(format: str, path: str, out: str, wanted: Sequence[tuple[str, float]]
     for index, (type_, strength) in enumerate(wanted):
         random = np.random.default_rng((seed, index))
         model, fault = _one(module, model, type_, random, strength, taken)
-        taken |= {fault.node, *fault.also}
+        names = {fault.node, *fault.also}
+        if names & taken:
+            raise NoPlace("two faults touch each other: one could undo or hide the other")
+        taken |= names
         seeded.append(asdict(fault))
     module.write(model, out)
     return seeded
