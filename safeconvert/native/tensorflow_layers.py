@@ -44,8 +44,8 @@ def trace(path: str, arrays: Arrays, store: str) -> list[Record]:
 
     def one(part: Arrays, target: str) -> list[Record]:
         feeds = {tensor: part[name] for tensor, name in given.items()}
-        with Store(target) as kept, tf.compat.v1.Session(graph=frozen.graph, config=_nothing_fused()) as session:
-            for name, array in _fetched(session, [t.name for t in live if _is_kept(t, results)], results, feeds):
+        with Store(target) as kept:
+            for name, array in _fetched(frozen.graph, [t.name for t in live if _is_kept(t, results)], results, feeds):
                 op = frozen.graph.get_tensor_by_name(name).op
                 node, kind = given.get(name) or WRAPPERS.sub("", op.name), "input" if name in given else op.type
                 layer = "" if name in given else layer_of(op.name)
@@ -144,20 +144,20 @@ def _is_kept(tensor: Any, results: list[str]) -> bool:
     return fetchable and (tensor.name in results or bool(tensor.op.type != "Identity" and tensor.consumers()))
 
 
-def _fetched(
-    session: Any, names: list[str], results: list[str], feeds: dict[str, Array]
-) -> Iterator[tuple[str, Array]]:
+def _fetched(graph: Any, names: list[str], results: list[str], feeds: dict[str, Array]) -> Iterator[tuple[str, Array]]:
     """The tensors' values, of rank 1 or more. Some cannot be given: those on the side of a switch not taken."""
     for start in range(0, len(names), FETCHED_AT_ONCE):
-        part = names[start : start + FETCHED_AT_ONCE]
         values: dict[str, Array] = {}
-        try:
-            values = dict(zip(part, session.run(part, feeds), strict=True))
-        except tf.errors.InvalidArgumentError:
-            session.run(results, feeds)  # raises where it is the model itself that cannot run
-            for name in part:
-                with contextlib.suppress(tf.errors.InvalidArgumentError):
-                    values[name] = session.run(name, feeds)
+        part = names[start : start + FETCHED_AT_ONCE]
+        # A session keeps a copy of the constants for each set of tensors that it ever gave.
+        with tf.compat.v1.Session(graph=graph, config=_nothing_fused()) as session:
+            try:
+                values = dict(zip(part, session.run(part, feeds), strict=True))
+            except tf.errors.InvalidArgumentError:
+                session.run(results, feeds)  # raises where it is the model itself that cannot run
+                for name in part:
+                    with contextlib.suppress(tf.errors.InvalidArgumentError):
+                        values[name] = session.run(name, feeds)
         while values:
             name = next(iter(values))
             value = values.pop(name)
