@@ -129,7 +129,7 @@ class Bench:
 
         print(f"making {case.name} in {format}", file=sys.stderr, flush=True)
         options = _options(case.arguments)
-        given = {"images": case.images, "preprocess": str(case.preprocess_file), "force": True}
+        given: dict[str, Any] = {"images": case.images, "preprocess": str(case.preprocess_file), "force": True}
         result = convert(case.source, format, output=path, **given, **options)
         if result.target is None:
             raise Refused(f"{case.name} in {format}: {result.verdict.value}: {'; '.join(result.reasons)}")
@@ -197,8 +197,10 @@ def seed_faults(bench: Bench, case: Case, trial: Trial, out: Path) -> Row:
     random = np.random.default_rng(start)
     low, high = SIZES[trial.size]
     best: tuple[float, Row] | None = None
-    draws, why = 0, ""
+    draws, why, begun = 0, "", time.monotonic()
     for place in range(PLACES):
+        if best is not None and time.monotonic() - begun > bench.args.draw_seconds:
+            break
         deployed = trial.type == "PP" and random.random() < 0.5
         others = [COMPANIONS[i] for i in random.integers(len(COMPANIONS), size=trial.at_once - 1)]
         strength, before = FIRST[trial.size], None
@@ -355,10 +357,12 @@ def _same(fault: Row, reported: Row) -> bool:
 
 
 def named(reported: str, fault: Row) -> bool:
-    """Is one of the fault's names the reported one, or a component of it as of a path?"""
+    """Is one of the fault's names the reported one, a component of it as of a path, or an operation of the reported
+    layer (``model/conv2d`` for ``model/conv2d/convolution``)?"""
     shown = _plain(reported)
     for name in map(_plain, (fault["node"], *fault["also"])):
-        if name and shown == name:
+        layer = name.rpartition("/")[0]
+        if name and (shown == name or ("/" in layer and shown == layer)):
             return True
         if len(name) > 3 and re.search(rf"(^|[/;:.,\s]){re.escape(name)}($|[/;:.,\s])", shown):
             return True
@@ -366,7 +370,9 @@ def named(reported: str, fault: Row) -> bool:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r":\d+$", "", name).removeprefix("node_").removeprefix("/")
+    """Without what exporters add: an output's number, a copy's number behind a path, a prefix."""
+    name = re.sub(r":\d+$", "", name)
+    return re.sub(r"(?<=[/;])([^/;]+)__\d+$", r"\1", name).removeprefix("node_").removeprefix("/")
 
 
 # --- the run
@@ -541,6 +547,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--limit-seconds", type=float, help="begin no trial after so long")
     parser.add_argument("--repair-seconds", type=float, default=900.0, help="stop one repair after so long")
+    parser.add_argument("--draw-seconds", type=float, default=90.0, help="then take the nearest fault drawn")
     parser.add_argument("--seed-only", action="store_true", help="seed and measure, do not repair")
     parser.add_argument("--kruskal", action="store_true", help="also the paper's own localisation and weight repair")
     args = parser.parse_args()

@@ -426,7 +426,7 @@ def limit(model: Model, draw: Draw) -> Result:
     node = draw.pick(places, name_of)
     was = float(numpy_helper.to_array(held[node.input[2]]))
     now = was / (1 + 6 * draw.strength)
-    node.input[2] = constant(model, fresh(model, "max"), np.float32(now))
+    node.input[2] = constant(model, fresh(model, "max"), np.array(now, "float32"))
     return model, seeded(node, f"max {was:g} to {now:g}")
 
 

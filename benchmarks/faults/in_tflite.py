@@ -53,7 +53,7 @@ def graph(model: Model) -> Any:
 
 def kind_of(model: Model, op: Op) -> str:
     code = model.operatorCodes[op.opcodeIndex]
-    return NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+    return str(NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)])
 
 
 def text(model: Model, tensor: int) -> str:

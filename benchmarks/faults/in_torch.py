@@ -160,7 +160,7 @@ def again(model: Model, module: torch.nn.Module, shape: list[int]) -> Model:
         raise NoPlace(str(error)[:200]) from error
 
 
-class Around(torch.nn.Module):
+class Around(torch.nn.Module):  # type: ignore[misc, unused-ignore]
     """A model behind a function of its input."""
 
     def __init__(self, model: Model, before: Any = None) -> None:

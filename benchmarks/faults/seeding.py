@@ -49,7 +49,7 @@ class Draw:
         return [found[i] for i in self.random.permutation(len(found))]
 
 
-Kind = Callable[[Any, Draw], Seeded]
+Kind = Callable[[Any, Draw], tuple[Any, Seeded]]  # a model in, the faulty one and what was seeded out
 DAMAGES = ("noise", "scaled", "channel zeroed", "channels swapped", "sign flipped")
 
 

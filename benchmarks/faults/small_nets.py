@@ -82,7 +82,7 @@ def _residual(images: Array, out: Path) -> None:
     import torch
     from torch import nn
 
-    class Block(nn.Module):
+    class Block(nn.Module):  # type: ignore[misc, unused-ignore]
         def __init__(self, channels: int) -> None:
             super().__init__()
             self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)

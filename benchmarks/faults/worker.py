@@ -6,7 +6,7 @@ import importlib
 import multiprocessing
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -197,4 +197,11 @@ def _load(format: str, path: str) -> None:
         torch_model.load(path, "pt2")
 
 
-FUNCTIONS = {"inject": inject, "kinds": kinds, "only": only, "run": run, "export": export, "small": small}
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "inject": inject,
+    "kinds": kinds,
+    "only": only,
+    "run": run,
+    "export": export,
+    "small": small,
+}
