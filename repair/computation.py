@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import onnx
 
+from ..native.arrangement import Arrangement
 from .edits import Edit, Give, Rewire
-from .matching import Arrangement
 from .proposals import Array, Proposal, core
 from .stepping import LAYOUT
 from .walking import Parting, Walk
@@ -46,7 +46,8 @@ def put_before(walk: Walk, parting: Parting) -> Iterator[tuple[Parting, Proposal
             match = walk.bound[name][0]
             if content.ndim != len(match.arrangement.perm):
                 continue
-            arrangement = Arrangement(match.arrangement.perm, tuple(content.shape[a] for a in match.arrangement.perm[1:]))
+            perm = match.arrangement.perm
+            arrangement = Arrangement(perm, tuple(content.shape[axis] for axis in perm[1:]))
             built = build(walk, nodes, tensor, arrangement)
             if built is None:
                 continue

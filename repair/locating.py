@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import onnx
 
+from ..native.arrangement import Arrangement
 from . import computation, equivalents, hyperparameters, structure, weights
 from .computation import telling
-from .edits import Edit, Rewire, applied
-from .matching import Arrangement, Contents
+from .edits import Edit, Rewire, SetConstant, applied
+from .matching import Contents
 from .preprocessing import prepares
 from .proposals import Array, Proposal, core, holds
 from .stepping import Steps
@@ -41,6 +42,7 @@ class Found:
     evidence: Mapping[str, Any]
     edits: tuple[Edit, ...]
     words: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         return {
@@ -50,6 +52,7 @@ class Found:
             "source_node": self.source_node,
             "evidence": dict(self.evidence),
             "words": self.words,
+            "metadata": dict(self.metadata),
             "repairable": bool(self.edits),
         }
 
@@ -211,7 +214,8 @@ def _found(walk: Walk, parting: Parting, proposal: Proposal) -> Found:
         "source_nodes": [n.name for n in parting.origins],
     }
     tensor = node.output[0] if node is not None else parting.target
-    return Found(kind, proposal.node, tensor, proposal.origin, evidence, proposal.edits, proposal.words)
+    metadata = {} if node is None else {entry.key: entry.value for entry in node.metadata_props}
+    return Found(kind, proposal.node, tensor, proposal.origin, evidence, proposal.edits, proposal.words, metadata)
 
 
 def _unexplained(walk: Walk, node: onnx.NodeProto) -> Found:
@@ -238,7 +242,8 @@ def _ends(walk: Walk, names: Mapping[str, str]) -> Iterator[Found]:
             edits = (Rewire(f"the missing {' and '.join(kinds)} put at the end", own, new, None, added, constants),)
         evidence = {"operator": kinds[-1] if kinds else "", "difference": "missing nodes", "missing": kinds}
         last = nodes[-1].name if nodes else name
-        yield Found("CG", maker.name if maker is not None else own, own, last, evidence, edits, edits[0].words if edits else "no repair was found")
+        words = edits[0].words if edits else "no repair was found"
+        yield Found("CG", maker.name if maker is not None else own, own, last, evidence, edits, words)
     if all(name in held for name in walk.order):
         ends = computation.outputs(walk, names)
         if ends is not None:
@@ -261,3 +266,17 @@ def alien(steps: Steps, found: Sequence[Found]) -> float:
         and any(name in steps.constants for name in node.input)
     )
     return strange / weighted if weighted else 0.0
+
+
+def constants_set(chosen: Sequence[int]) -> list[tuple[int, Array, Array]] | None:
+    """Finding, array before and array after of each constant that these repairs set; None where they do more."""
+    held = HELD["last"]
+    steps = Steps(held.model)
+    changes = []
+    for index in chosen:
+        for edit in held.found[index].edits:
+            if not isinstance(edit, SetConstant) or edit.value.dtype.kind != "f":
+                return None
+            node = steps.nodes[steps.index[edit.node]]
+            changes.append((index, steps.constants[node.input[edit.index]], edit.value))
+    return changes

@@ -5,86 +5,18 @@ Names, positions and weights are never looked at. A tensor of shape (batch, ...)
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..native.arrangement import Arrangement, arrangements
+
 Array = np.ndarray[Any, Any]
 CLOSE = 1e-4
 """Two tensors are the same if no value differs by more than this share of the largest: float32 rounding of one layer
 stays well below it, and a fault that changes labels well above it."""
-MOST_AXES = 4
-
-
-@dataclass(frozen=True)
-class Arrangement:
-    """How one tensor lies in another: its axes in the order ``perm`` (the batch first), then read as ``shape``.
-
-    ``shape`` is without the batch; the batch stays.
-    """
-
-    perm: tuple[int, ...]
-    shape: tuple[int, ...]
-
-    def of(self, array: Array) -> Array:
-        return np.ascontiguousarray(array.transpose(self.perm).reshape(len(array), *self.shape))
-
-    @property
-    def plain(self) -> bool:
-        """Are the axes in their own order?"""
-        return self.perm == tuple(range(len(self.perm)))
-
-
-def arrangements(shape: Sequence[int], wanted: Sequence[int]) -> Iterator[Arrangement]:
-    """Every way to lay a tensor of ``shape`` out in the shape ``wanted`` (both with the batch first), likeliest first.
-
-    Axes of size 1 do not count. Other axes are never split or joined, but where ``wanted`` has fewer of them.
-    """
-    if len(shape) < 1 or len(wanted) < 1 or shape[0] != wanted[0] or int(np.prod(shape)) != int(np.prod(wanted)):
-        return
-    moving = [axis for axis in range(1, len(shape)) if shape[axis] != 1]
-    resting = [axis for axis in range(1, len(shape)) if shape[axis] == 1]
-    fixed = [size for size in wanted[1:] if size != 1]
-    if len(moving) > MOST_AXES:
-        orders: Iterator[tuple[int, ...]] = iter([tuple(moving)])
-    else:
-        orders = iter(sorted(itertools.permutations(moving), key=_unlikely))
-    for order in orders:
-        sizes = [shape[axis] for axis in order]
-        if sizes == fixed or (len(fixed) < len(sizes) and _joined(sizes, fixed)):
-            perm = (0, *_interleaved(order, resting, len(shape)))
-            yield Arrangement(perm, tuple(wanted[1:]))
-
-
-def _unlikely(order: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """Order of tries: as it is, channels moved to the end or to the front, and the others after these."""
-    rest = tuple(sorted(order))
-    if order == rest:
-        return 0, order
-    if order in ((*rest[1:], rest[0]), (rest[-1], *rest[:-1])):
-        return 1, order
-    return 2, order
-
-
-def _joined(sizes: Sequence[int], wanted: Sequence[int]) -> bool:
-    """Are neighbouring sizes multiplied together the sizes wanted?"""
-    pending = list(sizes)
-    for size in wanted:
-        product = 1
-        while pending and product < size:
-            product *= pending.pop(0)
-        if product != size:
-            return False
-    return not pending
-
-
-def _interleaved(order: Sequence[int], resting: Sequence[int], rank: int) -> tuple[int, ...]:
-    """The axes with those of size 1 left where they are as far as can be, so that the plain order reads plain."""
-    moving = iter(order)
-    return tuple(axis if axis in resting else next(moving) for axis in range(1, rank))
 
 
 def distance(expected: Array, given: Array) -> float:
@@ -176,4 +108,4 @@ def fingerprint(array: Array) -> Array:
     flat = array.reshape(-1).astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         values = [flat.mean(), np.abs(flat).mean(), np.sqrt(np.mean(flat**2)), flat.min(), flat.max()]
-    return np.nan_to_num(np.array(values), nan=1e30, posinf=1e30, neginf=-1e30)
+    return np.asarray(np.nan_to_num(np.array(values), nan=1e30, posinf=1e30, neginf=-1e30))

@@ -1,7 +1,7 @@
 """PP, preprocessing: what happens to an image before the model's first layer, on either side of the model's input.
 
-Where both models are fed one identical tensor and agree, the fault is in the pipeline around them; where they do not and
-the first weighted layer is not yet reached, it is preprocessing built into a model. Child side.
+Where both models are fed one identical tensor and agree, the fault is in the pipeline around them; where they do not,
+and the first weighted layer is not yet reached, it is preprocessing built into a model. Child side.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from .stepping import LAYOUT
 from .walking import Parting, Walk
 
 PREPARING = frozenset(
-    {"Mul", "Add", "Sub", "Div", "Gather", "Slice", "Split", "Concat", "Resize", "Upsample", "Clip", "BatchNormalization"}
+    {"Mul", "Add", "Sub", "Div", "BatchNormalization", "Clip"}
+    | {"Gather", "Slice", "Split", "Concat", "Resize", "Upsample"}
 )
 """Operators of preprocessing: channel order, scaling, mean and standard deviation, resizing and cropping."""
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "MaxPool", "AveragePool", "GlobalAveragePool", "Relu"})
@@ -22,7 +23,7 @@ LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "MaxPool", "Avera
 def prepares(walk: Walk, parting: Parting, proposal: Proposal) -> bool:
     """Is what the proposal changes part of the preparing of the image, ahead of every layer of the model?"""
     node = next((n for n in walk.target.nodes if n.name == proposal.node), None)
-    if node is None or node.op_type in LAYERS and not proposal.evidence.get("missing"):
+    if node is None or (node.op_type in LAYERS and not proposal.evidence.get("missing")):
         return False
     kinds = proposal.evidence.get("missing") or [node.op_type]
     if not set(kinds) <= PREPARING | LAYOUT:

@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from ..native.arrangement import arrangements
 from .edits import Edit, Rewire
-from .matching import arrangements
 from .stepping import LAYOUT, Steps, captured, session
 from .walking import Parting, Walk
 
@@ -99,7 +99,7 @@ def fitted(array: Array, wanted: Array, nearest: int = 4) -> list[Array]:
     """The array in every layout that has the wanted shape, nearest to the wanted values first."""
     if array.size != wanted.size:
         return []
-    found = []
+    found: list[tuple[float, int, Array]] = []
     for way in arrangements((1, *array.shape), (1, *wanted.shape)):
         laid = way.of(array[None])[0].astype(wanted.dtype)
         found.append((float(np.abs(laid.astype(np.float64) - wanted).mean()) if wanted.size else 0.0, len(found), laid))

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import onnx
 
+from ..native.arrangement import Arrangement, arrangements
 from .computation import laid
 from .edits import Rewire, SetAttributes
-from .matching import Arrangement, arrangements
 from .proposals import Array, Proposal, outcome
 from .stepping import LAYOUT
 from .walking import Parting, Walk
@@ -77,7 +77,8 @@ def _repairs(walk: Walk, name: str, wanted: Array, way: Arrangement, node: onnx.
         for other in sorted(itertools.permutations(range(rank)), key=lambda p: p != tuple(range(rank))):
             if list(other) == perm or other[:1] != (0,):
                 continue
-            words = "Transpose taken out" if other == tuple(range(rank)) else f"perm of Transpose set from {perm} to {list(other)}"
+            plain = other == tuple(range(rank))
+            words = "Transpose taken out" if plain else f"perm of Transpose set from {perm} to {list(other)}"
             edit = SetAttributes(words, turn.name, {"perm": list(other)})
             result = outcome(walk, chain, name, [edit])
             if result is not None and result.shape == wanted.shape and np.array_equal(result, wanted):
@@ -93,7 +94,7 @@ def _repairs(walk: Walk, name: str, wanted: Array, way: Arrangement, node: onnx.
         new = laid(start, have.shape, direct, f"repair/{walk.runs}/{name}", added, constants)
         readers = None if name in walk.target.outputs else tuple(n.name for n in walk.target.readers.get(name, ()))
         words = f"{name} laid out in the Source's order (axes {list(direct.perm)} of {start})"
-        edit = Rewire(words, name, new, readers, added, constants)
+        direct_edit = Rewire(words, name, new, readers, added, constants)
         named = chain[-1] if chain else node
-        yield Proposal("TSS", named.name, "", (edit,), {"operator": named.op_type, "axes": list(direct.perm)})
+        yield Proposal("TSS", named.name, "", (direct_edit,), {"operator": named.op_type, "axes": list(direct.perm)})
         return

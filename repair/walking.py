@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from .matching import Arrangement, Contents, Match, arrangements
+from ..native.arrangement import Arrangement, arrangements
+from .matching import Contents, Match
 from .stepping import LAYOUT, Steps
 
 Array = np.ndarray[Any, Any]
@@ -163,7 +164,7 @@ class Walk:
     def pairs(self, node: onnx.NodeProto) -> Iterator[tuple[str, str]]:
         """Which tensor behind ``node`` may be which of the Source, likeliest first."""
         taken = self.taken()
-        behind = self.target.following([name for name in self.target.dynamic(node)], DEPTH)
+        behind = self.target.following(self.target.dynamic(node), DEPTH)
         own = {name: 1 for name in node.output if name}
         ours = own | {
             name: steps
@@ -174,7 +175,7 @@ class Walk:
         theirs = {
             name: steps for name, steps in self.source.following(self.bases([node]), DEPTH).items() if name not in taken
         }
-        ranked = []
+        ranked: list[tuple[int, int, float, int, str, str]] = []
         for t, steps in ours.items():
             for s, others in theirs.items():
                 maker, origin = self.target.maker[t], self.source.maker.get(s)
@@ -182,9 +183,8 @@ class Walk:
                     continue
                 other = maker.op_type != origin.op_type
                 layout = (maker.op_type in LAYOUT) + (origin.op_type in LAYOUT)
-                ranked.append(
-                    (steps + others + other + layout, abs(steps - others), self._unlike(maker, origin), len(ranked), t, s)
-                )
+                likely = steps + others + other + layout
+                ranked.append((likely, abs(steps - others), self._unlike(maker, origin), len(ranked), t, s))
         for *_, t, s in sorted(ranked)[:TRIALS]:
             yield t, s
 
@@ -236,9 +236,9 @@ class Walk:
             results = self.step(node, values)
             steps += node.op_type not in LAYOUT
             for name, result in results.items():
-                if node.op_type not in LAYOUT and name not in self.bound:
-                    if any(match.name in ahead for match in self.contents.find(result)):
-                        return True
+                telling = node.op_type not in LAYOUT and name not in self.bound
+                if telling and any(match.name in ahead for match in self.contents.find(result)):
+                    return True
                 values[name] = result
                 fresh.add(name)
         return False

@@ -22,7 +22,8 @@ from .walking import Parting, Walk, correlation
 
 TOGETHER = 4  # tensors of one parting that may be wrong at once
 SETTINGS = frozenset(
-    {"Clip", "Pad", "Slice", "Resize", "Upsample", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "TopK", "Gather"}
+    {"Clip", "Pad", "Slice", "Resize", "Upsample", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "TopK"}
+    | {"Gather"}
     | {"Reshape", "Expand", "Tile", "Squeeze", "Unsqueeze", "Split", "Dropout", "OneHot", "CumSum", "Pow"}
 )
 """Operators whose constant inputs are settings rather than weights: see ``hyperparameters``."""
@@ -177,9 +178,8 @@ def _proposal(parting: Parting, some: list[tuple[onnx.NodeProto, int, Array, onn
         role = _role(node, index)
         apart = np.abs(have.astype(np.float64) - value)
         changed = int((apart > 1e-6 * float(np.abs(value).max(initial=0.0))).sum())
-        edits.append(
-            SetConstant(f"{role} of {node.op_type} set to the Source's ({changed} of {value.size} values)", node.name, index, value)
-        )
+        words = f"{role} of {node.op_type} set to the Source's ({changed} of {value.size} values)"
+        edits.append(SetConstant(words, node.name, index, value))
         tensors.append(
             {
                 "tensor": node.input[index],

@@ -13,14 +13,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from safeconvert.api import Result, check, convert, repair
+    from safeconvert.api import Result, check, convert
     from safeconvert.errors import BadInput, SafeconvertError
     from safeconvert.model import Verdict
     from safeconvert.options import Options
 
-__all__ = ["BadInput", "Options", "Result", "SafeconvertError", "Verdict", "check", "convert", "repair"]
+__all__ = ["BadInput", "Options", "Result", "SafeconvertError", "Verdict", "check", "convert"]
 HOMES = {
-    "Options": "options", "Result": "api", "check": "api", "convert": "api", "repair": "api",
+    "Options": "options", "Result": "api", "check": "api", "convert": "api",
     "BadInput": "errors", "SafeconvertError": "errors", "Verdict": "model",
 }  # fmt: skip
 

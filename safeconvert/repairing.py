@@ -8,8 +8,9 @@ of it is judged natively, from its bytes on disk, by the caller.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ from safeconvert.hopping import Sample, Settings, Stage
 from safeconvert.judge import over
 from safeconvert.material import Material
 from safeconvert.model import Attempt, Fault, Localisation, Recognised, Refusal
-from safeconvert.native_names import native_name
+from safeconvert.native_names import layer_names, native_name
+from safeconvert.native_weights import by_change, leftovers, parameters, replaced
 from safeconvert.options import Observer, Options
 from safeconvert.repair_time import RepairTime
 from safeconvert.sides import Side, shorten
@@ -32,6 +34,7 @@ Array = np.ndarray[Any, Any]
 SHOWN = 3  # inputs that the walk is made on
 ROWS = 64  # calibration inputs on which proposals are weighed
 ALIEN = 0.5  # share of weighted layers with unrelated weights above which a Target is another model
+PIECES = 6  # arrays of a model that one fault of its view may stand for
 ALONE = 12  # faults that are each weighed alone; more are weighed together only
 
 
@@ -65,6 +68,7 @@ class Repairer:
 
     def __post_init__(self) -> None:
         self.source = self.material.source
+        self._layers: frozenset[str] | None = None
         self.budget = RepairTime(self.options.repair_time)
         options = self.options
         self.settings = Settings(
@@ -83,9 +87,10 @@ class Repairer:
         ours = self._view(self.target, sizes(feeds, self.shapes), self._own(feeds, sample))
         for one, side in ((theirs, self.source), (ours, self.target)):
             if one is None:
-                reason = f"no converter gives an ONNX view that agrees with {side.path.name}, so faults cannot be looked for"
+                reason = f"no converter gives an ONNX view that agrees with {side.path.name}: no look for faults"
                 return Outcome(attempts=tuple(self.attempts), reasons=(reason,))
-        assert theirs is not None and ours is not None
+        assert theirs is not None
+        assert ours is not None
         self.observer.say("looking for the nodes at fault")
         rows = self._rows(before, theirs, ours)
         arrays = self.material.inputs.read(rows)
@@ -112,7 +117,8 @@ class Repairer:
 
     def _view(self, side: Side, shapes: Mapping[str, Sequence[int | None]], sample: Sample) -> View | None:
         self.observer.say(f"making the ONNX view of {side.path.name}")
-        made = view(self.workshop, side, {n: list(s) for n, s in shapes.items()}, sample, self.settings, self.observer.say)
+        own = {name: list(shape) for name, shape in shapes.items()}
+        made = view(self.workshop, side, own, sample, self.settings, self.observer.say)
         if made is not None:
             self.attempts += made.attempts
         return made
@@ -162,16 +168,16 @@ class Repairer:
             for index, one in enumerate(faults)
             if index in usable and index not in chosen
         )
-        kept = tuple(
-            self._fault(one, "repaired" if index in chosen else "unrepaired", percents.get(index, before.percent))
-            for index, one in enumerate(faults)
-            if index in chosen or index not in usable
-        )
-        stage = self._back(side, feeds)
+        stage, names = self._in_place(chosen) or (self._back(side), dict[int, str]())
         if stage is None:
             reasons.append(f"no converter gives the repaired model back as {self.target.format}")
-            kept = tuple(replace(fault, status="unrepaired") for fault in kept)
-        return Outcome(stage, kept, looked, refused, tuple(self.attempts), tuple(reasons))
+        told = []
+        for index, one in enumerate(faults):
+            if index in chosen or index not in usable:
+                status = "repaired" if index in chosen and stage is not None else "unrepaired"
+                fault = self._fault(one, status, percents.get(index, before.percent))
+                told.append(dataclasses.replace(fault, target_node=names.get(index, fault.target_node)))
+        return Outcome(stage, tuple(told), looked, refused, tuple(self.attempts), tuple(reasons))
 
     def _weigh(
         self, usable: Sequence[int], feeds: Sequence[Feed], before: Comparison
@@ -212,7 +218,44 @@ class Repairer:
 
     # -- back into the Target's format
 
-    def _back(self, side: Side, feeds: Sequence[Feed]) -> Stage | None:
+    def _in_place(self, chosen: Sequence[int]) -> tuple[Stage, dict[int, str]] | None:
+        """The Target's own file with other weights in it, where weights are all that is wrong, and the layers' names.
+
+        None where they are not, or where the model holds its weights in other pieces than its view and the Source.
+        """
+        if self.target.format == "onnx":
+            return None
+        changes = self._light().call("repair.locating", "constants_set", chosen=list(chosen))
+        if changes is None:
+            return None
+        try:
+            own = parameters(self.workshop, self.target)
+            direct = [(index, by_change(own, before, after)) for index, before, after in changes]
+            if all(found is not None for _, found in direct):
+                pairs = [found for _, found in direct if found is not None]
+                names = {index: found[0].layer or found[0].name for index, found in direct if found is not None}
+            else:
+                pairs, names = leftovers(own, parameters(self.workshop, self.source)), {}
+                if len(chosen) == 1 and len({one.layer for one, _ in pairs}) == 1:
+                    names = {chosen[0]: pairs[0][0].layer or pairs[0][0].name}
+            if not pairs or len(pairs) > PIECES * len(chosen):
+                return None
+            self.observer.say(f"setting {', '.join(one.name for one, _ in pairs[:3])} in {self.target.path.name}")
+            made = replaced(self.workshop, self.target, {one.name: array for one, array in pairs})
+            side = Side(self.workshop, "target", made, self.target.options)
+            if self.workshop.child("target", side.framework).framework != side.framework:
+                self.workshop.restart("target")
+            side.child()
+        except ChildFailed:
+            return None
+        planned = plan_feed(self.source.signature, self.shapes, side.signature)
+        if isinstance(planned, Mismatch):
+            return None
+        rows = self.material.rows[0][:ROWS]
+        compared = over(self.material, side, planned, rows, None, self.options, self.observer, "weighing a repair")
+        return (Stage(side, planned), names) if compared.agrees(values=self.exactly) else None
+
+    def _back(self, side: Side) -> Stage | None:
         """The repaired view as a model of the Target's format."""
         planned = plan_feed(self.source.signature, self.shapes, side.signature)
         assert not isinstance(planned, Mismatch)
@@ -239,7 +282,9 @@ class Repairer:
     # -- telling
 
     def _native(self, one: Mapping[str, Any]) -> str:
-        return native_name(self.target.format, one)
+        if self._layers is None:
+            self._layers = layer_names(self.target)
+        return native_name(self.target.format, one, self._layers)
 
     def _fault(self, one: Mapping[str, Any], status: str, percent: float | None) -> Fault:
         return Fault(

@@ -39,10 +39,11 @@ def view(
     ``sample`` holds inputs by the model's own names and the model's own outputs.
     """
     stage: Stage | None
+    attempts: tuple[Attempt, ...] = ()
     if side.format == "onnx":
         feeds = plan_feed(side.signature, shapes, side.signature)
         assert not isinstance(feeds, Mismatch)
-        stage, attempts = Stage(side, feeds), ()
+        stage = Stage(side, feeds)
     else:
         stage, attempts = travel(workshop, side, "onnx", shapes, sample, settings, say)
     if stage is None:

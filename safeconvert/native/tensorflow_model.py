@@ -94,3 +94,8 @@ def loaded(path: str, flavour: str) -> Loaded:
     if path not in MODELS:
         load(path, flavour)
     return MODELS[path]
+
+
+def layer_names(path: str) -> list[str]:
+    """The names of all layers of a registered Keras model, nested ones included."""
+    return [layer.name for layer in loaded(path, "keras").native._flatten_layers(include_self=False)]
