@@ -43,6 +43,7 @@ class Found:
     edits: tuple[Edit, ...]
     words: str
     metadata: Mapping[str, str] = field(default_factory=dict)
+    source_tensor: str = ""
 
     def plain(self) -> dict[str, Any]:
         return {
@@ -63,6 +64,8 @@ class Held:
 
     model: onnx.ModelProto
     found: list[Found]
+    given: Mapping[str, Array]
+    contents: Mapping[str, Array]
 
 
 HELD: dict[str, Held] = {}
@@ -110,7 +113,7 @@ def locate(
             break
     if not why:
         found += _ends(walk, dict(zip(order, ours.outputs, strict=False)))
-    HELD["last"] = Held(models[1], found)
+    HELD["last"] = Held(models[1], found, given, contents.tensors)
     return {
         "faults": [one.plain() for one in found],
         "model_runs": 1 + -(-walk.runs // max(1, len(ours.nodes))),
@@ -215,7 +218,9 @@ def _found(walk: Walk, parting: Parting, proposal: Proposal) -> Found:
     }
     tensor = node.output[0] if node is not None else parting.target
     metadata = {} if node is None else {entry.key: entry.value for entry in node.metadata_props}
-    return Found(kind, proposal.node, tensor, proposal.origin, evidence, proposal.edits, proposal.words, metadata)
+    origin = next((n.output[0] for n in walk.source.nodes if n.name == proposal.origin), parting.source)
+    words, edits = proposal.words, proposal.edits
+    return Found(kind, proposal.node, tensor, proposal.origin, evidence, edits, words, metadata, origin)
 
 
 def _unexplained(walk: Walk, node: onnx.NodeProto) -> Found:
@@ -266,6 +271,24 @@ def alien(steps: Steps, found: Sequence[Found]) -> float:
         and any(name in steps.constants for name in node.input)
     )
     return strange / weighted if weighted else 0.0
+
+
+def native(role: str, store: str, records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any] | None]:
+    """For each finding, the record of the native tensor that holds what the view's node gives; None where none does.
+
+    ``role`` is "source" or "target"; ``store`` and ``records`` are the trace of that model (``native/*_layers``) on
+    the first of the inputs that were walked on. The Target's tensor is the one that it gives by itself, unrepaired.
+    """
+    held = HELD["last"]
+    with np.load(store) as stored:
+        contents = Contents({str(i): stored[one["key"]] for i, one in enumerate(records)})
+    values = Steps(held.model).everything(held.given) if role == "target" else held.contents
+    found: list[Mapping[str, Any] | None] = []
+    for one in held.found:
+        value = values.get(one.target_tensor if role == "target" else one.source_tensor)
+        matches = [] if value is None or not value.ndim else contents.find(value[:1])
+        found.append(min((records[int(m.name)] for m in matches), key=records.index, default=None))
+    return found
 
 
 def constants_set(chosen: Sequence[int]) -> list[tuple[int, Array, Array]] | None:

@@ -188,11 +188,21 @@ def _proposal(parting: Parting, some: list[tuple[onnx.NodeProto, int, Array, onn
                 "values_that_differ": changed,
                 "max_abs": float(apart.max(initial=0.0)),
                 "correlation": correlation(have, value),
+                "channels_scaled_only": _scaled(have, value),
                 "source_tensor": next((n for n in origin.input if n), ""),
             }
         )
     node, _, _, origin, _ = max(some, key=lambda one: one[2].size)
     return Proposal("WB", node.name, origin.name, tuple(edits), {"operator": node.op_type, "tensors": tensors})
+
+
+def _scaled(have: Array, value: Array) -> bool:
+    """Is each output channel (first axis) only longer or shorter than it should be?"""
+    if have.ndim < 2:
+        return True
+    a, b = (one.reshape(len(one), -1).astype(np.float64) for one in (have, value))
+    sizes = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return bool(np.all(np.abs((a * b).sum(axis=1)) >= (1 - 1e-6) * sizes))
 
 
 def _role(node: onnx.NodeProto, index: int) -> str:

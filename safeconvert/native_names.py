@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from safeconvert.children import Workshop
 from safeconvert.errors import ChildFailed
+from safeconvert.native_weights import MODULES
 from safeconvert.sides import Side
+
+Array = np.ndarray[Any, Any]
+Record = Mapping[str, Any]
+BACK = 4  # operators between a convolution and the end of what a view folds into it
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Metadata that torch.onnx leaves on a node: the modules around it, from the outermost to itself."""
@@ -22,6 +30,57 @@ def layer_names(side: Side) -> frozenset[str]:
         return frozenset(side.child().call("native.tensorflow_model", "layer_names", path=side.location))
     except ChildFailed:
         return frozenset()
+
+
+def traced(
+    workshop: Workshop, side: Side, role: str, arrays: Mapping[str, Array], faults: Sequence[Record]
+) -> list[Record | None]:
+    """The native operator of each fault that the light child holds: a record of ``native/*_layers.trace``.
+
+    Found by content: the native tensor that holds what the view's node gives for ``arrays`` (one input). ``role`` is
+    "source" or "target". An ONNX model is its own view and needs none; None stands where nothing was found.
+    """
+    if side.format == "onnx":
+        return [None] * len(faults)
+    store = workshop.scratch("trace.npz")
+    try:
+        records = side.child().call(
+            MODULES[side.format], "trace", path=side.location, arrays=dict(arrays), store=str(store)
+        )
+        light = workshop.child("light", "light")
+        found = light.call("repair.locating", "native", role=role, store=str(store), records=records)
+    except ChildFailed:
+        return [None] * len(faults)
+    store.unlink(missing_ok=True)
+    makers = {one["tensor"]: one for one in records}
+    return [None if one is None else _meant(one, makers, fault) for one, fault in zip(found, faults, strict=True)]
+
+
+def _meant(record: Record, makers: Mapping[str, Record], fault: Record) -> Record:
+    """The operator to blame: a view folds batch normalisations into the convolutions before them.
+
+    Weights of which each channel is only scaled are the normalisation's fault, others the convolution's.
+    """
+    evidence = fault["evidence"]
+    weights = [t for t in evidence.get("tensors", ()) if t["role"] == "weights"]
+    if evidence.get("operator") != "Conv" or not weights or all(t["channels_scaled_only"] for t in weights):
+        return record
+    one = record
+    for _ in range(BACK):
+        if "conv" in one["operator"].lower():
+            return one
+        before = [makers[name] for name in one["inputs"] if name in makers]
+        if not before:
+            break
+        one = before[0]
+    return record
+
+
+def told(format: str, record: Record) -> str:
+    """What to call a native operator: its layer where layers are what a person knows, else its own name."""
+    if format in ("keras", "torch"):
+        return str(record["layer"] or record["node"])
+    return str(record["node"])
 
 
 def native_name(format: str, found: Mapping[str, Any], layers: Collection[str]) -> str:

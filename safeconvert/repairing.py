@@ -23,7 +23,7 @@ from safeconvert.hopping import Sample, Settings, Stage
 from safeconvert.judge import over
 from safeconvert.material import Material
 from safeconvert.model import Attempt, Fault, Localisation, Recognised, Refusal
-from safeconvert.native_names import layer_names, native_name
+from safeconvert.native_names import layer_names, native_name, told, traced
 from safeconvert.native_weights import by_change, leftovers, parameters, replaced
 from safeconvert.options import Observer, Options
 from safeconvert.repair_time import RepairTime
@@ -68,7 +68,7 @@ class Repairer:
 
     def __post_init__(self) -> None:
         self.source = self.material.source
-        self._layers: frozenset[str] | None = None
+        self._names: list[tuple[str, str]] = []
         self.budget = RepairTime(self.options.repair_time)
         options = self.options
         self.settings = Settings(
@@ -105,6 +105,7 @@ class Repairer:
             exactly=self.exactly,
             seconds=self.budget.left,
         )
+        self._names = self._called(found["faults"], feeds, {n: a[:1] for n, a in arrays.items()})
         return self._mend(feeds, before, ours, found)
 
     def _light(self) -> Any:
@@ -145,9 +146,27 @@ class Repairer:
 
     # -- weighing
 
+    def _called(
+        self, faults: Sequence[Mapping[str, Any]], feeds: Sequence[Feed], row: Mapping[str, Array]
+    ) -> list[tuple[str, str]]:
+        """The native names of each fault's nodes, in the Source and in the Target."""
+        if not faults:
+            return []
+        self.observer.say("naming what was found")
+        theirs = traced(self.workshop, self.source, "source", row, faults)
+        ours = traced(self.workshop, self.target, "target", feed(feeds, row), faults)
+        layers = layer_names(self.target)
+        return [
+            (
+                one["source_node"] if origin is None else told(self.source.format, origin),
+                native_name(self.target.format, one, layers) if own is None else told(self.target.format, own),
+            )
+            for one, origin, own in zip(faults, theirs, ours, strict=True)
+        ]
+
     def _mend(self, feeds: Sequence[Feed], before: Comparison, ours: View, found: Mapping[str, Any]) -> Outcome:
         faults = found["faults"]
-        ranking = tuple((one["source_node"], self._native(one), _score(one)) for one in faults)
+        ranking = tuple((*names, _score(one)) for names, one in zip(self._names, faults, strict=True))
         looked = Localisation("replay", "onnxruntime", int(found["model_runs"]), ranking)
         reasons = [found["why"]] if found["why"] else []
         if found["alien"] > ALIEN:
@@ -155,16 +174,16 @@ class Repairer:
             reasons = [f"the Target is another model: the weights of {share} have nothing to do with the Source's"]
         usable = [index for index, one in enumerate(faults) if one["repairable"]]
         if found["alien"] > ALIEN or not usable or self.options.no_repair:
-            left = tuple(self._fault(one, "unrepaired", before.percent) for one in faults)
+            left = tuple(self._fault(i, one, "unrepaired", before.percent) for i, one in enumerate(faults))
             return Outcome(None, left, looked, (), tuple(self.attempts), tuple(reasons))
         side, chosen, percents = self._weigh(usable, feeds, before)
         if side is None:
-            left = tuple(self._fault(one, "unrepaired", before.percent) for one in faults)
+            left = tuple(self._fault(i, one, "unrepaired", before.percent) for i, one in enumerate(faults))
             return Outcome(
                 None, left, looked, (), tuple(self.attempts), (*reasons, "no repair lessens the discrepancy")
             )
         refused = tuple(
-            Refusal(one["type"], self._native(one), f"differs, and the Target agrees with it as it is: {one['words']}")
+            Refusal(one["type"], self._names[index][1], f"differs, and the Target agrees all the same: {one['words']}")
             for index, one in enumerate(faults)
             if index in usable and index not in chosen
         )
@@ -175,7 +194,7 @@ class Repairer:
         for index, one in enumerate(faults):
             if index in chosen or index not in usable:
                 status = "repaired" if index in chosen and stage is not None else "unrepaired"
-                fault = self._fault(one, status, percents.get(index, before.percent))
+                fault = self._fault(index, one, status, percents.get(index, before.percent))
                 told.append(dataclasses.replace(fault, target_node=names.get(index, fault.target_node)))
         return Outcome(stage, tuple(told), looked, refused, tuple(self.attempts), tuple(reasons))
 
@@ -281,18 +300,12 @@ class Repairer:
 
     # -- telling
 
-    def _native(self, one: Mapping[str, Any]) -> str:
-        if self._layers is None:
-            self._layers = layer_names(self.target)
-        return native_name(self.target.format, one, self._layers)
-
-    def _fault(self, one: Mapping[str, Any], status: str, percent: float | None) -> Fault:
+    def _fault(self, index: int, one: Mapping[str, Any], status: str, percent: float | None) -> Fault:
         return Fault(
             one["type"],
             f"{self.source.format}->{self.target.format}",
-            one["source_node"],
-            self._native(one),
-            {**one["evidence"], "view_node": one["target_node"]},
+            *self._names[index],
+            {**one["evidence"], "view_node": one["target_node"], "source_view_node": one["source_node"]},
             status,
             percent,
             None,
