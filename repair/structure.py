@@ -84,10 +84,12 @@ def _repairs(walk: Walk, name: str, wanted: Array, way: Arrangement, node: onnx.
             if result is not None and result.shape == wanted.shape and np.array_equal(result, wanted):
                 evidence = {"operator": "Transpose", "perm": perm, "repaired_perm": list(other)}
                 yield Proposal("TSS", turn.name, "", (edit,), evidence)
-    start = next((n for n in walk.target.dynamic(chain[0]) if n in walk.values), name) if chain else name
-    have = walk.values[start]
-    for direct in arrangements(have.shape, wanted.shape):
-        if not np.array_equal(direct.of(have), wanted):
+    begins = [n for n in walk.target.dynamic(chain[0]) if n in walk.values][:1] if chain else []
+    for start in (*begins, name):
+        have = walk.values[start]
+        ways = arrangements(have.shape, wanted.shape)
+        direct = next((way for way in ways if np.array_equal(way.of(have), wanted)), None)
+        if direct is None:
             continue
         added: list[onnx.NodeProto] = []
         constants: dict[str, Array] = {}
@@ -95,6 +97,6 @@ def _repairs(walk: Walk, name: str, wanted: Array, way: Arrangement, node: onnx.
         readers = None if name in walk.target.outputs else tuple(n.name for n in walk.target.readers.get(name, ()))
         words = f"{name} laid out in the Source's order (axes {list(direct.perm)} of {start})"
         direct_edit = Rewire(words, name, new, readers, added, constants)
-        named = chain[-1] if chain else node
+        named = chain[-1] if chain and start != name else node
         yield Proposal("TSS", named.name, "", (direct_edit,), {"operator": named.op_type, "axes": list(direct.perm)})
         return

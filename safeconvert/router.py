@@ -187,6 +187,17 @@ class Router:
         one, other = self.attempts[same[-1]], self.attempts[attempts[-1]]
         return (one.hop, one.converter) == (other.hop, other.converter)
 
+    def strayed_at_source(self, target: Stage) -> Stage | None:
+        """What the first converter that differed made of a torch, Keras or TensorFlow Source, fed as it is.
+
+        None where the Target itself came that way, or where the Source is an ONNX file, whose hops are mended.
+        """
+        for stage, _ in self._strayed:
+            one = self.attempts[stage.attempts[0]]
+            if len(stage.attempts) == 1 and not one.form and self.source.format != "onnx":
+                return None if target.attempts[:1] == stage.attempts else stage
+        return None
+
     @property
     def left_undone(self) -> tuple[str, ...]:
         """Why repair was not tried to its end, in words."""

@@ -1,0 +1,146 @@
+"""Name what a converter got wrong of a torch, Keras or TensorFlow model, though another way was found around it.
+
+There is no ONNX graph to feed such a converter differently node by node, and its result is no view to believe. So the
+Source's own activations, from its own runtime, are what its result is walked along (``repair/tracing.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from safeconvert.children import Workshop
+from safeconvert.errors import ChildFailed
+from safeconvert.feeding import feed, match_outputs
+from safeconvert.hopping import Sample, Settings, Stage
+from safeconvert.model import Attempt, Fault, Localisation
+from safeconvert.native_names import told
+from safeconvert.native_weights import MODULES
+from safeconvert.repairing import sizes
+from safeconvert.sides import Side
+from safeconvert.views import view
+
+Array = np.ndarray[Any, Any]
+
+
+def explain(
+    workshop: Workshop,
+    source: Side,
+    sample: Sample,
+    strayed: Stage,
+    attempt: Attempt,
+    used: Attempt | None,
+    settings: Settings,
+) -> tuple[list[Fault], Localisation | None]:
+    """The faults of a hop that started at the Source and gave ``strayed``; none where they cannot be told.
+
+    ``attempt`` is the hop's entry in the report's route, ``used`` the one that took its place (None: nothing did).
+    """
+    if not strayed.feeds:
+        return _inputs(source, strayed, attempt, used), None
+    try:
+        return _walked(workshop, source, sample, strayed, attempt, used, settings)
+    except ChildFailed:
+        return [], None  # the Target stands without it
+
+
+def _inputs(source: Side, strayed: Stage, attempt: Attempt, used: Attempt | None) -> list[Fault]:
+    """Inputs that the Source does not have: constants of the model that the converter left outside."""
+    own = {spec.name for spec in source.signature.inputs}
+    taken = strayed.side.signature.inputs
+    if len(taken) <= len(own):
+        return []
+    named = [spec.name for spec in taken if spec.name in own] or [spec.name for spec in taken[: len(own)]]
+    found = []
+    for spec in taken:
+        if spec.name not in named:
+            evidence = {"difference": "a constant became an input", "input": str(spec), "operator": "Constant"}
+            found.append(_fault("WB", attempt, used, _scope(spec.name), spec.name, evidence))
+    return found[:1] if len({fault.source_node for fault in found}) == 1 else found
+
+
+def _scope(name: str) -> str:
+    """The layer in a constant's name such as ``functional_1/norm_1/Sub/y:0``."""
+    parts = name.split("/")
+    inner = parts[-3] if len(parts) >= 3 else parts[0]
+    stem, _, number = inner.rpartition("_")
+    return stem if number.isdigit() and stem else inner
+
+
+def _walked(
+    workshop: Workshop,
+    source: Side,
+    sample: Sample,
+    strayed: Stage,
+    attempt: Attempt,
+    used: Attempt | None,
+    settings: Settings,
+) -> tuple[list[Fault], Localisation | None]:
+    own = Side(workshop, "given", strayed.side.recognised, strayed.side.options)
+    own.child()
+    assert strayed.comparison is not None
+    row = strayed.comparison.differing[0] if strayed.comparison.differing else 0
+    arrays = {name: array[row : row + 1] for name, array in sample.arrays.items()}
+    theirs = [array[row : row + 1] for array in sample.outputs]
+    taken = feed(strayed.feeds, sample.arrays)
+    looked = view(
+        workshop,
+        own,
+        sizes(strayed.feeds, {name: [None, *array.shape[1:]] for name, array in sample.arrays.items()}),
+        Sample(taken, own.run(taken)),
+        settings,
+        lambda what: None,
+    )
+    if looked is None:
+        return [], None
+    store = workshop.scratch("trace.npz")
+    records = source.child().call(
+        MODULES[source.format], "trace", path=source.location, arrays=arrays, store=str(store)
+    )
+    found = workshop.child("light", "light").call(
+        "repair.tracing",
+        "locate",
+        target=str(looked.path),
+        given=feed(looked.feeds, feed(strayed.feeds, arrays)),
+        store=str(store),
+        records=records,
+        tflite=own.format == "tflite",
+        outputs=match_outputs(own.output_names, source.output_names, theirs),
+    )
+    store.unlink(missing_ok=True)
+    makers = {one["node"]: one for one in records}
+    faults = []
+    for one in found["faults"]:
+        record = makers.get(one["source_node"])
+        evidence = one["evidence"] | {"source_operation": one["source_node"]}
+        name = one["source_node"] if record is None else told(source.format, record)
+        target = one["target_tensor"] if own.format == "tflite" else one["target_node"]
+        faults.append(_fault(one["type"], attempt, used, name, target, evidence))
+    ranking = tuple(
+        (fault.source_node, fault.target_node, one["evidence"].get("local_difference") or float("inf"))
+        for fault, one in zip(faults, found["faults"], strict=True)
+    )
+    return faults, Localisation("replay", "onnxruntime", int(found["model_runs"]) + 1, ranking)
+
+
+def _fault(
+    kind: str, attempt: Attempt, used: Attempt | None, origin: str, node: str, evidence: Mapping[str, Any]
+) -> Fault:
+    if used is None:
+        words = "no way around it was found"
+    elif used.form:
+        words = f"{used.converter} was fed the model's {used.form} form"
+    else:
+        words = f"{used.hop} was done by {used.converter} instead of {attempt.converter}"
+    status = "unrepaired" if used is None else "repaired"
+    return Fault(kind, attempt.hop, origin, node, evidence, status, None, None, words)
+
+
+def settled(faults: Sequence[Fault], before: float | None, after: float | None) -> list[Fault]:
+    """The faults with the discrepancies that the check measured."""
+    return [replace(fault, percent_before=before, percent_after=after) for fault in faults]
+
+
