@@ -15,12 +15,14 @@ from safeconvert.children import Workshop, remove
 from safeconvert.compare import impossible
 from safeconvert.errors import BadInput
 from safeconvert.feeding import Mismatch, plan_feed
-from safeconvert.hopping import SUFFIX, Settings
+from safeconvert.given import Given
+from safeconvert.hopping import SUFFIX, Settings, Stage
 from safeconvert.judge import Judgement, judge, judge_repaired, over
 from safeconvert.material import Material
 from safeconvert.mending import Finding, faults, localisation, refusals
 from safeconvert.model import Attempt, Fault, Hop, Localisation, Recognised, Refusal, Verdict
 from safeconvert.options import Observer, Options, Silent
+from safeconvert.pipeline import Pipeline
 from safeconvert.recognise import recognise
 from safeconvert.repairing import Repairer
 from safeconvert.report import build, render
@@ -28,6 +30,7 @@ from safeconvert.reproduce import Reproducer, stale
 from safeconvert.router import Router
 from safeconvert.routes import frameworks, routes
 from safeconvert.sides import Side
+from safeconvert.straying import explain, settled
 
 ALONE = 64  # calibration inputs on which each of several faults is measured alone
 
@@ -62,6 +65,9 @@ def convert(
     if to not in SUFFIX:
         raise BadInput(f"{to!r} is no format. Known: {', '.join(SUFFIX)}.")
     recognised = recognise(Path(source))
+    if chosen.embed_preprocessing and (chosen.quantize != "none" or chosen.input_layout != "keep"):
+        other = "--quantize" if chosen.quantize != "none" else "--input-layout"
+        raise BadInput(f"--embed-preprocessing does not go with {other}. Leave one of them out.")
     if to == recognised.format:
         raise BadInput(f"{source} is a {to} model already. There is nothing to convert.")
     if chosen.quantize != "none" and to != "tflite":
@@ -92,6 +98,8 @@ def check(
     Raises :class:`BadInput` where the input or an option cannot be used.
     """
     chosen = Options.of(options)
+    if chosen.embed_preprocessing:
+        raise BadInput("--embed-preprocessing changes the Target, and check changes nothing. Use repair.")
     models = recognise(Path(source)), recognise(Path(target))
     report = None if output is None else Path(output)
     if report is not None:
@@ -141,6 +149,7 @@ class _Run:
         self.workshop, self.options, self.observer = workshop, options, observer
         self.source = loading.side(workshop, "source", source, options)
         self.timings: dict[str, float] = {}
+        self.notes: list[str] = []
         self._begun = time.monotonic()
 
     def convert(self, to: str, final: Path) -> Result:
@@ -154,13 +163,20 @@ class _Run:
                 nothing = Judgement(Verdict.FAILED, ("no route produced a model", *router.left_undone))
                 return self._finish(nothing, material, None, router.attempts, final=final)
             with self._clock("check"):
-                judgement = judge(material, stage.side, stage.feeds, self.options, self.observer)
+                target, reasons = self._built_in(material, stage)
+                judgement = judge(material, target.side, target.feeds, self.options, self.observer)
+                if judgement.verdict is Verdict.DIVERGED:
+                    judgement = replace(judgement, reasons=(*judgement.reasons, *reasons))
+                deploying = material.deploying
+                if self.options.embed_preprocessing:
+                    material.deploying = None  # what the converters gave takes what the Source takes
                 findings = router.findings(stage)
                 for finding in [one for one in findings if one.after is not None][:1]:
                     before = finding.before
                     judgement = judge_repaired(
                         judgement, material, before.side, before.feeds, self.options, self.observer
                     )
+                judgement, around, looked = self._around(judgement, router, stage, material)
                 if judgement.verdict is Verdict.DIVERGED:
                     judgement = replace(judgement, reasons=(*judgement.reasons, *router.left_undone))
                 alone = {} if judgement.compared is None else self._alone(findings, material)
@@ -168,17 +184,57 @@ class _Run:
             reproducer = Reproducer(router.hopper, self.options, [*command, *self.options.arguments()], final)
             with self._clock("reproduce"):
                 found = reproducer(faults(findings, judgement, alone), findings)
+            material.deploying = deploying
             return self._finish(
                 judgement,
                 material,
-                stage.side,
+                target.side,
                 router.attempts,
-                found,
-                localisation(findings),
+                [*around, *found],
+                localisation(findings) or looked,
                 refused=refusals(findings, judgement),
                 final=final,
                 files=reproducer.files,
             )
+
+    def _around(
+        self, judgement: Judgement, router: Router, stage: Stage, material: Material
+    ) -> tuple[Judgement, list[Fault], Localisation | None]:
+        """The faults of a converter that went wrong on the Source itself, and that a way around was found for."""
+        strayed = router.strayed_at_source(stage)
+        if strayed is None or not stage.attempts:
+            return judgement, [], None
+        self.observer.say("looking for what the first converter got wrong")
+        used = router.attempts[stage.attempts[0]]
+        good = judgement.verdict is Verdict.VERIFIED
+        found, looked = explain(
+            self.workshop,
+            self.source,
+            material.sample(),
+            strayed,
+            router.attempts[strayed.attempts[0]],
+            used if good else None,
+            router.settings,
+        )
+        assert strayed.comparison is not None
+        before = strayed.comparison.percent
+        if good and found and used.form:
+            judgement = judge_repaired(judgement, material, strayed.side, strayed.feeds, self.options, self.observer)
+            before = None if judgement.before is None else judgement.before[0].percent
+        after = None if judgement.compared is None else judgement.compared[0].percent
+        return judgement, settled(found, before, after), looked
+
+    def _built_in(self, material: Material, stage: Stage) -> tuple[Stage, tuple[str, ...]]:
+        """The Target so changed that it takes what the deployment prepares, where that was asked for; else as it is,
+        and why where it could not be changed."""
+        if not self.options.embed_preprocessing:
+            return stage, ()
+        repairer = Repairer(self.workshop, material, stage.side, self.shapes, self.options, self.observer)
+        made = Pipeline(repairer).embedded(stage)
+        if made is None:
+            return stage, (f"no converter gives the Target back as {stage.format} with the preprocessing built in",)
+        self.notes.append(f"built into the Target: {Pipeline(repairer).change().words}")
+        return made, ()
 
     def _alone(self, findings: Sequence[Finding], material: Material) -> dict[tuple[str, str], float | None]:
         """Discrepancy with each of several faults of a hop left as it is and the others repaired, by hop and node."""
@@ -213,33 +269,15 @@ class _Run:
             material.ahead()
             with self._clock("load"):
                 loading.load(target)
-            feeds = plan_feed(self.source.signature, self.shapes, target.signature)
-            if isinstance(feeds, Mismatch):
-                compared = tuple(impossible(len(rows), feeds.reason) for rows in material.rows)
-                judgement = Judgement(Verdict.DIVERGED, (feeds.reason,), (compared[0], compared[1]))
-                return self._finish(judgement, material, target, [], final=final)
-            with self._clock("check"):
-                judgement = judge(material, target, feeds, self.options, self.observer)
-            if judgement.verdict is not Verdict.DIVERGED or judgement.compared is None:
-                return self._finish(judgement, material, target, [], final=final)
-            repairer = Repairer(self.workshop, material, target, self.shapes, self.options, self.observer)
-            with self._clock("repair"):
-                outcome = repairer.repair(feeds, judgement.compared[0])
-            before, stage = judgement.compared, outcome.stage
-            if stage is not None:
-                with self._clock("check"):
-                    judgement = judge(material, stage.side, stage.feeds, self.options, self.observer)
-                mended = Verdict.REPAIRED if judgement.verdict is Verdict.VERIFIED else judgement.verdict
-                judgement = replace(judgement, verdict=mended, before=before)
-            if judgement.verdict is not Verdict.REPAIRED:
-                judgement = replace(judgement, reasons=(*judgement.reasons, *outcome.reasons))
-            percent = None if judgement.compared is None else judgement.compared[0].percent
+            given = Given(self.workshop, material, target, self.shapes, self.options, self.observer, self._clock)
+            settled = given.settle()
+            outcome = settled.outcome
             return self._finish(
-                judgement,
+                settled.judgement,
                 material,
-                target if stage is None else stage.side,
+                settled.side,
                 outcome.attempts,
-                [replace(fault, percent_after=percent) for fault in outcome.faults],
+                outcome.faults,
                 outcome.localisation,
                 refused=outcome.refused,
                 final=final,
@@ -313,7 +351,7 @@ class _Run:
         placed = final if good and target is not None else None
         kept = publish.named(final, "unverified") if final is not None and target is not None and not good else None
         notes = [*material.notes, *self.source.signature.notes, *self.source.notes, *(target.notes if target else [])]
-        notes += _fixed_sizes(self.source, target)
+        notes += [*_fixed_sizes(self.source, target), *self.notes]
         if final is not None and not good and (previous := publish.set_aside(final)) is not None:
             notes.append(f"what stood at {final} is now {previous}")
         self.timings["total"] = time.monotonic() - self._begun

@@ -77,6 +77,11 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         metavar="NAME|FILE.json",
         help="How the deployment prepares the Target's images. [default: as the Source's]",
     ),
+    "embed_preprocessing": click.option(
+        "--embed-preprocessing",
+        is_flag=True,
+        help="Change the Target so that it is right for what --target-preprocess does.",
+    ),
     "input_shape": click.option(
         "--input-shape",
         type=Shape(),
@@ -154,7 +159,10 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "verbose": click.option("-v", "--verbose", is_flag=True, help="Say each step; show tracebacks."),
 }
 
-CONVERTING = ("output", "input_layout", "quantize", "opset", "timeout", "no_repair", "repair_time", "force")
+CONVERTING = (
+    "output", "embed_preprocessing", "input_layout", "quantize", "opset", "timeout", "no_repair", "repair_time",
+    "force",
+)  # fmt: skip
 
 SECTIONS = """\b
 Convert (20 pairs of torch, keras, tf, tflite, onnx):

@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ class Material:
         self.workshop, self.source, self.options, self.observer = workshop, source, options, observer
         self.specs = specs(source.signature, shapes)
         self.preprocess: Preprocess | None = None
+        self.deploying: Preprocess | None = None  # how the Target's images are prepared, where otherwise
         self.notes: list[str] = []
         folder = workshop.scratch("outputs")
         folder.mkdir()
@@ -78,6 +79,8 @@ class Material:
                 name = DEFAULT_PREPROCESS[self.source.format]
                 self.notes.append(f"no --preprocess given: images are preprocessed the {name!r} way")
             self.preprocess = load_preprocess(name)
+            if options.target_preprocess is not None:
+                self.deploying = load_preprocess(options.target_preprocess)
             self.image_input()  # a model that takes no images is the person's to know at once
             return pool.submit(self._images, paths, skipped, self.preprocess)
         inputs: Inputs
@@ -126,11 +129,19 @@ class Material:
         return split(count, self.options.holdout, self.options.seed) if count else ((), ())
 
     def deployed(self) -> Inputs | None:
-        """The same images as --target-preprocess prepares them; None where the deployment does as the Source does."""
-        if self.options.target_preprocess is None:
+        """The same images as the deployment prepares them; None where it does as the Source does."""
+        if self.deploying is None:
             return None
         paths = [Path(self.inputs.label(row)) for row in range(self.inputs.count)]
-        return self._images(paths, (), load_preprocess(self.options.target_preprocess))
+        return self._images(paths, (), self.deploying)
+
+    def prepared(self, preprocess: Preprocess) -> Inputs:
+        """The same images in another preparation, each decoded when it is read: for a few of them."""
+        one, same = self.image_input(), self.inputs
+        assert isinstance(same, ImageInputs)
+        preprocess.check(one.height, one.width, one.channels, one.dtype)
+        none = np.empty((0, one.height, one.width, one.channels), np.uint8)
+        return replace(same, skipped=(), preprocess=preprocess, cached=none)
 
     def ahead(self) -> None:
         """Let the Source answer in the background from now on, if its inputs are there."""
@@ -182,9 +193,7 @@ class Material:
         if self.preprocess is None:
             return None
         one, spec = self.image_input(), target.inputs[0]
-        used = self.preprocess
-        if self.options.target_preprocess is not None:
-            used = load_preprocess(self.options.target_preprocess)
+        used = self.deploying or self.preprocess
         layout = _layout(spec, one)
         return json.dumps(contract(used, spec.name, one.height, one.width, one.channels, layout, spec.dtype), indent=1)
 

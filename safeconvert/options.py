@@ -25,6 +25,7 @@ class Options:
     inputs: Path | None = None
     preprocess: str | None = None
     target_preprocess: str | None = None
+    embed_preprocessing: bool = False
     input_shape: Mapping[str, Sequence[int]] = field(default_factory=dict)
     input_layout: str = "keep"
     model_fn: str | None = None
@@ -49,6 +50,8 @@ class Options:
             raise BadInput("--target-preprocess works on --images; ready arrays and probes are not preprocessed.")
         if self.preprocess is not None and self.images is None:
             raise BadInput("--preprocess works on --images; ready arrays and probes are not preprocessed.")
+        if self.embed_preprocessing and self.target_preprocess is None:
+            raise BadInput("--embed-preprocessing builds in what --target-preprocess does. Give both.")
         if not 0 <= self.max_discrepancy <= 100:
             raise BadInput(f"--max-discrepancy {self.max_discrepancy} is not a percentage from 0 to 100.")
         for name in ("atol", "rtol"):

@@ -209,7 +209,8 @@ class Preprocess:
             own = f"{self.crop_size[0]}x{self.crop_size[1]}"
             raise self._wrong(f"is for {own} (height x width), and the model takes {height}x{width}")
 
-    def _box(self, height: int, width: int) -> tuple[int, int]:
+    def box(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that a picture is resized against, for a model of this size."""
         if isinstance(self.resize_size, int):
             return self.resize_size, self.resize_size
         if self.resize_size is not None:
@@ -221,7 +222,7 @@ class Preprocess:
         """Pillow's (width, height) in and out; never fewer pixels than the box on either side."""
         if self.resize == "none":
             return size
-        box_height, box_width = self._box(height, width)
+        box_height, box_width = self.box(height, width)
         if self.resize == "stretch":
             return box_width, box_height
         w, h = size
@@ -252,7 +253,7 @@ def contract(
         preprocess = replace(preprocess, scale=1.0, mean=(0.0,), std=(1.0,))
     box: Size | None = None
     if preprocess.resize != "none":
-        box = preprocess._box(height, width)
+        box = preprocess.box(height, width)
         box = box[0] if box[0] == box[1] else box
     absolute = replace(preprocess, resize_ratio=None, resize_size=box, crop_size=(height, width))
     image = [channels, height, width] if layout == "nchw" else [height, width, channels]

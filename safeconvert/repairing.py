@@ -24,7 +24,7 @@ from safeconvert.judge import over
 from safeconvert.material import Material
 from safeconvert.model import Attempt, Fault, Localisation, Recognised, Refusal
 from safeconvert.native_names import layer_names, native_name, told, traced
-from safeconvert.native_weights import by_change, leftovers, parameters, replaced
+from safeconvert.native_weights import Parameter, by_change, leftovers, parameters, replaced, unfolded
 from safeconvert.options import Observer, Options
 from safeconvert.repair_time import RepairTime
 from safeconvert.sides import Side, shorten
@@ -116,6 +116,12 @@ class Repairer:
         arrays = feed(feeds, sample.arrays)
         return Sample(arrays, self.target.run(arrays))
 
+    def view_of(
+        self, side: Side, shapes: Mapping[str, Sequence[int | None]], arrays: Mapping[str, Array]
+    ) -> View | None:
+        """The ONNX view of a model, held against the model itself on these inputs of its own."""
+        return self._view(side, shapes, Sample(arrays, side.run(arrays)))
+
     def _view(self, side: Side, shapes: Mapping[str, Sequence[int | None]], sample: Sample) -> View | None:
         self.observer.say(f"making the ONNX view of {side.path.name}")
         own = {name: list(shape) for name, shape in shapes.items()}
@@ -187,7 +193,7 @@ class Repairer:
             for index, one in enumerate(faults)
             if index in usable and index not in chosen
         )
-        stage, names = self._in_place(chosen) or (self._back(side), dict[int, str]())
+        stage, names = self._in_place(chosen) or (self.back(side), dict[int, str]())
         if stage is None:
             reasons.append(f"no converter gives the repaired model back as {self.target.format}")
         told = []
@@ -249,10 +255,10 @@ class Repairer:
             return None
         try:
             own = parameters(self.workshop, self.target)
-            direct = [(index, by_change(own, before, after)) for index, before, after in changes]
-            if all(found is not None for _, found in direct):
-                pairs = [found for _, found in direct if found is not None]
-                names = {index: found[0].layer or found[0].name for index, found in direct if found is not None}
+            by_fault = self._native_changes(own, changes)
+            if by_fault is not None:
+                pairs = [pair for found in by_fault.values() for pair in found]
+                names = {index: found[0][0].layer or found[0][0].name for index, found in by_fault.items()}
             else:
                 pairs, names = leftovers(own, parameters(self.workshop, self.source)), {}
                 if len(chosen) == 1 and len({one.layer for one, _ in pairs}) == 1:
@@ -274,13 +280,34 @@ class Repairer:
         compared = over(self.material, side, planned, rows, None, self.options, self.observer, "weighing a repair")
         return (Stage(side, planned), names) if compared.agrees(values=self.exactly) else None
 
-    def _back(self, side: Side) -> Stage | None:
-        """The repaired view as a model of the Target's format."""
+    def _native_changes(
+        self, own: Sequence[Parameter], changes: Sequence[tuple[int, Array, Array]]
+    ) -> dict[int, list[tuple[Parameter, Array]]] | None:
+        """Each fault's changes of the model's own arrays; None where one has none."""
+        by_fault: dict[int, list[tuple[Parameter, Array]]] = {}
+        lacking: set[int] = set()
+        for index, before, after in changes:
+            found = by_change(own, before, after, self._names[index][1])
+            if found is None:
+                lacking.add(index)
+            else:
+                by_fault.setdefault(index, []).append(found)
+        if lacking:
+            whole = self._light().call("repair.locating", "folded", chosen=sorted(lacking))
+            for index, w0, w1, b0, b1 in whole or ():
+                if pieces := unfolded(own, (w0, b0), (w1, b1)):
+                    by_fault[index] = pieces
+                    lacking.discard(index)
+        return None if lacking else by_fault
+
+    def back(self, side: Side, sample: Sample | None = None) -> Stage | None:
+        """The repaired view as a model of the Target's format. ``sample`` has inputs in the Source's names and layout,
+        and what the view gives for them: the Source's own, where none is given."""
         planned = plan_feed(self.source.signature, self.shapes, side.signature)
         assert not isinstance(planned, Mismatch)
         if self.target.format == "onnx":
             return Stage(side, planned)
-        sample = self.material.sample()
+        sample = sample or self.material.sample()
         taken = Sample(feed(planned, sample.arrays), sample.outputs)
         self.observer.say(f"bringing the repaired model back to {self.target.format}")
         stage, attempts = travel(
@@ -313,12 +340,22 @@ class Repairer:
         )
 
 
+def apart(stage: Stage) -> Stage:
+    """The model in a child that no conversion uses: the one called ``target`` is stopped for another framework."""
+    if stage.side.child_name != "target":
+        return stage
+    side = Side(stage.side.workshop, "mended", stage.side.recognised, stage.side.options)
+    side.child()
+    return dataclasses.replace(stage, side=side)
+
+
 def better(one: Comparison, other: Comparison) -> bool:
     """Does the first differ less: in how many labels, then in problems, then in values?"""
-    return _badness(one) < _badness(other)
+    return badness(one) < badness(other)
 
 
-def _badness(one: Comparison) -> tuple[float, int, int, float]:
+def badness(one: Comparison) -> tuple[float, int, int, float]:
+    """The smaller, the better: labels that differ, problems, values that are not finite, the largest difference."""
     count = max(one.count, 1)
     largest = one.max_abs
     return one.labels_differ / count, len(one.problems), one.target_not_finite, np.inf if largest is None else largest

@@ -1,0 +1,173 @@
+"""A Target that came from anywhere: judged, and mended where it differs.
+
+In the order in which the faults hide one another: its input's dimensions (ID), the preparing of its images by the
+deployment (PP), and the model itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from safeconvert.children import Workshop
+from safeconvert.compare import impossible
+from safeconvert.dimensions import Dimensions
+from safeconvert.feeding import Mismatch, plan_feed
+from safeconvert.hopping import Stage
+from safeconvert.judge import Judgement, judge
+from safeconvert.material import Material
+from safeconvert.model import Attempt, Fault, Verdict
+from safeconvert.options import Observer, Options
+from safeconvert.pipeline import Pipeline, differing
+from safeconvert.repairing import Outcome, Repairer, apart, better
+from safeconvert.sides import Side
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The judgement of what became of the Target; the faults of ``outcome`` have their final percentages."""
+
+    judgement: Judgement
+    side: Side
+    outcome: Outcome = field(default_factory=Outcome)
+
+
+@dataclass
+class Given:
+    """One Target beside its Source. ``clock`` measures what a step takes."""
+
+    workshop: Workshop
+    material: Material
+    target: Side
+    shapes: Any
+    options: Options
+    observer: Observer
+    clock: Callable[[str], AbstractContextManager[None]]
+
+    def settle(self) -> Settled:
+        source = self.material.source
+        feeds = plan_feed(source.signature, self.shapes, self.target.signature)
+        found = self._resized(feeds) if isinstance(feeds, Mismatch) else self._fed(Stage(self.target, feeds))
+        compared = found.judgement.compared
+        percent = None if compared is None else compared[0].percent
+        faults = tuple(replace(fault, percent_after=percent) for fault in found.outcome.faults)
+        return replace(found, outcome=replace(found.outcome, faults=faults))
+
+    def _repairer(self, side: Side) -> Repairer:
+        return Repairer(self.workshop, self.material, side, self.shapes, self.options, self.observer)
+
+    def _judge(self, stage: Stage) -> Judgement:
+        with self.clock("check"):
+            return judge(self.material, stage.side, stage.feeds, self.options, self.observer)
+
+    def _resized(self, mismatch: Mismatch) -> Settled:
+        """The Target with the Source's dimensions at its input, and mended in whatever else is wrong with it."""
+        compared = tuple(impossible(len(rows), mismatch.reason) for rows in self.material.rows)
+        before = (compared[0], compared[1])
+        repairer = self._repairer(self.target)
+        look = Dimensions(repairer)
+        stage, why = None, ""
+        if not self.options.no_repair:
+            with self.clock("repair"):
+                stage, why = look.redimensioned()
+        if stage is None:
+            judgement = Judgement(Verdict.DIVERGED, (mismatch.reason, *([why] if why else [])), before)
+            left = tuple(look.faults("unrepaired"))
+            return Settled(judgement, self.target, Outcome(None, left, attempts=tuple(repairer.attempts)))
+        found = self._fed(apart(stage))
+        good = found.judgement.verdict in (Verdict.VERIFIED, Verdict.REPAIRED)
+        faults = look.faults("repaired" if good else "unrepaired")
+        judgement = replace(found.judgement, before=before)
+        if good:
+            judgement = replace(judgement, verdict=Verdict.REPAIRED)
+        outcome = found.outcome
+        return Settled(judgement, found.side, _with(outcome, faults, repairer.attempts))
+
+    def _fed(self, stage: Stage) -> Settled:
+        """A Target that takes the Source's inputs."""
+        judgement = self._judge(stage)
+        if judgement.verdict is not Verdict.DIVERGED or judgement.compared is None:
+            return Settled(judgement, stage.side)
+        right, deployed = self.material.preprocess, self.material.deploying
+        if right is not None and deployed is not None and differing(right, deployed, self.material.image_input()):
+            return self._deployed(stage, judgement)
+        return self._mended(stage, judgement)
+
+    def _mended(self, stage: Stage, judgement: Judgement) -> Settled:
+        """Faults of the model itself. Both sides are fed the same."""
+        assert judgement.compared is not None
+        before, side = judgement.compared, stage.side
+        with self.clock("repair"):
+            outcome = self._repairer(side).repair(stage.feeds, before[0])
+        if outcome.stage is not None:
+            side = outcome.stage.side
+            judgement = self._judge(outcome.stage)
+            verdict = Verdict.REPAIRED if judgement.verdict is Verdict.VERIFIED else judgement.verdict
+            judgement = replace(judgement, verdict=verdict, before=before)
+        if judgement.verdict is not Verdict.REPAIRED:
+            judgement = replace(judgement, reasons=(*judgement.reasons, *outcome.reasons))
+        return Settled(judgement, side, outcome)
+
+    def _deployed(self, stage: Stage, judgement: Judgement) -> Settled:
+        """The deployment prepares images otherwise: is that the fault, the model, or are both?"""
+        assert judgement.compared is not None
+        material, deployed, before = self.material, self.material.deploying, judgement.compared
+        pipeline = Pipeline(self._repairer(stage.side))
+        if self.options.embed_preprocessing:
+            pipeline.change()  # what cannot be done is the person's to know at once
+        material.deploying = None
+        same = self._judge(stage)
+        found = Settled(same, stage.side)
+        if same.verdict is Verdict.DIVERGED and same.compared is not None:
+            found = self._mended(stage, same)
+        stage = apart(found.outcome.stage or stage)
+        material.deploying = deployed
+        if found.judgement.verdict not in (Verdict.VERIFIED, Verdict.REPAIRED):
+            faults: list[Fault] = []
+            if same.compared is not None and better(same.compared[0], before[0]):
+                faults = [pipeline.fault(stage, before[0].percent, "unrepaired", "the model must be right first")]
+            return replace(found, outcome=_with(found.outcome, faults))
+        if found.outcome.stage is not None:
+            judgement = self._judge(stage)
+            if judgement.verdict is Verdict.VERIFIED:  # the Target was wrong, and what the deployment does is right
+                return replace(found, judgement=replace(judgement, verdict=Verdict.REPAIRED, before=before))
+        if judgement.compared is None:
+            return replace(found, judgement=judgement)
+        percent = judgement.compared[0].percent
+        if self.options.no_repair:
+            fault = pipeline.fault(stage, percent, "unrepaired")
+            return Settled(judgement, stage.side, _with(found.outcome, [fault]))
+        if not self.options.embed_preprocessing:
+            fault = pipeline.fault(stage, percent, "repaired")
+            material.deploying = None  # what the verdict, and with it the contract, holds for
+            final = replace(found.judgement, verdict=Verdict.REPAIRED, before=before)
+            return Settled(final, stage.side, _with(found.outcome, [fault]))
+        return self._embedded(pipeline, stage, judgement, before, found.outcome)
+
+    def _embedded(
+        self, pipeline: Pipeline, stage: Stage, judgement: Judgement, before: Any, outcome: Outcome
+    ) -> Settled:
+        """The Target so changed that it takes what the deployment prepares; ``judgement`` is that of the unchanged."""
+        assert judgement.compared is not None
+        percent = judgement.compared[0].percent
+        words = f"built into the Target: {pipeline.change().words}"
+        with self.clock("repair"):
+            made = pipeline.embedded(stage)
+        attempts = pipeline.repairer.attempts
+        if made is None:
+            reason = f"no converter gives the Target back as {stage.format} with the preprocessing built in"
+            fault = pipeline.fault(stage, percent, "unrepaired", reason)
+            failed = replace(judgement, reasons=(*judgement.reasons, reason))
+            return Settled(failed, stage.side, _with(outcome, [fault], attempts))
+        final = self._judge(made)
+        good = final.verdict is Verdict.VERIFIED
+        fault = pipeline.fault(stage, percent, "repaired" if good else "unrepaired", words)
+        final = replace(final, verdict=Verdict.REPAIRED if good else final.verdict, before=before)
+        return Settled(final, made.side, _with(outcome, [fault], attempts))
+
+
+def _with(outcome: Outcome, faults: Sequence[Fault], attempts: Sequence[Attempt] = ()) -> Outcome:
+    """The outcome with these faults found first, and these conversions made before."""
+    return replace(outcome, faults=(*faults, *outcome.faults), attempts=(*attempts, *outcome.attempts))
