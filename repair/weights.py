@@ -78,7 +78,7 @@ def _candidates(
 
 
 @dataclass(frozen=True)
-class _Affine:
+class Affine:
     """A convolution and what scales and shifts its channels behind it, as one: ``scale * conv(x) + shift``.
 
     ``additive`` is the last constant that is added: node, input, array, and the scale that it still meets.
@@ -93,7 +93,7 @@ class _Affine:
 
 def _unfolded(walk: Walk, parting: Parting) -> Iterator[Proposal]:
     """One side has a batch normalisation of its own, the other has it folded into the convolution before it."""
-    ours, theirs = _affine(walk.target, parting.nodes), _affine(walk.source, parting.origins)
+    ours, theirs = affine(walk.target, parting.nodes), affine(walk.source, parting.origins)
     if ours is None or theirs is None or ours.additive is None or ours.weight.shape != theirs.weight.shape:
         return
     each = (-1, *[1] * (ours.weight.ndim - 1))
@@ -113,7 +113,7 @@ def _unfolded(walk: Walk, parting: Parting) -> Iterator[Proposal]:
         yield _proposal(parting, differ)
 
 
-def _affine(steps: Steps, nodes: Sequence[onnx.NodeProto]) -> _Affine | None:
+def affine(steps: Steps, nodes: Sequence[onnx.NodeProto]) -> Affine | None:
     chain = [node for node in core(nodes) if node.op_type != "Pad"]
     if not chain or chain[0].op_type != "Conv" or chain[0].input[1] not in steps.constants:
         return None
@@ -145,7 +145,7 @@ def _affine(steps: Steps, nodes: Sequence[onnx.NodeProto]) -> _Affine | None:
                     additive, met = (node, given[0][0], given[0][1]), np.ones(channels)
         else:
             return None
-    return _Affine(conv, weight, scale, shift, None if additive is None else (*additive, met))
+    return Affine(conv, weight, scale, shift, None if additive is None else (*additive, met))
 
 
 def _reordered(

@@ -6,7 +6,7 @@ are looked for in two ways: those that the view's repair changes, and those that
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from safeconvert.children import Workshop
 from safeconvert.model import Recognised
-from safeconvert.native.arrangement import arrangements
+from safeconvert.native.arrangement import Arrangement, arrangements
 from safeconvert.sides import Side
 
 Array = np.ndarray[Any, Any]
@@ -59,17 +59,125 @@ def replaced(workshop: Workshop, side: Side, values: Mapping[str, Array]) -> Rec
     return Recognised(target, side.format, str(flavour))
 
 
-def by_change(own: Sequence[Parameter], before: Array, after: Array) -> tuple[Parameter, Array] | None:
-    """The parameter that holds ``before``, in whatever layout, with ``after`` in its place."""
+def by_change(own: Sequence[Parameter], before: Array, after: Array, layer: str) -> tuple[Parameter, Array] | None:
+    """The parameter that holds ``before``, in whatever layout, with ``after`` in its place.
+
+    Several layers may hold the same numbers: then it is the one of ``layer``, the name of what was found.
+    """
+    found = []
     for one in own:
-        limit = 0.0 if not one.quantized else 1e-6 * float(np.abs(before).max(initial=0.0))
-        for way in arrangements((1, *one.array.shape), (1, *before.shape)):
-            laid = way.of(one.array[None])[0]
-            if np.allclose(laid, before, rtol=1e-6, atol=max(limit, 1e-9)):
-                turned = tuple(one.array[None].shape[axis] for axis in way.perm)
-                back = after[None].reshape(turned).transpose(np.argsort(way.perm))[0]
-                return one, np.ascontiguousarray(back)
-    return None
+        if one.array.size != before.size:
+            continue
+        slack = 1e-6 * float(np.abs(before).max(initial=0.0)) if one.quantized else 1e-9
+        for laid, back in _laid_out(one.array, before.shape):
+            if np.allclose(laid, before, rtol=1e-6, atol=slack):
+                found.append((one, back(after)))
+                break
+    named = [pair for pair in found if layer and (pair[0].layer == layer or pair[0].name.startswith(layer))]
+    return (named or found)[0] if len(found) == 1 or named else None
+
+
+@dataclass(frozen=True)
+class _Normalisation:
+    """The four arrays of a batch normalisation of one layer."""
+
+    gamma: Parameter
+    beta: Parameter
+    mean: Parameter
+    variance: Parameter
+
+
+ENDINGS = (
+    ("gamma", "beta", "moving_mean", "moving_variance"),
+    ("weight", "bias", "running_mean", "running_var"),
+)
+EPSILONS = (1e-3, 1e-5, 1e-4, 1e-6, 2e-5, 1e-2, 1e-7)
+
+
+def unfolded(
+    own: Sequence[Parameter], before: tuple[Array, Array], after: tuple[Array, Array]
+) -> list[tuple[Parameter, Array]] | None:
+    """A view's convolution, weights and bias before and after, as the convolution and batch normalisation it came from.
+
+    The two are found by content: a kernel of which each output channel of the view's is a multiple, and a
+    normalisation that multiplies by just these numbers. Where channels are only scaled and shifted otherwise, gamma and
+    beta change; else the kernel, and beta. None where no such pair, or more than one, is found.
+    """
+    kernels = [
+        (one, laid, back)
+        for one in own
+        for laid, back in _laid_out(one.array, before[0].shape)
+        if _multiples(laid, before[0]) is not None
+    ]
+    found = []
+    for kernel, laid, back in kernels:
+        ratio = _multiples(laid, before[0])
+        assert ratio is not None
+        for norm in _normalisations(own, len(ratio)):
+            epsilon = next((e for e in EPSILONS if _scales(norm, e, ratio)), None)
+            if epsilon is not None:
+                found.append((kernel, laid, back, ratio, norm))
+    if len(found) != 1:
+        return None
+    kernel, laid, back, ratio, norm = found[0]
+    scaled = _multiples(before[0], after[0])
+    changes: list[tuple[Parameter, Array]] = []
+    # The view's bias is beta - (mean - the convolution's own bias) * ratio.
+    inner = (norm.beta.array - before[1]) / ratio
+    new_ratio = ratio
+    if scaled is None:
+        changes.append((kernel, back(after[0] / ratio.reshape(-1, *[1] * (after[0].ndim - 1)))))
+    elif not np.allclose(scaled, 1, rtol=1e-6):
+        new_ratio = ratio * scaled
+        changes.append((norm.gamma, norm.gamma.array * scaled))
+    beta = after[1] + inner * new_ratio
+    if not np.allclose(beta, norm.beta.array, rtol=1e-5, atol=1e-6 * float(np.abs(beta).max(initial=1.0))):
+        changes.append((norm.beta, beta))
+    return [(one, np.asarray(value, np.float32).reshape(one.array.shape)) for one, value in changes] or None
+
+
+def _laid_out(
+    array: Array, wanted: tuple[int, ...]
+) -> Iterator[tuple[Array, Callable[[Array], Array]]]:
+    """The array in every layout that has the wanted shape, each with the way back."""
+    for way in arrangements((1, *array.shape), (1, *wanted)):
+        turned = tuple(array[None].shape[axis] for axis in way.perm)
+
+        def back(value: Array, way: Arrangement = way, turned: tuple[int, ...] = turned) -> Array:
+            return np.ascontiguousarray(value[None].reshape(turned).transpose(np.argsort(way.perm))[0])
+
+        yield way.of(array[None])[0], back
+
+
+def _multiples(base: Array, other: Array) -> Array | None:
+    """By how much each channel (first axis) of ``base`` is multiplied in ``other``; None where it is not."""
+    if base.shape != other.shape or base.ndim < 2:
+        return None
+    a, b = (one.reshape(len(one), -1).astype(np.float64) for one in (base, other))
+    squares = (a * a).sum(axis=1)
+    if not np.all(squares > 0):
+        return None
+    ratio: Array = (a * b).sum(axis=1) / squares
+    apart = np.abs(b - a * ratio[:, None]).max(axis=1)
+    if not np.all(apart <= 1e-4 * np.abs(b).max(axis=1) + 1e-12) or not np.all(ratio != 0):
+        return None
+    return ratio
+
+
+def _normalisations(own: Sequence[Parameter], channels: int) -> Iterator[_Normalisation]:
+    layers: dict[str, dict[str, Parameter]] = {}
+    for one in own:
+        if one.array.size == channels:
+            layers.setdefault(one.layer, {})[one.name.replace(".", "/").rpartition("/")[2]] = one
+    for named in layers.values():
+        for endings in ENDINGS:
+            if all(ending in named for ending in endings):
+                yield _Normalisation(*(named[ending] for ending in endings))
+
+
+def _scales(norm: _Normalisation, epsilon: float, ratio: Array) -> bool:
+    by = norm.gamma.array.astype(np.float64) / np.sqrt(norm.variance.array.astype(np.float64) + epsilon)
+    return bool(np.allclose(by, ratio, rtol=1e-3, atol=1e-6 * float(np.abs(ratio).max())))
 
 
 def leftovers(own: Sequence[Parameter], source: Sequence[Parameter]) -> list[tuple[Parameter, Array]]:

@@ -193,7 +193,7 @@ class Repairer:
             for index, one in enumerate(faults)
             if index in usable and index not in chosen
         )
-        stage, names = self._in_place(chosen) or (self.back(side), dict[int, str]())
+        stage, set_in = self._in_place(chosen) or (self.back(side), dict[int, list[Parameter]]())
         if stage is None:
             reasons.append(f"no converter gives the repaired model back as {self.target.format}")
         told = []
@@ -201,7 +201,7 @@ class Repairer:
             if index in chosen or index not in usable:
                 status = "repaired" if index in chosen and stage is not None else "unrepaired"
                 fault = self._fault(index, one, status, percents.get(index, before.percent))
-                told.append(dataclasses.replace(fault, target_node=names.get(index, fault.target_node)))
+                told.append(_in_own_file(fault, set_in[index]) if index in set_in else fault)
         return Outcome(stage, tuple(told), looked, refused, tuple(self.attempts), tuple(reasons))
 
     def _weigh(
@@ -243,8 +243,8 @@ class Repairer:
 
     # -- back into the Target's format
 
-    def _in_place(self, chosen: Sequence[int]) -> tuple[Stage, dict[int, str]] | None:
-        """The Target's own file with other weights in it, where weights are all that is wrong, and the layers' names.
+    def _in_place(self, chosen: Sequence[int]) -> tuple[Stage, dict[int, list[Parameter]]] | None:
+        """The Target's own file with other weights in it, where weights are all that is wrong, and which by fault.
 
         None where they are not, or where the model holds its weights in other pieces than its view and the Source.
         """
@@ -258,11 +258,11 @@ class Repairer:
             by_fault = self._native_changes(own, changes)
             if by_fault is not None:
                 pairs = [pair for found in by_fault.values() for pair in found]
-                names = {index: found[0][0].layer or found[0][0].name for index, found in by_fault.items()}
+                set_in = {index: [one for one, _ in found] for index, found in by_fault.items()}
             else:
-                pairs, names = leftovers(own, parameters(self.workshop, self.source)), {}
-                if len(chosen) == 1 and len({one.layer for one, _ in pairs}) == 1:
-                    names = {chosen[0]: pairs[0][0].layer or pairs[0][0].name}
+                pairs = leftovers(own, parameters(self.workshop, self.source))
+                single = len(chosen) == 1 and len({one.layer for one, _ in pairs}) == 1
+                set_in = {chosen[0]: [one for one, _ in pairs]} if single else {}
             if not pairs or len(pairs) > PIECES * len(chosen):
                 return None
             self.observer.say(f"setting {', '.join(one.name for one, _ in pairs[:3])} in {self.target.path.name}")
@@ -278,7 +278,7 @@ class Repairer:
             return None
         rows = self.material.rows[0][:ROWS]
         compared = over(self.material, side, planned, rows, None, self.options, self.observer, "weighing a repair")
-        return (Stage(side, planned), names) if compared.agrees(values=self.exactly) else None
+        return (Stage(side, planned), set_in) if compared.agrees(values=self.exactly) else None
 
     def _native_changes(
         self, own: Sequence[Parameter], changes: Sequence[tuple[int, Array, Array]]
@@ -347,6 +347,14 @@ def apart(stage: Stage) -> Stage:
     side = Side(stage.side.workshop, "mended", stage.side.recognised, stage.side.options)
     side.child()
     return dataclasses.replace(stage, side=side)
+
+
+def _in_own_file(fault: Fault, changed: Sequence[Parameter]) -> Fault:
+    """The fault of weights that were set in the model's own file, by their own names."""
+    names = ", ".join(one.name for one in changed)
+    evidence = {**fault.evidence, "parameters": [one.name for one in changed]}
+    words = f"{names} set in the Target's own file; in its view: {fault.repair}"
+    return dataclasses.replace(fault, target_node=changed[0].layer or changed[0].name, evidence=evidence, repair=words)
 
 
 def better(one: Comparison, other: Comparison) -> bool:
