@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -190,7 +191,7 @@ class _Run:
                 material,
                 target.side,
                 router.attempts,
-                [*around, *found],
+                [*(replace(fault, reproduce={"run": reproducer.run}) for fault in around), *found],
                 localisation(findings) or looked,
                 refused=refusals(findings, judgement),
                 final=final,
@@ -269,6 +270,8 @@ class _Run:
             material.ahead()
             with self._clock("load"):
                 loading.load(target)
+            command = ["safeconvert", "repair", str(self.source.path), str(recognised.path), "-o", str(final)]
+            command += self.options.arguments()
             given = Given(self.workshop, material, target, self.shapes, self.options, self.observer, self._clock)
             settled = given.settle()
             outcome = settled.outcome
@@ -277,7 +280,7 @@ class _Run:
                 material,
                 settled.side,
                 outcome.attempts,
-                outcome.faults,
+                [replace(fault, reproduce={"run": shlex.join(command)}) for fault in outcome.faults],
                 outcome.localisation,
                 refused=outcome.refused,
                 final=final,

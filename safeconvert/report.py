@@ -17,6 +17,7 @@ from safeconvert.judge import Judgement
 from safeconvert.material import Material
 from safeconvert.model import Attempt, Fault, Localisation, Refusal
 from safeconvert.options import Options
+from safeconvert.repair import FAULT_TYPES
 from safeconvert.sides import Side
 
 SCHEMA = "safeconvert.report/1"
@@ -118,7 +119,7 @@ def render(document: Mapping[str, Any], form: str) -> str:
     template = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return template.from_string(text).render(report=document)
+    return template.from_string(text).render(report=document, types={one.code: one.name for one in FAULT_TYPES})
 
 
 def schema() -> dict[str, Any]:
