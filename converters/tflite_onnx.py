@@ -14,11 +14,14 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from ..native.light_models import outputs_in_order
+
 INTEGERS = {onnx.TensorProto.UINT8: np.uint8, onnx.TensorProto.INT8: np.int8, onnx.TensorProto.INT16: np.int16}
 
 
 def convert(path: str, target: str, *, opset: int | None = None, dequantize: bool = False) -> None:
     """Convert a TFLite file to ONNX; ``dequantize`` gives float arithmetic, which more converters read."""
+    from ai_edge_litert.interpreter import Interpreter
     from tf2onnx import convert as tf2onnx
 
     arguments = ["tf2onnx", "--tflite", path, "--output", target]
@@ -30,7 +33,13 @@ def convert(path: str, target: str, *, opset: int | None = None, dequantize: boo
         tf2onnx.main()
     model = onnx.load(target)
     if any(t.type.tensor_type.elem_type in INTEGERS for t in (*model.graph.input, *model.graph.output)):
-        onnx.save(in_real_numbers(model, *scales(path), exact=not dequantize), target)
+        model = in_real_numbers(model, *scales(path), exact=not dequantize)
+    order = [detail["name"] for detail in outputs_in_order(Interpreter(model_path=path))]
+    given = {one.name: one for one in model.graph.output}
+    if set(order) == set(given) and len(order) == len(given):  # the order in which the file itself gives them
+        del model.graph.output[:]
+        model.graph.output.extend(given[name] for name in order)
+    onnx.save(model, target)
 
 
 def scales(path: str) -> tuple[list[tuple[float, int]], list[tuple[float, int]]]:

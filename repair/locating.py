@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from ..native.arrangement import Arrangement
-from . import computation, equivalents, hyperparameters, structure, weights
+from . import computation, equivalents, hyperparameters, preprocessing, structure, weights
 from .computation import telling
 from .edits import Edit, Rewire, SetConstant, applied
 from .matching import Contents
@@ -144,6 +144,8 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> tuple[Parting,
     the Source gives. Other nodes do not, since enough of them explain anything: the walk must come back behind them.
     """
     for parting, proposal in structure.propose(walk, node):
+        return parting, _found(walk, parting, proposal)
+    for parting, proposal in preprocessing.propose(walk, node):
         return parting, _found(walk, parting, proposal)
     second: tuple[Parting, Proposal] | None = None  # the same nodes in effect, with no word from what follows
     for tensor, source in walk.pairs(node):

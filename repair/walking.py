@@ -234,7 +234,8 @@ class Walk:
             if fresh.isdisjoint(reads):
                 continue
             results = self.step(node, values)
-            steps += node.op_type not in LAYOUT
+            # Sizes computed on the way count nothing: some exporters compute many.
+            steps += node.op_type not in LAYOUT and any(one.dtype.kind == "f" for one in results.values())
             for name, result in results.items():
                 telling = node.op_type not in LAYOUT and name not in self.bound
                 if telling and any(match.name in ahead for match in self.contents.find(result)):

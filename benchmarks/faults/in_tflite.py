@@ -256,7 +256,15 @@ def other_size(model: Model, draw: Draw) -> Result:
     model = copy.deepcopy(model)
     _declare(model, source, now)
     _rows_apart(model)
-    return model, Seeded("", text(model, source), "", f"{was[1:]} declared as {now[1:]}", tuple(near))
+    names = (*near, *_signed(model, source))
+    return model, Seeded("", text(model, source), "", f"{was[1:]} declared as {now[1:]}", names)
+
+
+def _signed(model: Model, tensor: int) -> list[str]:
+    """What the file's signature calls an input."""
+    maps = [entry for signature in model.signatureDefs or [] for entry in signature.inputs or []]
+    names = [entry.name for entry in maps if entry.tensorIndex == tensor]
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 
 def _rows_apart(model: Model) -> None:
@@ -288,7 +296,7 @@ def _swapped(a: int, b: int) -> list[int]:
 def height_and_width_swapped(model: Model, draw: Draw) -> Result:
     source, axis = image_input(model), channel_axis(model)
     a, b = [i for i in range(1, 4) if i != axis]
-    near = (text(model, source), *readers(model, source))
+    near = (text(model, source), *_signed(model, source), *readers(model, source))
     was = size(model, source)
     op = _turn(model, source, _swapped(a, b), was)
     _declare(model, source, [was[i] for i in _swapped(a, b)])

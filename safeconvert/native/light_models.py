@@ -88,11 +88,8 @@ def load_tflite(path: str) -> Loaded:
 def interpreted(interpreter: Any) -> Loaded:
     """A TFLite model in that interpreter. Its integer inputs and outputs with a scale are spoken to in real numbers."""
     interpreter.allocate_tensors()
-    takes, gives = interpreter.get_input_details(), interpreter.get_output_details()
+    takes, gives = interpreter.get_input_details(), outputs_in_order(interpreter)
     names = _signature_names(interpreter)
-    if all(re.fullmatch(r"output_\d+", names.get(detail["index"], "")) for detail in gives):
-        # Converters number a model's outputs in the signature, and list them in any order.
-        gives = sorted(gives, key=lambda detail: int(names[detail["index"]].rpartition("_")[2]))
 
     def describe(detail: dict[str, Any]) -> dict[str, Any]:
         shape = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
@@ -127,6 +124,14 @@ def interpreted(interpreter: Any) -> Loaded:
     return Loaded(
         interpreter, run, inputs, outputs, quantized=quantized, single=all(i["shape"][0] in (None, 1) for i in inputs)
     )
+
+
+def outputs_in_order(interpreter: Any) -> list[dict[str, Any]]:
+    """The details of a file's outputs. Converters number them in the signature, and list them in any order."""
+    gives, names = list(interpreter.get_output_details()), _signature_names(interpreter)
+    if all(re.fullmatch(r"output_\d+", names.get(detail["index"], "")) for detail in gives):
+        gives.sort(key=lambda detail: int(names[detail["index"]].rpartition("_")[2]))
+    return gives
 
 
 def _signature_names(interpreter: Any) -> dict[int, str]:
