@@ -190,6 +190,8 @@ def height_and_width_swapped(model: Model, draw: Draw) -> Result:
     source, axis = image_input(model), channel_axis(model)
     a, b = [i for i in range(1, 4) if i != axis]
     sizes = list(model.inputs[0].shape)
+    if sizes[a] == sizes[b]:
+        raise NoPlace  # nothing is declared otherwise: this would be TSS
     sizes[a], sizes[b] = sizes[b], sizes[a]
     dims = [1, 2, 3]
     dims[a - 1], dims[b - 1] = dims[b - 1], dims[a - 1]

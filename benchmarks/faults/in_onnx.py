@@ -209,6 +209,8 @@ def height_and_width_swapped(model: Model, draw: Draw) -> Result:
     value, axis = image_input(model), channel_axis(model)
     first, second = [i for i in range(1, 4) if i != axis]
     dims = value.type.tensor_type.shape.dim
+    if dims[first].dim_value == dims[second].dim_value:
+        raise NoPlace  # nothing is declared otherwise: this would be TSS
     dims[first].dim_value, dims[second].dim_value = dims[second].dim_value, dims[first].dim_value
     perm = [0, 1, 2, 3]
     perm[first], perm[second] = second, first

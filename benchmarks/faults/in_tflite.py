@@ -298,6 +298,8 @@ def height_and_width_swapped(model: Model, draw: Draw) -> Result:
     a, b = [i for i in range(1, 4) if i != axis]
     near = (text(model, source), *_signed(model, source), *readers(model, source))
     was = size(model, source)
+    if was[a] == was[b]:
+        raise NoPlace  # nothing is declared otherwise: this would be TSS
     op = _turn(model, source, _swapped(a, b), was)
     _declare(model, source, [was[i] for i in _swapped(a, b)])
     insert_after(model, source, [op], op.outputs[0])

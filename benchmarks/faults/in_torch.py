@@ -217,6 +217,8 @@ def height_and_width_swapped(model: Model, draw: Draw) -> Result:
     node = image_input(model)
     a, b = [i for i in range(1, 4) if i != channel_axis(node)]
     sizes = size(node)
+    if sizes[a] == sizes[b]:
+        raise NoPlace  # nothing is declared otherwise: this would be TSS
     sizes[a], sizes[b] = sizes[b], sizes[a]
     made = again(model, Around(model, before=lambda x: x.transpose(a, b)), sizes[1:])
     near = (image_input(made).name, *(n.name for n in calls(made, "transpose")))
