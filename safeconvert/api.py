@@ -284,6 +284,7 @@ class _Run:
                 outcome.localisation,
                 refused=outcome.refused,
                 final=final,
+                notes=outcome.notes,
             )
 
     @contextlib.contextmanager
@@ -348,12 +349,13 @@ class _Run:
         final: Path | None = None,
         report: Path | None = None,
         files: Sequence[tuple[Path, Path]] = (),
+        notes: Sequence[str] = (),
     ) -> Result:
         """Put the Target where its verdict lets it stand, and the report beside it; the Target comes last."""
         good = judgement.verdict in (Verdict.VERIFIED, Verdict.REPAIRED)
         placed = final if good and target is not None else None
         kept = publish.named(final, "unverified") if final is not None and target is not None and not good else None
-        notes = [*material.notes, *self.source.signature.notes, *self.source.notes, *(target.notes if target else [])]
+        notes = [*notes, *material.notes, *self.source.signature.notes, *self.source.notes, *(target.notes if target else [])]
         notes += [*_fixed_sizes(self.source, target), *self.notes]
         if final is not None and not good and (previous := publish.set_aside(final)) is not None:
             notes.append(f"what stood at {final} is now {previous}")

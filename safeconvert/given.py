@@ -22,6 +22,7 @@ from safeconvert.model import Attempt, Fault, Verdict
 from safeconvert.options import Observer, Options
 from safeconvert.pipeline import Pipeline, differing
 from safeconvert.repairing import Outcome, Repairer, apart, better
+from safeconvert.remaking import remade
 from safeconvert.sides import Side
 
 
@@ -100,7 +101,10 @@ class Given:
         assert judgement.compared is not None
         before, side = judgement.compared, stage.side
         with self.clock("repair"):
-            outcome = self._repairer(side).repair(stage.feeds, before[0])
+            repairer = self._repairer(side)
+            outcome = repairer.repair(stage.feeds, before[0])
+            if outcome.stage is None:
+                outcome = remade(repairer, stage.feeds, before[0], outcome)
         if outcome.stage is not None:
             side = outcome.stage.side
             judgement = self._judge(outcome.stage)

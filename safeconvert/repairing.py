@@ -52,6 +52,7 @@ class Outcome:
     attempts: tuple[Attempt, ...] = ()
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    alien: bool = False
 
 
 @dataclass
@@ -181,7 +182,8 @@ class Repairer:
         usable = [index for index, one in enumerate(faults) if one["repairable"]]
         if found["alien"] > ALIEN or not usable or self.options.no_repair:
             left = tuple(self._fault(i, one, "unrepaired", before.percent) for i, one in enumerate(faults))
-            return Outcome(None, left, looked, (), tuple(self.attempts), tuple(reasons))
+            alien = found["alien"] > ALIEN
+            return Outcome(None, left, looked, (), tuple(self.attempts), tuple(reasons), alien=alien)
         side, chosen, percents = self._weigh(usable, feeds, before)
         if side is None:
             left = tuple(self._fault(i, one, "unrepaired", before.percent) for i, one in enumerate(faults))

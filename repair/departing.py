@@ -1,0 +1,97 @@
+"""Find where a Target leaves its Source by their own activations alone, where there is no view to walk along.
+
+Both traces come from the models' own runtimes. Nothing is run again, so only the first fault on each way through the
+graph is found: what stands behind it holds other values for that reason alone. Child side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+
+from . import equivalents
+from .locating import FORM
+from .matching import Contents
+from .proposals import Array
+from .stepping import Steps
+from .tracing import plain_kind
+
+Records = Sequence[Mapping[str, Any]]
+
+
+def trace(path: str, arrays: Mapping[str, Array], store: str) -> list[dict[str, Any]]:
+    """An ONNX model's activations as ``native/*_layers.trace`` gives those of the other formats."""
+    model, _ = equivalents.rewrite(onnx.load(path), names=FORM)
+    steps = Steps(model)
+    values = steps.everything(arrays)
+    kept = {name: value for name, value in values.items() if value.dtype.kind == "f" and value.ndim}
+    np.savez(store, *[value.astype(np.float32) for value in kept.values()])
+    records = []
+    for number, (name, value) in enumerate(kept.items()):
+        node = steps.maker.get(name)
+        record: dict[str, Any] = {"tensor": name, "node": name, "operator": "input", "inputs": []}
+        if node is not None:
+            inputs = [one for one in steps.dynamic(node) if one in kept]
+            record = {"tensor": name, "node": node.name, "operator": node.op_type, "inputs": inputs}
+        records.append({**record, "layer": "", "shape": list(value.shape), "key": f"arr_{number}"})
+    order = {node.name: i for i, node in enumerate(steps.nodes)}
+    return sorted(records, key=lambda one: order.get(str(one["node"]), -1))
+
+
+def departures(
+    source: tuple[str, Records], target: tuple[str, Records], *, exactly: bool = True
+) -> list[dict[str, Any]]:
+    """The Target's operators that read what the Source holds and give what it does not, and lead to nothing it does.
+
+    Each with the Source's operator that reads the same content and is most like it, and a fault type by their kinds.
+    """
+    (their_store, theirs), (our_store, ours) = source, target
+    with np.load(their_store) as stored:
+        contents = Contents({one["tensor"]: stored[one["key"]] for one in theirs}, exactly=exactly)
+    bound: dict[str, set[str]] = {}
+    with np.load(our_store) as stored:
+        for one in ours:
+            if matches := contents.find(stored[one["key"]]):
+                bound[one["tensor"]] = {match.name for match in matches}
+    readers: dict[str, list[str]] = {}
+    for one in ours:
+        for name in one["inputs"]:
+            readers.setdefault(name, []).append(one["tensor"])
+    lost: set[str] = set()
+    for one in reversed(ours):
+        name = one["tensor"]
+        after = readers.get(name, [])
+        if name not in bound and (not after or any(reader in lost for reader in after)):
+            lost.add(name)
+    found = []
+    for one in ours:
+        if one["tensor"] in lost and not lost.intersection(one["inputs"]) and one["operator"] != "input":
+            known = set().union(*(bound.get(name, set()) for name in one["inputs"])) if one["inputs"] else set()
+            found.append(_departure(one, known, bound, theirs))
+    return found
+
+
+def _departure(
+    one: Mapping[str, Any], known: set[str], bound: Mapping[str, set[str]], theirs: Records
+) -> dict[str, Any]:
+    taken = set().union(*bound.values()) if bound else set()
+    options = [r for r in theirs if known.intersection(r["inputs"]) and r["tensor"] not in taken]
+    kind = plain_kind(one["operator"])
+    like = [r for r in options if plain_kind(r["operator"]) == kind]
+    origin = next(iter(like or options), None)
+    evidence = {
+        "operator": one["operator"],
+        "source_operator": "" if origin is None else origin["operator"],
+        "difference": "gives what no tensor of the Source holds, on inputs that the Source holds",
+        "target_shape": list(one["shape"]),
+        "source_shape": None if origin is None else list(origin["shape"]),
+    }
+    return {
+        "type": "LH" if like else "CG",
+        "target": {"layer": one["layer"], "node": one["node"]},
+        "source": None if origin is None else {"layer": origin["layer"], "node": origin["node"]},
+        "evidence": evidence,
+    }
