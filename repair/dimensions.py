@@ -19,24 +19,28 @@ from .stepping import Steps, run_nodes
 
 Array = np.ndarray[Any, Any]
 Sizes = Sequence[int]
+LAYOUTS = ([0, 1, 2, 3], [0, 2, 3, 1], [0, 3, 1, 2])  # height before width
 WINDOWS = ("AveragePool", "MaxPool", "LpPool")
 
 
-def write(path: str, target: str, inputs: Mapping[str, Mapping[str, Any]], *, same: bool = False) -> None:
+def write(path: str, target: str, inputs: Mapping[str, Mapping[str, Any]], *, same: bool = False) -> bool:
     """Write the model with other inputs, by name.
 
     ``declared`` are the sizes to declare, the batch first (None: free). ``axes`` turn what is then given into what the
     model takes; ``squeezed`` takes the batch of one away from it and gives it back to the outputs. With neither, the
     model itself is to work on the sizes declared: constants that hold the old ones follow, and with ``same`` pads too
     that are those of SAME for the old sizes. Raises ValueError where the model then does not run.
+
+    Gives whether turning the axes undoes what the model itself does to them: then they were declared so on purpose.
     """
     model, _ = equivalents.rewrite(onnx.load(path), names=())
     declared = {name: list(one["declared"]) for name, one in inputs.items()}
     if any(one["axes"] is None and not one["squeezed"] for one in inputs.values()):
         follow(model, declared, same=same)
+    undone = False
     for name, one in inputs.items():
         if one["axes"] is not None:
-            turn(model, name, list(one["axes"]))
+            undone |= turn(model, name, list(one["axes"]))
         if one["squeezed"]:
             squeeze(model, name)
         declare(model, name, declared[name])
@@ -44,6 +48,7 @@ def write(path: str, target: str, inputs: Mapping[str, Mapping[str, Any]], *, sa
         output.type.tensor_type.ClearField("shape")
     tidy(model)
     onnx.save(model, target)
+    return undone
 
 
 def declare(model: onnx.ModelProto, name: str, sizes: Sequence[int | None]) -> None:
@@ -53,22 +58,28 @@ def declare(model: onnx.ModelProto, name: str, sizes: Sequence[int | None]) -> N
     value.CopyFrom(onnx.helper.make_tensor_value_info(name, elements, shape))
 
 
-def turn(model: onnx.ModelProto, name: str, axes: list[int]) -> None:
-    """Turn an input's axes before anything reads it; a Transpose that stands there already is made one with it."""
+def turn(model: onnx.ModelProto, name: str, axes: list[int]) -> bool:
+    """Turn an input's axes before anything reads it; a Transpose that stands there already is made one with it.
+
+    Gives whether that leaves height and width in order everywhere.
+    """
+    left = True
     readers = [node for node in model.graph.node if name in node.input]
     perms = [_perm(node) for node in readers]
     if any(one.name == name for one in model.graph.output) or any(perm is None for perm in perms):
         made = fresh(model, f"{name}/turned")
         node = onnx.helper.make_node("Transpose", [name], [made], made, perm=axes)
         Rewire("axes turned", name, made, None, [node]).make(model)
-        return
+        return False
     for node, perm in zip(readers, perms, strict=True):
         assert perm is not None
         both = [axes[axis] for axis in perm]
+        left &= both in LAYOUTS
         if both == sorted(both):
             node.CopyFrom(onnx.helper.make_node("Identity", list(node.input), list(node.output), node.name))
         else:
             SetAttributes("axes turned", node.name, {"perm": both}).make(model)
+    return left and bool(readers)
 
 
 def _perm(node: onnx.NodeProto) -> list[int] | None:

@@ -18,7 +18,7 @@ from .walking import Parting, Walk
 
 PREPARING = frozenset(
     {"Mul", "Add", "Sub", "Div", "BatchNormalization", "Clip"}
-    | {"Gather", "Slice", "Split", "Concat", "Resize", "Upsample"}
+    | {"Gather", "GatherND", "Slice", "Split", "Concat", "Resize", "Upsample"}
 )
 """Operators of preprocessing: channel order, scaling, mean and standard deviation, resizing and cropping."""
 LONGEST = 6  # nodes that prepare, one behind the other

@@ -145,19 +145,20 @@ class Dimensions:
         if path is None:
             return None, f"no converter gives an ONNX view that agrees with {self.target.path.name}"
         repairer.observer.say("looking for the input's right dimensions")
-        best: tuple[Comparison, Side, str] | None = None
+        best: tuple[tuple[Any, ...], Side, str] | None = None
         for inputs, same in self._all(pairs, specs):
             made = self._made(path, inputs, same=same)
             if made is None:
                 continue
-            side, compared = made
-            if best is None or badness(compared) < badness(best[0]):
-                best = compared, side, "; ".join(one.words for one in inputs.values())
+            side, compared, undone = made
+            bad = (not undone, *badness(compared))  # whatever else is wrong with it
+            if compared.agrees(values=repairer.exactly) or best is None or bad < best[0]:
+                best = bad, side, "; ".join(one.words for one in inputs.values())
             if compared.agrees(values=repairer.exactly):
                 break
         if best is None:
             return None, "the Target cannot run on inputs of the Source's dimensions"
-        compared, side, self.words = best
+        _, side, self.words = best
         return self._back(side), f"no converter gives the repaired model back as {self.target.format}"
 
     def _view(self) -> tuple[Path | None, dict[str, TensorSpec]]:
@@ -183,7 +184,7 @@ class Dimensions:
             for same in (False, True) if plain else (False,):
                 yield dict(chosen), same
 
-    def _made(self, path: Path, inputs: dict[str, Way], *, same: bool) -> tuple[Side, Comparison] | None:
+    def _made(self, path: Path, inputs: dict[str, Way], *, same: bool) -> tuple[Side, Comparison, bool] | None:
         repairer = self.repairer
         written = repairer.workshop.scratch("model.onnx")
         given: dict[str, Any] = {
@@ -191,7 +192,7 @@ class Dimensions:
             for name, way in inputs.items()
         }
         try:
-            repairer.workshop.child("light", "light").call(
+            undone = repairer.workshop.child("light", "light").call(
                 "repair.dimensions", "write", path=str(path), target=str(written), inputs=given, same=same
             )
             side = Side(repairer.workshop, "light", Recognised(written, "onnx", "onnx"))
@@ -205,7 +206,7 @@ class Dimensions:
         compared = over(
             repairer.material, side, planned, rows, None, repairer.options, repairer.observer, "weighing a repair"
         )
-        return None if any("does not run" in problem for problem in compared.problems) else (side, compared)
+        return None if any("does not run" in problem for problem in compared.problems) else (side, compared, undone)
 
     def _back(self, side: Side) -> Stage | None:
         """In the Target's format, whatever else may be wrong with it."""
