@@ -164,7 +164,7 @@ class _Run:
                 nothing = Judgement(Verdict.FAILED, ("no route produced a model", *router.left_undone))
                 return self._finish(nothing, material, None, router.attempts, final=final)
             with self._clock("check"):
-                target, reasons = self._built_in(material, stage)
+                target, reasons = self._built_in(material, stage, router)
                 judgement = judge(material, target.side, target.feeds, self.options, self.observer)
                 if judgement.verdict is Verdict.DIVERGED:
                     judgement = replace(judgement, reasons=(*judgement.reasons, *reasons))
@@ -225,13 +225,14 @@ class _Run:
         after = None if judgement.compared is None else judgement.compared[0].percent
         return judgement, settled(found, before, after), looked
 
-    def _built_in(self, material: Material, stage: Stage) -> tuple[Stage, tuple[str, ...]]:
+    def _built_in(self, material: Material, stage: Stage, router: Router) -> tuple[Stage, tuple[str, ...]]:
         """The Target so changed that it takes what the deployment prepares, where that was asked for; else as it is,
         and why where it could not be changed."""
         if not self.options.embed_preprocessing:
             return stage, ()
         repairer = Repairer(self.workshop, material, stage.side, self.shapes, self.options, self.observer)
         made = Pipeline(repairer).embedded(stage)
+        router.attempts += repairer.attempts
         if made is None:
             return stage, (f"no converter gives the Target back as {stage.format} with the preprocessing built in",)
         self.notes.append(f"built into the Target: {Pipeline(repairer).change().words}")
@@ -355,7 +356,13 @@ class _Run:
         good = judgement.verdict in (Verdict.VERIFIED, Verdict.REPAIRED)
         placed = final if good and target is not None else None
         kept = publish.named(final, "unverified") if final is not None and target is not None and not good else None
-        notes = [*notes, *material.notes, *self.source.signature.notes, *self.source.notes, *(target.notes if target else [])]
+        notes = [
+            *notes,
+            *material.notes,
+            *self.source.signature.notes,
+            *self.source.notes,
+            *(target.notes if target else []),
+        ]
         notes += [*_fixed_sizes(self.source, target), *self.notes]
         if final is not None and not good and (previous := publish.set_aside(final)) is not None:
             notes.append(f"what stood at {final} is now {previous}")

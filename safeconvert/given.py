@@ -21,8 +21,8 @@ from safeconvert.material import Material
 from safeconvert.model import Attempt, Fault, Verdict
 from safeconvert.options import Observer, Options
 from safeconvert.pipeline import Pipeline, differing
-from safeconvert.repairing import Outcome, Repairer, apart, better
 from safeconvert.remaking import remade
+from safeconvert.repairing import Outcome, Repairer, apart, better
 from safeconvert.sides import Side
 
 
