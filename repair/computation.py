@@ -15,8 +15,9 @@ import onnx
 
 from ..native.arrangement import Arrangement
 from .edits import Edit, Give, Rewire
-from .proposals import Array, Proposal, core
-from .stepping import LAYOUT
+from .proposals import Array, Proposal, core, fitted, same
+from .proposals import constants as held
+from .stepping import LAYOUT, Steps
 from .walking import Parting, Walk
 
 PASSED = 6  # nodes tried to be passed by in one parting
@@ -87,20 +88,40 @@ def replace(walk: Walk, parting: Parting) -> Iterator[Proposal]:
     if parting.target in walk.target.outputs:
         edit = Rewire(edit.words, edit.before, edit.after, None, added, constants)
     node, origin = culprit(parting)
+    fault = kind(walk, parting)
+    if fault == "TSS" and (moved := moving(parting)):
+        node = moved[0]
     evidence = {"operator": node.op_type, "target_operators": ours, "source_operators": theirs}
-    yield Proposal(kind(walk, parting), node.name, origin.name, (edit,), evidence)
+    yield Proposal(fault, node.name, origin.name, (edit,), evidence)
 
 
 def kind(walk: Walk, parting: Parting) -> str:
     """The fault type of a whole parting: by what differs once operators that only scale and shift are set aside."""
-    ours, theirs = (telling(nodes) for nodes in (parting.nodes, parting.origins))
+    sides = (walk.target, parting.nodes), (walk.source, parting.origins)
+    ours, theirs = (telling(*side) for side in sides)
     if sorted(ours) != sorted(theirs):
         return "CG"
     if not ours:
         moved = {n.op_type for n in parting.nodes} | {n.op_type for n in parting.origins}
         return "TSS" if moved <= LAYOUT else "WB"
     settings = [_settings(nodes) for nodes in (parting.nodes, parting.origins)]
-    return "WB" if settings[0] == settings[1] else "LH"
+    if settings[0] != settings[1] or set(ours) == {"Clip"}:
+        return "LH"
+    have, wanted = (
+        [array for n in side[1] for *_, array in held(side[0], n) if array.dtype.kind == "f"] for side in sides
+    )
+    if not have and not wanted:
+        return "CG"
+    if moving(parting) and all(any(same(one, laid) for other in wanted for laid in fitted(other, one)) for one in have):
+        return "TSS"  # the same operators on the same weights: what differs is how the values lie
+    return "WB"
+
+
+def moving(parting: Parting) -> list[onnx.NodeProto]:
+    """The Target's nodes that reshape or turn, those that reshape first; none where the Source has as many."""
+    kinds = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
+    ours, theirs = ([n for n in side if n.op_type in kinds] for side in (parting.nodes, parting.origins))
+    return sorted(ours, key=lambda n: kinds.index(n.op_type)) if len(ours) > len(theirs) else []
 
 
 def culprit(parting: Parting) -> tuple[onnx.NodeProto, onnx.NodeProto]:
@@ -120,10 +141,16 @@ WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormaliza
 SCALING = frozenset({"BatchNormalization", "Mul", "Add", "Sub", "Div", "Pad"})
 
 
-def telling(nodes: Sequence[onnx.NodeProto]) -> list[str]:
-    """The operators of these nodes, but for those that only scale, shift and pad."""
-    kinds = [n.op_type for n in core(nodes)]
-    return ["MatMul" if one == "Gemm" else one for one in kinds if one not in SCALING]
+ALSO = {"Gemm": "MatMul"}
+
+
+def telling(steps: Steps, nodes: Sequence[onnx.NodeProto]) -> list[str]:
+    """The operators of these nodes, but for those that only scale, shift and pad by constants."""
+    chosen = [n for n in core(nodes) if n.op_type not in SCALING or len(steps.dynamic(n)) > 1]
+    kinds = [ALSO.get(n.op_type, n.op_type) for n in chosen]
+    if "Min" in kinds or "Max" in kinds:  # limits in two steps
+        kinds = ["Clip" if kind in ("Min", "Max", "Relu") else kind for kind in kinds]
+    return [kind for i, kind in enumerate(kinds) if kind != "Clip" or kinds[i - 1 : i] != ["Clip"]]
 
 
 def _settings(nodes: Sequence[onnx.NodeProto]) -> list[Any]:

@@ -160,21 +160,25 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> tuple[Parting,
         for way in ways:
             parting = walk.parting(tensor, source, way)
             if not walk.continues(tensor, way.of(walk.contents.tensors[source]), source):
-                if second is None and like(parting):
+                if second is None and like(walk, parting):
                     second = next(((parting, one) for one in _replacing(walk, parting)), None)
                 continue
             for meant, proposal in rebuilt(walk, parting):
                 if holds(walk, parting, proposal.edits):
-                    if second is not None and len(telling(second[0].nodes)) < len(telling(parting.nodes)):
+                    if second is not None and _effects(walk, second[0]) < _effects(walk, parting):
                         return second[0], _found(walk, *second)
                     return meant, _found(walk, parting, proposal)
     return None if second is None else (second[0], _found(walk, *second))
 
 
-def like(parting: Parting) -> bool:
+def like(walk: Walk, parting: Parting) -> bool:
     """Do both sides do the same in effect, operators that only pad, scale and shift aside?"""
-    ours = telling(parting.nodes)
-    return bool(ours) and ours == telling(parting.origins)
+    ours = telling(walk.target, parting.nodes)
+    return bool(ours) and ours == telling(walk.source, parting.origins)
+
+
+def _effects(walk: Walk, parting: Parting) -> int:
+    return len(telling(walk.target, parting.nodes))
 
 
 def _replacing(walk: Walk, parting: Parting) -> Iterator[Proposal]:
@@ -183,7 +187,7 @@ def _replacing(walk: Walk, parting: Parting) -> Iterator[Proposal]:
 
 def tuned(walk: Walk, parting: Parting) -> Iterator[Proposal]:
     """Repairs that leave the nodes what they are: weights, settings, both."""
-    if like(parting) or [n.op_type for n in core(parting.nodes)] == [n.op_type for n in core(parting.origins)]:
+    if like(walk, parting) or [n.op_type for n in core(parting.nodes)] == [n.op_type for n in core(parting.origins)]:
         yield from weights.propose(walk, parting)
         yield from hyperparameters.propose(walk, parting)
         yield from _both(walk, parting)

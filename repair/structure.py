@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import onnx
 
-from ..native.arrangement import Arrangement, arrangements
+from ..native.arrangement import MOST_AXES, Arrangement, arrangements
 from .computation import laid
 from .edits import Rewire, SetAttributes
 from .proposals import Array, Proposal, outcome
@@ -43,9 +43,9 @@ def _other_orders(
     for holder in holders:
         match = walk.bound[holder][0]
         content = walk.contents.tensors[match.name]
-        for way in arrangements(content.shape, value.shape):
+        for way in (*arrangements(content.shape, value.shape), *_turned(content.shape)):
             laid_so = way.of(content).astype(value.dtype)
-            if any(np.array_equal(laid_so, one) for one in seen):
+            if laid_so.ndim != value.ndim or any(np.array_equal(laid_so, one) for one in seen):
                 continue
             seen.append(laid_so)
             if not walk.continues_from(name, laid_so, match.name):
@@ -53,6 +53,13 @@ def _other_orders(
             for repair in _repairs(walk, name, laid_so, way, node):
                 chain = tuple(upstream(walk, name))
                 yield Parting(name, match.name, way, chain, (), walk.contents.apart(laid_so, value), value), repair
+
+
+def _turned(shape: Sequence[int]) -> Iterator[Arrangement]:
+    """Every order of the axes but the batch: turned content may have another shape than it ought to have."""
+    if len(shape) <= MOST_AXES + 1:
+        for order in itertools.permutations(range(1, len(shape))):
+            yield Arrangement((0, *order), tuple(shape[axis] for axis in order))
 
 
 def upstream(walk: Walk, name: str) -> list[onnx.NodeProto]:

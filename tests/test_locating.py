@@ -1,0 +1,364 @@
+"""The walk of a Target along its Source: each fault named at its node with its type, and nothing that is only
+written otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, version_converter
+from seeded_nets import (
+    Array,
+    Looked,
+    behind,
+    blocks,
+    constant,
+    first,
+    instead,
+    look,
+    net,
+    node,
+    one_value,
+    put,
+    settings,
+    square,
+    two,
+    weights,
+    without,
+)
+
+Change = Callable[[onnx.ModelProto], None]
+ENOUGH = 1e-5  # of the largest output: what a repaired view may be off on inputs that were not looked at
+NOISE = np.random.default_rng(9).normal(size=4096).astype(np.float32)
+
+
+def noisy(array: Array, by: float = 0.05) -> Array:
+    return array + by * np.abs(array).max() * NOISE[: array.size].reshape(array.shape)
+
+
+def swapped(array: Array) -> Array:
+    return array[[1, 0, *range(2, len(array))]]
+
+
+def zeroed(array: Array) -> Array:
+    array[2] = 0
+    return array
+
+
+def channels(model: onnx.ModelProto, order: list[int]) -> None:
+    first(model, "Gather", put(model, "order", np.array(order)), axis=1)
+
+
+def scaled(model: onnx.ModelProto, kind: str, value: float | list[float]) -> None:
+    array = np.array(value, np.float32)
+    first(model, kind, put(model, "by", array.reshape(-1, 1, 1) if array.ndim else array))
+
+
+def without_residual(model: onnx.ModelProto) -> None:
+    without(model, "add")
+
+
+def other_operator(name: str, kind: str) -> Change:
+    return lambda model: setattr(node(model, name), "op_type", kind)
+
+
+def max_pool_instead(model: onnx.ModelProto) -> None:
+    node(model, "ap").op_type = "MaxPool"
+
+
+def branches_swapped(model: onnx.ModelProto) -> None:
+    cat = node(model, "cat")
+    cat.input[:] = list(reversed(cat.input))
+
+
+SINGLE: dict[str, tuple[str, str, Change]] = {
+    # weights and biases
+    "conv weights scaled": ("WB", "c1", lambda m: weights(m, "c1_w", lambda a: a * 1.3)),
+    "conv weights noisy": ("WB", "c4", lambda m: weights(m, "c4_w", noisy)),
+    "one conv weight": ("WB", "c4", lambda m: one_value(m, "c4_w", (3, 2, 1, 1), 0.2)),
+    "one filter zero": ("WB", "dw", lambda m: weights(m, "dw_w", zeroed)),
+    "filters swapped": ("WB", "pw", lambda m: weights(m, "pw_w", swapped)),
+    "filters upside down": ("WB", "c5", lambda m: weights(m, "c5_w", lambda a: a[:, :, ::-1])),
+    "conv bias negated": ("WB", "c4", lambda m: weights(m, "c4_b", lambda a: -a)),
+    "conv bias gone": ("WB", "c5", lambda m: weights(m, "c5_b", np.zeros_like)),
+    "norm scale": ("WB", "b1", lambda m: weights(m, "b1_s", lambda a: a * 1.2)),
+    "norm mean": ("WB", "b2", lambda m: weights(m, "b2_m", lambda a: a + 0.3)),
+    "norm variance": ("WB", "b3", lambda m: weights(m, "b3_v", lambda a: a * 1.5)),
+    "norm mean and variance": (
+        "WB",
+        "b2",
+        lambda m: (weights(m, "b2_m", lambda a: a + 0.3), weights(m, "b2_v", lambda a: a * 2))[0],
+    ),
+    "slopes": ("WB", "pr", lambda m: weights(m, "pr_slope", lambda a: a + 0.1)),
+    "transposed conv weights": ("WB", "ct", lambda m: weights(m, "ct_w", noisy)),
+    "transposed conv bias": ("WB", "ct", lambda m: weights(m, "ct_b", lambda a: a + 0.2)),
+    "matrix": ("WB", "y", lambda m: weights(m, "fc_w", noisy)),
+    "one column": ("WB", "y", lambda m: weights(m, "fc_w", lambda a: a * np.where(np.arange(10) == 4, 0.5, 1))),
+    "head bias": ("WB", "y", lambda m: weights(m, "fc_b", lambda a: a + 0.5)),
+    "half precision of eight bits": ("WB", "c6", lambda m: weights(m, "c6_w", lambda a: np.round(a * 8) / 8)),
+    # hyperparameters
+    "pads moved": ("LH", "c4", lambda m: settings(m, "c4", pads=[0, 0, 2, 2])),
+    "dilated": ("LH", "dw", lambda m: settings(m, "dw", dilations=[2, 2], pads=[2, 2, 2, 2])),
+    "stride of other phase": ("LH", "c1", lambda m: settings(m, "c1", pads=[0, 0, 1, 1])),
+    "alpha": ("LH", "lr", lambda m: settings(m, "lr", alpha=0.01)),
+    "padding counted": ("LH", "ap", lambda m: settings(m, "ap", count_include_pad=1)),
+    "epsilon": ("LH", "b1", lambda m: settings(m, "b1", epsilon=0.1)),
+    "upper limit": ("LH", "clip", lambda m: put(m, "high", np.array(0.4, np.float32))),
+    "lower limit gone": ("LH", "clip", lambda m: node(m, "clip").input.__setitem__(1, "")),
+    "larger window": ("LH", "mp", lambda m: settings(m, "mp", kernel_shape=[4, 4], pads=[1, 1, 1, 1])),
+    "output pads": ("LH", "ct", lambda m: settings(m, "ct", pads=[1, 1, 0, 0], output_padding=[1, 1])),
+    # computation graph
+    "activation missing": ("CG", "dw", lambda m: without(m, "r1")),
+    "activation missing inside": ("CG", "pw", lambda m: without(m, "r2")),
+    "leaky activation missing": ("CG", "cat", lambda m: without(m, "lr")),
+    "activation added": ("CG", "extra", lambda m: behind(m, "r2", "Sigmoid")),
+    "activation added at the end of a branch": ("CG", "extra", lambda m: behind(m, "lr", "Tanh")),
+    "activation replaced": ("CG", "r2", other_operator("r2", "Sigmoid")),
+    "pooling replaced": ("CG", "mp", other_operator("mp", "AveragePool")),
+    "residual missing": ("CG", "mp", without_residual),
+    "residual multiplied": ("CG", "add", other_operator("add", "Mul")),
+    "norm missing": ("CG", "add", lambda m: without(m, "b3")),
+    "output activated": ("CG", "extra", lambda m: behind(m, "y", "Softmax", axis=1)),
+    # shape and structure
+    "branches swapped": ("CG", "cat", branches_swapped),
+    "turned before flattening": ("TSS", "extra", lambda m: behind(m, "ap", "Transpose", perm=[0, 1, 3, 2])),
+    "channels last before flattening": ("TSS", "extra", lambda m: behind(m, "ap", "Transpose", perm=[0, 2, 3, 1])),
+    "input turned": ("TSS", "extra", lambda m: first(m, "Transpose", perm=[0, 1, 3, 2])),
+    # preprocessing built in
+    "channels reversed": ("PP", "extra", lambda m: channels(m, [2, 1, 0])),
+    "input halved": ("PP", "extra", lambda m: scaled(m, "Mul", 0.5)),
+    "input shifted": ("PP", "extra", lambda m: scaled(m, "Sub", [0.485, 0.456, 0.406])),
+    "input clipped": ("PP", "extra", lambda m: first(m, "Clip", put(m, "zero", np.array(0, np.float32)))),
+}
+
+
+def broken(*names: str, build: Callable[[], onnx.ModelProto] = net) -> onnx.ModelProto:
+    model = build()
+    for name in names:
+        SINGLE[name][2](model)
+    return model
+
+
+def agrees(looked: Looked) -> bool:
+    return not looked.why and looked.before > 1e-4 and looked.after < ENOUGH
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_one_fault_is_named_at_its_node_with_its_type_and_repaired(name: str, tmp_path: Path) -> None:
+    kind, place, _ = SINGLE[name]
+    looked = look(tmp_path, net(), broken(name))
+    assert looked.brief == [(kind, place)], looked.faults
+    assert agrees(looked), looked
+    assert looked.model_runs < 40
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("conv weights scaled", "alpha"),
+        ("filters swapped", "norm mean"),
+        ("epsilon", "padding counted", "head bias"),
+        ("conv weights noisy", "slopes", "upper limit"),
+        ("norm mean", "pads moved", "transposed conv bias"),
+    ],
+)
+def test_several_faults_at_once_are_each_named(names: tuple[str, ...], tmp_path: Path) -> None:
+    looked = look(tmp_path, net(), broken(*names))
+    assert sorted(looked.brief) == sorted(SINGLE[name][:2] for name in names), looked.faults
+    assert agrees(looked), looked
+    assert looked.model_runs < 40
+
+
+# -- a right Target that is written otherwise
+
+
+def padded(model: onnx.ModelProto) -> None:
+    """Pads as a node of their own."""
+    settings(model, "c4", pads=[0, 0, 0, 0])
+    pads = put(model, "pads", np.array([0, 0, 1, 1, 0, 0, 1, 1]))
+    instead_of = node(model, "c4")
+    pad = helper.make_node("Pad", [instead_of.input[0], pads], ["padded"], "padded")
+    instead_of.input[0] = "padded"
+    model.graph.node.insert([n.name for n in model.graph.node].index("c4"), pad)
+
+
+def scale_and_shift(model: onnx.ModelProto, name: str) -> tuple[Array, Array]:
+    gamma, beta, mean, variance = (constant(model, f"{name}_{key}").astype(np.float64) for key in "sbmv")
+    scale = gamma / np.sqrt(variance + 1e-5)
+    return scale, beta - mean * scale
+
+
+def folded(model: onnx.ModelProto) -> None:
+    for conv, norm in (("c1", "b1"), ("dw", "b2"), ("pw", "b3")):
+        scale, shift = scale_and_shift(model, norm)
+        bias = constant(model, f"{conv}_b") * scale + shift
+        weights(model, f"{conv}_w", lambda a, by=scale: a * by.reshape(-1, 1, 1, 1))  # type: ignore[misc]
+        put(model, f"{conv}_b", bias.astype(np.float32))
+        without(model, norm)
+
+
+def multiplied(model: onnx.ModelProto) -> None:
+    scale, shift = (array.astype(np.float32).reshape(-1, 1, 1) for array in scale_and_shift(model, "b2"))
+    norm = node(model, "b2")
+    put(model, "scale", scale)
+    put(model, "shift", shift)
+    instead(
+        model,
+        "b2",
+        helper.make_node("Mul", [norm.input[0], "scale"], ["b2_scaled"], "b2_mul"),
+        helper.make_node("Add", ["b2_scaled", "shift"], list(norm.output), "b2"),
+    )
+
+
+def defaults_said(model: onnx.ModelProto) -> None:
+    settings(model, "mp", pads=[0, 0, 0, 0], dilations=[1, 1], ceil_mode=0, storage_order=0)
+    settings(model, "c5", group=None, strides=None, dilations=[1, 1], kernel_shape=[3, 3])
+    settings(model, "b1", epsilon=1e-5, momentum=0.9)
+    settings(model, "fl", axis=1)
+
+
+def padded_by_itself(model: onnx.ModelProto) -> None:
+    settings(model, "c5", auto_pad="SAME_UPPER", pads=None)
+    settings(model, "mp", auto_pad="VALID")
+
+
+def multiplied_matrices(model: onnx.ModelProto) -> None:
+    gemm = node(model, "y")
+    instead(
+        model,
+        "y",
+        helper.make_node("MatMul", list(gemm.input)[:2], ["product"], "y"),
+        helper.make_node("Add", ["product", "fc_b"], ["y"], "y_add"),
+    )
+
+
+def transposed_matrix(model: onnx.ModelProto) -> None:
+    put(model, "fc_w", constant(model, "fc_w").T)
+    settings(model, "y", transB=1)
+
+
+def in_nodes(model: onnx.ModelProto) -> None:
+    tensors = list(model.graph.initializer)
+    del model.graph.initializer[:]
+    for tensor in tensors:
+        model.graph.node.insert(0, helper.make_node("Constant", [], [tensor.name], f"{tensor.name}_node", value=tensor))
+
+
+def shuffled(model: onnx.ModelProto) -> None:
+    tensors = list(reversed(model.graph.initializer))
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(tensors)
+
+
+def channels_last(model: onnx.ModelProto) -> None:
+    """Each convolution between two Transposes, as tf2onnx writes what it cannot move."""
+    for name in ("c1", "dw", "c4", "c6"):
+        conv = node(model, name)
+        before, after = conv.input[0], conv.output[0]
+        turned = helper.make_node("Transpose", [before], [f"{name}_last"], f"{name}_to_last", perm=[0, 2, 3, 1])
+        back = helper.make_node("Transpose", [f"{name}_last"], [f"{name}_first"], f"{name}_to_first", perm=[0, 3, 1, 2])
+        copy = onnx.NodeProto()
+        copy.CopyFrom(conv)
+        copy.input[0] = f"{name}_first"
+        assert after == name
+        instead(model, name, turned, back, copy)
+
+
+WRITTEN: dict[str, Change] = {
+    "pads as a node": padded,
+    "norms folded": folded,
+    "norm multiplied": multiplied,
+    "defaults said": defaults_said,
+    "auto_pad": padded_by_itself,
+    "weights in nodes": in_nodes,
+    "constants shuffled": shuffled,
+    "channels last": channels_last,
+    "MatMul and Add": multiplied_matrices,
+    "matrix transposed": transposed_matrix,
+}
+
+
+@pytest.mark.parametrize("way", WRITTEN)
+def test_a_right_target_written_otherwise_has_no_fault(way: str, tmp_path: Path) -> None:
+    target = net()
+    WRITTEN[way](target)
+    looked = look(tmp_path, net(), target)
+    assert looked.faults == []
+    assert not looked.why
+    assert looked.before < ENOUGH
+
+
+@pytest.mark.parametrize("opset", [14, 17, 18])
+def test_another_opset_is_no_fault(opset: int, tmp_path: Path) -> None:
+    looked = look(tmp_path, net(), version_converter.convert_version(net(), opset))
+    assert looked.faults == []
+    assert looked.before < ENOUGH
+
+
+@pytest.mark.parametrize("fault", ["slopes", "transposed conv weights", "alpha", "padding counted", "upper limit"])
+@pytest.mark.parametrize("way", WRITTEN)
+def test_a_fault_in_a_target_written_otherwise_is_the_only_one(way: str, fault: str, tmp_path: Path) -> None:
+    target = broken(fault)
+    WRITTEN[way](target)
+    looked = look(tmp_path, net(), target)
+    assert looked.brief == [SINGLE[fault][:2]], looked.faults
+    assert agrees(looked), looked
+
+
+# -- models as a whole
+
+
+def test_a_target_with_other_weights_is_another_model_and_the_search_ends(tmp_path: Path) -> None:
+    looked = look(tmp_path, net(), net(seed=5))
+    assert "nothing to do with" in looked.why
+    assert looked.alien > 0.5
+    assert looked.nodes_run < 30 * len(net().graph.node)
+
+
+def test_the_faulty_one_of_blocks_with_the_same_weights_is_named(tmp_path: Path) -> None:
+    target = blocks()
+    node(target, "conv2").input[1] = put(target, "w_other", noisy(constant(target, "w")))
+    looked = look(tmp_path, blocks(), target)
+    assert looked.brief == [("WB", "conv2")]
+    assert agrees(looked)
+
+
+@pytest.mark.parametrize("perm", [[0, 1, 3, 2], [0, 2, 3, 1], [0, 3, 2, 1]])
+@pytest.mark.parametrize("place", ["r1", "r2", "th"])
+def test_turned_axes_of_equal_size_are_named(place: str, perm: list[int], tmp_path: Path) -> None:
+    target = square()
+    behind(target, place, "Transpose", perm=perm)
+    looked = look(tmp_path, square(), target)
+    assert looked.brief == [("TSS", "extra")]
+    assert agrees(looked)
+
+
+def extra_output(model: onnx.ModelProto) -> None:
+    model.graph.output.append(helper.make_tensor_value_info("r1", onnx.TensorProto.FLOAT, None))
+
+
+def swapped_outputs(model: onnx.ModelProto) -> None:
+    values = list(reversed(model.graph.output))
+    del model.graph.output[:]
+    model.graph.output.extend(values)
+
+
+@pytest.mark.parametrize("change", [extra_output, swapped_outputs])
+def test_outputs_too_many_or_in_another_order_are_one_fault(change: Change, tmp_path: Path) -> None:
+    target = two()
+    change(target)
+    looked = look(tmp_path, two(), target)
+    assert [kind for kind, _ in looked.brief] == ["CG"]
+    assert looked.after < ENOUGH
+
+
+def test_a_missing_softmax_at_the_end_is_put_there(tmp_path: Path) -> None:
+    source = net()
+    behind(source, "y", "Softmax", axis=1)
+    looked = look(tmp_path, source, net())
+    assert [kind for kind, _ in looked.brief] == ["CG"]
+    assert looked.faults[0]["evidence"]["missing"] == ["Softmax"]
+    assert agrees(looked)
