@@ -180,11 +180,8 @@ def _scales(norm: _Normalisation, epsilon: float, ratio: Array) -> bool:
     return bool(np.allclose(by, ratio, rtol=1e-3, atol=1e-6 * float(np.abs(ratio).max())))
 
 
-def leftovers(own: Sequence[Parameter], source: Sequence[Parameter]) -> list[tuple[Parameter, Array]]:
-    """The parameters that no array of the Source equals, each with the Source's array that no parameter equals.
-
-    Empty where they do not pair off one to one: then the two do not hold their weights in the same pieces.
-    """
+def unlike(own: Sequence[Parameter], source: Sequence[Parameter]) -> tuple[list[Parameter], list[int]]:
+    """The parameters that no array of the Source equals in any layout, and the numbers of those that equal none."""
     index: dict[int, list[int]] = {}
     for number, one in enumerate(source):
         index.setdefault(one.array.size, []).append(number)
@@ -195,7 +192,15 @@ def leftovers(own: Sequence[Parameter], source: Sequence[Parameter]) -> list[tup
         used.update(same)
         if not same:
             left.append(one)
-    free = [n for n in range(len(source)) if n not in used]
+    return left, [n for n in range(len(source)) if n not in used]
+
+
+def leftovers(own: Sequence[Parameter], source: Sequence[Parameter]) -> list[tuple[Parameter, Array]]:
+    """The parameters that no array of the Source equals, each with the Source's array that no parameter equals.
+
+    Empty where they do not pair off one to one: then the two do not hold their weights in the same pieces.
+    """
+    left, free = unlike(own, source)
     pairs = []
     for one in left:
         options = []

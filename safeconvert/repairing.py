@@ -24,7 +24,7 @@ from safeconvert.judge import over
 from safeconvert.material import Material
 from safeconvert.model import Attempt, Fault, Localisation, Recognised, Refusal
 from safeconvert.native_names import layer_names, native_name, told, traced
-from safeconvert.native_weights import Parameter, by_change, leftovers, parameters, replaced, unfolded
+from safeconvert.native_weights import Parameter, by_change, leftovers, parameters, replaced, unfolded, unlike
 from safeconvert.options import Observer, Options
 from safeconvert.repair_time import RepairTime
 from safeconvert.sides import Side, shorten
@@ -204,7 +204,19 @@ class Repairer:
                 status = "repaired" if index in chosen and stage is not None else "unrepaired"
                 fault = self._fault(index, one, status, percents.get(index, before.percent))
                 told.append(_in_own_file(fault, set_in[index]) if index in set_in else fault)
-        return Outcome(stage, tuple(told), looked, refused, tuple(self.attempts), tuple(reasons))
+        if any(fault.type == "WB" for fault in told) and self._same_weights():
+            told = [_not_of_weights(fault) for fault in told]
+        return Outcome(stage, tuple(merged(told)), looked, refused, tuple(self.attempts), tuple(reasons))
+
+    def _same_weights(self) -> bool:
+        """Does the Target hold the very arrays that the Source holds? A view folds settings into weights."""
+        if "onnx" in (self.source.format, self.target.format) or not self.exactly:
+            return False
+        try:
+            own, theirs = parameters(self.workshop, self.target), parameters(self.workshop, self.source)
+        except ChildFailed:
+            return False
+        return bool(own) and unlike(own, theirs) == ([], [])
 
     def _weigh(
         self, usable: Sequence[int], feeds: Sequence[Feed], before: Comparison
@@ -356,7 +368,29 @@ def _in_own_file(fault: Fault, changed: Sequence[Parameter]) -> Fault:
     names = ", ".join(one.name for one in changed)
     evidence = {**fault.evidence, "parameters": [one.name for one in changed]}
     words = f"{names} set in the Target's own file; in its view: {fault.repair}"
-    return dataclasses.replace(fault, target_node=changed[0].layer or changed[0].name, evidence=evidence, repair=words)
+    layer = changed[0].layer  # of a TFLite file's arrays nobody knows one: the operator's own name stays
+    return dataclasses.replace(fault, target_node=layer or fault.target_node, evidence=evidence, repair=words)
+
+
+def _not_of_weights(fault: Fault) -> Fault:
+    """A fault that a view shows as one of weights, of a model whose own weights are right: a setting, like epsilon."""
+    if fault.type != "WB":
+        return fault
+    evidence = {**fault.evidence, "weights": "the Target's own arrays are the Source's: a setting of the layer differs"}
+    return dataclasses.replace(fault, type="LH", evidence=evidence)
+
+
+def merged(faults: Sequence[Fault]) -> list[Fault]:
+    """One fault for each type and native node: a view may show one layer's fault in several of its nodes."""
+    found: dict[tuple[str, str, str], Fault] = {}
+    for fault in faults:
+        key = fault.type, fault.target_node, fault.source_node
+        first = found.get(key)
+        if first is None:
+            found[key] = fault
+        elif fault.repair not in first.repair:
+            found[key] = dataclasses.replace(first, repair=f"{first.repair}; {fault.repair}")
+    return list(found.values())
 
 
 def better(one: Comparison, other: Comparison) -> bool:
