@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 
 from ..native.arrangement import Arrangement
+from . import weights
 from .edits import Edit, Give, Rewire
 from .proposals import Array, Proposal, core, fitted, same
 from .proposals import constants as held
@@ -112,7 +113,8 @@ def kind(walk: Walk, parting: Parting) -> str:
     )
     if not have and not wanted:
         return "CG"
-    if moving(parting) and all(any(same(one, laid) for other in wanted for laid in fitted(other, one)) for one in have):
+    alike = all(any(same(one, laid) for other in wanted for laid in fitted(other, one)) for one in have)
+    if moving(parting) and (alike or weights.folded_alike(walk, parting)):
         return "TSS"  # the same operators on the same weights: what differs is how the values lie
     return "WB"
 

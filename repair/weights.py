@@ -113,6 +113,19 @@ def _unfolded(walk: Walk, parting: Parting) -> Iterator[Proposal]:
         yield _proposal(parting, differ)
 
 
+def folded_alike(walk: Walk, parting: Parting) -> bool:
+    """Do both sides convolve, scale and shift by the same numbers, in whatever pieces they hold them?"""
+    ours, theirs = affine(walk.target, parting.nodes), affine(walk.source, parting.origins)
+    if ours is None or theirs is None or ours.weight.shape != theirs.weight.shape:
+        return False
+    each = (-1, *[1] * (ours.weight.ndim - 1))
+    pairs = [(one.weight * one.scale.reshape(each), one.shift) for one in (ours, theirs)]
+    return all(
+        bool(np.allclose(a, b, rtol=1e-4, atol=1e-5 * float(np.abs(b).max(initial=0.0))))
+        for a, b in zip(*pairs, strict=True)
+    )
+
+
 def affine(steps: Steps, nodes: Sequence[onnx.NodeProto]) -> Affine | None:
     chain = [node for node in core(nodes) if node.op_type != "Pad"]
     if not chain or chain[0].op_type != "Conv" or chain[0].input[1] not in steps.constants:
