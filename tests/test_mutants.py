@@ -1,0 +1,98 @@
+"""Each rule of the repair core, switched off: a Target on which it is right with the rule and wrong without."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safeconvert.repair import locating
+from safeconvert.repair.matching import Match
+from safeconvert.repair.walking import Walk
+from seeded_nets import CLASSES, Looked, look, net, weights
+from seeded_nets import Builder as Net
+from test_locating import ENOUGH, SINGLE, agrees, broken
+
+
+def right(looked: Looked, *names: str) -> bool:
+    return sorted(looked.brief) == sorted(SINGLE[name][:2] for name in names) and agrees(looked)
+
+
+def yes(*_: Any) -> bool:
+    return True
+
+
+def tried(*looking: Any) -> Looked | None:
+    """What is found; None where the repaired view does not even run."""
+    try:
+        return look(*looking)
+    except Exception:  # noqa: BLE001 - a mutant may write anything
+        return None
+
+
+@pytest.mark.parametrize("name", ["norm mean and variance"])
+def test_a_proposal_is_taken_only_where_the_nodes_then_agree(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert right(look(tmp_path, net(), broken(name)), name)
+    monkeypatch.setattr(locating, "holds", yes)
+    looked = tried(tmp_path, net(), broken(name))
+    assert looked is None or not right(looked, name)
+
+
+def test_a_pair_of_tensors_is_believed_only_where_what_follows_agrees_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "activation missing"
+    assert right(look(tmp_path, net(), broken(name)), name)
+    monkeypatch.setattr(Walk, "continues", yes)
+    looked = tried(tmp_path, net(), broken(name))
+    assert looked is None or not right(looked, name)
+
+
+def test_content_counts_as_turned_only_where_what_follows_then_agrees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "conv weights scaled"
+    assert right(look(tmp_path, net(), broken(name)), name)
+    monkeypatch.setattr(Walk, "continues_from", yes)
+    looked = tried(tmp_path, net(), broken(name))
+    assert looked is None or not right(looked, name)
+
+
+def chain(drift: float) -> Any:
+    """Thirteen matrices one after the other, each too large by ``drift``."""
+    b = Net(3)
+    x = b.node("Flatten", ["x"], "fl")
+    sizes = [3 * 6 * 5, *[24] * 11, CLASSES]
+    for i, (before, after) in enumerate(itertools.pairwise(sizes)):
+        x = b.node("MatMul", [x, b.weight(f"w{i}", before, after)], "y" if i == len(sizes) - 2 else f"m{i}")
+    model = b.model({"y": [CLASSES]}, (3, 6, 5))
+    for i in range(len(sizes) - 1):
+        weights(model, f"w{i}", lambda a: a * (1 + drift))
+    return model
+
+
+def test_what_adds_up_over_layers_is_nobodys_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert look(tmp_path, chain(0), chain(3e-5)).faults == []
+
+    def left_as_computed(self: Walk, tensor: str, matches: list[Match]) -> None:
+        self.bound[tensor] = matches
+        if tensor not in self.values:
+            self.values[tensor] = matches[0].arrangement.of(self.contents.tensors[matches[0].name])
+
+    monkeypatch.setattr(Walk, "bind", left_as_computed)
+    assert look(tmp_path, chain(0), chain(3e-5)).faults
+
+
+def test_a_target_with_other_weights_is_not_rewritten_into_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = look(tmp_path, net(), net(seed=5))
+    assert looked.why
+    assert looked.after > 0.1
+    monkeypatch.setattr(locating, "ALIEN", 2.0)
+    looked = look(tmp_path, net(), net(seed=5))
+    assert not looked.why
+    assert looked.after < ENOUGH
