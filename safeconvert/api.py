@@ -273,7 +273,10 @@ class _Run:
                 loading.load(target)
             command = ["safeconvert", "repair", str(self.source.path), str(recognised.path), "-o", str(final)]
             command += self.options.arguments()
-            given = Given(self.workshop, material, target, self.shapes, self.options, self.observer, self._clock)
+            options, observer = self.options, self.observer
+            given = Given(
+                self.workshop, material, target, self.shapes, options, observer, self._clock, self.timings
+            )
             settled = given.settle()
             outcome = settled.outcome
             return self._finish(

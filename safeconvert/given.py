@@ -46,6 +46,7 @@ class Given:
     options: Options
     observer: Observer
     clock: Callable[[str], AbstractContextManager[None]]
+    timings: dict[str, float]
 
     def settle(self) -> Settled:
         source = self.material.source
@@ -103,6 +104,7 @@ class Given:
         with self.clock("repair"):
             repairer = self._repairer(side)
             outcome = repairer.repair(stage.feeds, before[0])
+            self.timings["localise"] = self.timings.get("localise", 0.0) + repairer.localising
             if outcome.stage is None:
                 outcome = remade(repairer, stage.feeds, before[0], outcome)
         if outcome.stage is not None:

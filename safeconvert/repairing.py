@@ -9,6 +9,7 @@ of it is judged natively, from its bytes on disk, by the caller.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,6 +71,7 @@ class Repairer:
     def __post_init__(self) -> None:
         self.source = self.material.source
         self._names: list[tuple[str, str]] = []
+        self.localising = 0.0  # seconds from the views to the names of the faults
         self.budget = RepairTime(self.options.repair_time)
         options = self.options
         self.settings = Settings(
@@ -93,6 +95,7 @@ class Repairer:
         assert theirs is not None
         assert ours is not None
         self.observer.say("looking for the nodes at fault")
+        begun = time.monotonic()
         rows = self._rows(before, theirs, ours)
         arrays = self.material.inputs.read(rows)
         found = self._light().call(
@@ -107,6 +110,7 @@ class Repairer:
             seconds=self.budget.left,
         )
         self._names = self._called(found["faults"], feeds, {n: a[:1] for n, a in arrays.items()})
+        self.localising = time.monotonic() - begun
         return self._mend(feeds, before, ours, found)
 
     def _light(self) -> Any:
