@@ -70,7 +70,7 @@ def propose(walk: Walk, node: onnx.NodeProto) -> Iterator[tuple[Parting, Proposa
             for way in walk.laid_out(tensor, source, node):
                 content = way.of(walk.contents.tensors[source])
                 value = walk.values.get(tensor)
-                if value is not None and (value.shape != content.shape or len(nodes) < 2):
+                if value is not None and value.shape != content.shape:
                     continue
                 if not walk.continues_from(tensor, content, source):
                     continue
@@ -90,8 +90,11 @@ def propose(walk: Walk, node: onnx.NodeProto) -> Iterator[tuple[Parting, Proposa
 
 
 def _chains(walk: Walk, node: onnx.NodeProto) -> Iterator[list[onnx.NodeProto]]:
-    """The nodes of preparing from this one on: two of them, three, and so on."""
+    """The nodes of preparing from this one on: two of them, three, and so on; one alone where it has no setting that
+    could be another."""
     chain = [node]
+    if node.op_type in ("Gather", "GatherND", "Slice"):
+        yield list(chain)
     while len(chain) < LONGEST:
         readers = walk.target.readers.get(chain[-1].output[0], ())
         following = [one for one in readers if one.op_type in PREPARING | LAYOUT]
