@@ -147,7 +147,9 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> tuple[Parting,
         return parting, _found(walk, parting, proposal)
     for parting, proposal in preprocessing.propose(walk, node):
         return parting, _found(walk, parting, proposal)
-    second: tuple[Parting, Proposal] | None = None  # the same nodes in effect, with no word from what follows
+    # The same nodes in effect, with no word from what follows: those that give as much as the Source, and others.
+    second: tuple[Parting, Proposal] | None = None
+    third: tuple[Parting, Proposal] | None = None
     for tensor, source in walk.pairs(node):
         if time.monotonic() > deadline:
             break
@@ -160,15 +162,20 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> tuple[Parting,
         for way in ways:
             parting = walk.parting(tensor, source, way)
             if not walk.continues(tensor, way.of(walk.contents.tensors[source]), source):
-                if second is None and like(walk, parting):
-                    second = next(((parting, one) for one in _replacing(walk, parting)), None)
+                as_much = parting.value is not None and parting.value.size == walk.contents.tensors[source].size
+                if (second if as_much else third) is None and like(walk, parting):
+                    found = next(((parting, one) for one in _replacing(walk, parting)), None)
+                    second, third = (found, third) if as_much else (second, found)
                 continue
             for meant, proposal in rebuilt(walk, parting):
                 if holds(walk, parting, proposal.edits):
-                    if second is not None and _effects(walk, second[0]) < _effects(walk, parting):
-                        return second[0], _found(walk, *second)
                     return meant, _found(walk, parting, proposal)
-    return None if second is None else (second[0], _found(walk, *second))
+            for proposal in _replacing(walk, parting):
+                if second is not None and _effects(walk, second[0]) < _effects(walk, parting):
+                    return second[0], _found(walk, *second)
+                return parting, _found(walk, parting, proposal)
+    last = second or third
+    return None if last is None else (last[0], _found(walk, *last))
 
 
 def like(walk: Walk, parting: Parting) -> bool:
@@ -194,10 +201,9 @@ def tuned(walk: Walk, parting: Parting) -> Iterator[Proposal]:
 
 
 def rebuilt(walk: Walk, parting: Parting) -> Iterator[tuple[Parting, Proposal]]:
-    """Repairs that change the nodes, mildest first, each with the parting that it mends."""
+    """Repairs by a node less or some more, mildest first, each with the parting that it mends."""
     yield from ((parting, one) for one in computation.pass_by(walk, parting))
     yield from computation.put_before(walk, parting)
-    yield from ((parting, one) for one in computation.replace(walk, parting))
 
 
 def _both(walk: Walk, parting: Parting) -> Iterator[Proposal]:
@@ -308,4 +314,27 @@ def constants_set(chosen: Sequence[int]) -> list[tuple[int, Array, Array]] | Non
                 return None
             node = steps.nodes[steps.index[edit.node]]
             changes.append((index, steps.constants[node.input[edit.index]], edit.value))
+    return changes
+
+
+def folded(chosen: Sequence[int]) -> list[tuple[int, Array, Array, Array, Array]] | None:
+    """Finding, weights before and after, bias before and after of each convolution that these repairs change.
+
+    Weights are (out channels, in channels / group, kernel...) with all that scales the channels behind them multiplied
+    in. None where a repair changes anything else.
+    """
+    held = HELD["last"]
+    before = Steps(held.model)
+    changes = []
+    for index in chosen:
+        one = held.found[index]
+        if not all(isinstance(edit, SetConstant) for edit in one.edits):
+            return None
+        after = Steps(applied(held.model, one.edits))
+        names = set(one.evidence["target_nodes"])
+        pair = [weights.affine(steps, [n for n in steps.nodes if n.name in names]) for steps in (before, after)]
+        if pair[0] is None or pair[1] is None:
+            return None
+        (w0, b0), (w1, b1) = ((a.weight * a.scale.reshape(-1, *[1] * (a.weight.ndim - 1)), a.shift) for a in pair if a)
+        changes.append((index, w0, w1, b0, b1))
     return changes
