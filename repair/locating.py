@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from ..native.arrangement import Arrangement
 from . import computation, equivalents, hyperparameters, preprocessing, structure, weights
@@ -134,6 +135,22 @@ def write(path: str, chosen: Sequence[int]) -> None:
 def canonical(path: str) -> onnx.ModelProto:
     """The model in the words in which both sides are compared; inputs, outputs and what is kept keep their names."""
     model, _ = equivalents.rewrite(onnx.load(path), names=FORM)
+    return in_real_numbers(model)
+
+
+def in_real_numbers(model: onnx.ModelProto) -> onnx.ModelProto:
+    """What is computed from constants alone, as weights held as integers are, becomes the numbers that come of it."""
+    steps = Steps(model)
+    kept = []
+    for node in steps.nodes:
+        if steps.dynamic(node) or not node.input:
+            kept.append(node)
+            continue
+        for name, value in zip([n for n in node.output if n], steps.run(node, {}), strict=True):
+            steps.constants[name] = value
+            model.graph.initializer.append(numpy_helper.from_array(value, name))
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
     return model
 
 

@@ -35,6 +35,8 @@ def remade(repairer: Repairer, feeds: Sequence[Feed], before: Comparison, outcom
     """What repair came to, with a Target made anew in place of none."""
     if repairer.options.no_repair or not repairer.budget.allows() or outcome.alien:
         return outcome
+    if repairer.target.signature.quantized:
+        return outcome  # its quantisation was meant, and would be undone
     faults, looked = outcome.faults, outcome.localisation
     if not faults:
         faults, looked = departed(repairer, feeds, before)

@@ -184,6 +184,8 @@ class Repairer:
             share = f"{found['alien']:.0%} of the weighted layers looked at"
             reasons = [f"the Target is another model: the weights of {share} have nothing to do with the Source's"]
         usable = [index for index, one in enumerate(faults) if one["repairable"]]
+        if not self.exactly and not usable:
+            return self._quantised(faults, looked)
         if found["alien"] > ALIEN or not usable or self.options.no_repair:
             left = tuple(self._fault(i, one, "unrepaired", before.percent) for i, one in enumerate(faults))
             alien = found["alien"] > ALIEN
@@ -211,6 +213,18 @@ class Repairer:
         if any(fault.type == "WB" for fault in told) and self._same_weights():
             told = [_not_of_weights(fault) for fault in told]
         return Outcome(stage, tuple(merged(told)), looked, refused, tuple(self.attempts), tuple(reasons))
+
+    def _quantised(self, faults: Sequence[Mapping[str, Any]], looked: Localisation) -> Outcome:
+        """A quantised model that differs, and not by anything that can be told from its rounding."""
+        refused = tuple(
+            Refusal(one["type"], self._names[index][1], "differs by no more than quantisation may explain")
+            for index, one in enumerate(faults)
+        )
+        reason = (
+            "no layer differs by more than its quantisation explains: quantise again on more inputs, or allow for it "
+            "with --max-discrepancy"
+        )
+        return Outcome(None, (), looked, refused, tuple(self.attempts), (reason,))
 
     def _same_weights(self) -> bool:
         """Does the Target hold the very arrays that the Source holds? A view folds settings into weights."""
