@@ -45,6 +45,7 @@ class Found:
     words: str
     metadata: Mapping[str, str] = field(default_factory=dict)
     source_tensor: str = ""
+    op_type: str = ""
 
     def plain(self) -> dict[str, Any]:
         return {
@@ -55,6 +56,7 @@ class Found:
             "evidence": dict(self.evidence),
             "words": self.words,
             "metadata": dict(self.metadata),
+            "op_type": self.op_type,
             "repairable": bool(self.edits),
         }
 
@@ -157,8 +159,9 @@ def in_real_numbers(model: onnx.ModelProto) -> onnx.ModelProto:
 def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> tuple[Parting, Found] | None:
     """The explanation of what goes wrong at this node that takes least, and stands the test.
 
-    Other weights or settings in a node of the same kind prove themselves: with the Source's own, the node gives what
-    the Source gives. Other nodes do not, since enough of them explain anything: the walk must come back behind them.
+    One other array or setting in a node of the same kind proves itself: with the Source's own, the node gives what the
+    Source gives. More of them do not, nor do other nodes, since enough of them explain anything: the walk must come
+    back behind them.
     """
     for parting, proposal in structure.propose(walk, node):
         return parting, _found(walk, parting, proposal)
@@ -174,8 +177,13 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> tuple[Parting,
         for way in ways[:WAYS]:
             parting = walk.parting(tensor, source, way)
             for proposal in tuned(walk, parting):
-                if holds(walk, parting, proposal.edits):
+                if not holds(walk, parting, proposal.edits):
+                    continue
+                wanted = way.of(walk.contents.tensors[source])
+                if len(proposal.edits) == 1 or walk.continues(tensor, wanted, source):
                     return parting, _found(walk, parting, proposal)
+                second = second or (parting, proposal)
+                break  # what comes after this one changes as much or more
         for way in ways:
             parting = walk.parting(tensor, source, way)
             if not walk.continues(tensor, way.of(walk.contents.tensors[source]), source):
@@ -249,7 +257,8 @@ def _found(walk: Walk, parting: Parting, proposal: Proposal) -> Found:
     metadata = {} if node is None else {entry.key: entry.value for entry in node.metadata_props}
     origin = next((n.output[0] for n in walk.source.nodes if n.name == proposal.origin), parting.source)
     words, edits = proposal.words, proposal.edits
-    return Found(kind, proposal.node, tensor, proposal.origin, evidence, edits, words, metadata, origin)
+    op_type = "" if node is None else node.op_type
+    return Found(kind, proposal.node, tensor, proposal.origin, evidence, edits, words, metadata, origin, op_type)
 
 
 def _unexplained(walk: Walk, node: onnx.NodeProto) -> Found:

@@ -76,8 +76,13 @@ class Given:
                 stage, why = look.redimensioned()
         if stage is None:
             judgement = Judgement(Verdict.DIVERGED, (mismatch.reason, *([why] if why else [])), before)
-            left = tuple(look.faults("unrepaired"))
-            return Settled(judgement, self.target, Outcome(None, left, attempts=tuple(repairer.attempts)))
+            left = Outcome(None, tuple(look.faults("unrepaired")), attempts=tuple(repairer.attempts))
+            anew = remade(repairer, (), before[0], left)
+            if anew.stage is None:
+                return Settled(judgement, self.target, anew)
+            judgement = self._judge(anew.stage)
+            verdict = Verdict.REPAIRED if judgement.verdict is Verdict.VERIFIED else judgement.verdict
+            return Settled(replace(judgement, verdict=verdict, before=before), anew.stage.side, anew)
         found = self._fed(apart(stage))
         good = found.judgement.verdict in (Verdict.VERIFIED, Verdict.REPAIRED)
         faults = look.faults("repaired" if good else "unrepaired")

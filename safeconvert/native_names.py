@@ -59,11 +59,13 @@ def traced(
 def _meant(record: Record, makers: Mapping[str, Record], fault: Record) -> Record:
     """The operator to blame: a view folds batch normalisations into the convolutions before them.
 
-    Weights of which each channel is only scaled are the normalisation's fault, others the convolution's.
+    Weights of which each channel is only scaled are the normalisation's fault, all else is the convolution's.
     """
     evidence = fault["evidence"]
     weights = [t for t in evidence.get("tensors", ()) if t["role"] == "weights"]
-    if evidence.get("operator") != "Conv" or not weights or all(t["channels_scaled_only"] for t in weights):
+    if fault["op_type"] != "Conv":
+        return record
+    if fault["type"] == "WB" and all(t["channels_scaled_only"] for t in weights):
         return record
     one = record
     for _ in range(BACK):
