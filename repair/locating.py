@@ -28,6 +28,7 @@ from .walking import Parting, Walk
 FORM = ("no-op", "auto-pad", "explicit-attributes", "pad-axes", "reduce-axes")
 """What both views are put into before they are compared: the same things said in the same words."""
 FAULTS = 400  # at most, in one Target
+PASSES = 12  # of the Target, in nodes run, that the search for one fault may take
 WAYS = 3  # layouts in which a local repair is tried
 ALIEN = 0.5  # weights whose correlation with the Source's is below this are not theirs
 
@@ -160,8 +161,8 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> tuple[Parting,
     """The explanation of what goes wrong at this node that takes least, and stands the test.
 
     One other array or setting in a node of the same kind proves itself: with the Source's own, the node gives what the
-    Source gives. More of them do not, nor do other nodes, since enough of them explain anything: the walk must come
-    back behind them.
+    Source gives. More of them do not, nor weights that are quite others, nor other nodes, since these explain anything:
+    the walk must come back behind them.
     """
     for parting, proposal in structure.propose(walk, node):
         return parting, _found(walk, parting, proposal)
@@ -170,17 +171,20 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> tuple[Parting,
     # The same nodes in effect, with no word from what follows: those that give as much as the Source, and others.
     second: tuple[Parting, Proposal] | None = None
     third: tuple[Parting, Proposal] | None = None
+    enough = walk.runs + PASSES * len(walk.target.nodes)
     for tensor, source in walk.pairs(node):
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or walk.runs > enough:
             break
         ways = walk.laid_out(tensor, source, node)
         for way in ways[:WAYS]:
             parting = walk.parting(tensor, source, way)
             for proposal in tuned(walk, parting):
+                if walk.runs > enough:
+                    break
                 if not holds(walk, parting, proposal.edits):
                     continue
                 wanted = way.of(walk.contents.tensors[source])
-                if len(proposal.edits) == 1 or walk.continues(tensor, wanted, source):
+                if (len(proposal.edits) == 1 and not strange(proposal)) or walk.continues(tensor, wanted, source):
                     return parting, _found(walk, parting, proposal)
                 second = second or (parting, proposal)
                 break  # what comes after this one changes as much or more
@@ -201,6 +205,12 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> tuple[Parting,
                 return parting, _found(walk, parting, proposal)
     last = second or third
     return None if last is None else (last[0], _found(walk, *last))
+
+
+def strange(proposal: Proposal) -> bool:
+    """Does the proposal give a node weights that have nothing to do with its own?"""
+    tensors = proposal.evidence.get("tensors", ())
+    return any(t["role"] == "weights" and t["correlation"] < ALIEN for t in tensors)
 
 
 def like(walk: Walk, parting: Parting) -> bool:

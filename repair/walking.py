@@ -222,27 +222,42 @@ class Walk:
         return self.continues_from(tensor, value, source)
 
     def continues_from(self, tensor: str, value: Array, source: str) -> bool:
-        """With this value in the tensor, does a node behind it give what the Source computes from ``source``?"""
+        """With this value in the tensor, does what follows give what the Source computes from ``source``?
+
+        A node with weights, or one that joins two tensors, has to: an activation of the same content proves nothing.
+        Only where no such node follows are the others believed.
+        """
         taken = self.taken() | {source}
         ahead = set(self.source.following([source], 12)) - taken
         values = {**self.values, tensor: value}
         fresh, steps = {tensor}, 0
+        agreed = tested = False
         for node in self.target.nodes:
             if steps >= AHEAD:
                 break
             reads = self.target.read(node)
             if fresh.isdisjoint(reads):
                 continue
+            telling = self._telling(node)
             results = self.step(node, values)
             # Sizes computed on the way count nothing: some exporters compute many.
             steps += node.op_type not in LAYOUT and any(one.dtype.kind == "f" for one in results.values())
             for name, result in results.items():
-                telling = node.op_type not in LAYOUT and name not in self.bound
-                if telling and any(match.name in ahead for match in self.contents.find(result)):
-                    return True
+                new = node.op_type not in LAYOUT and name not in self.bound
+                if new and any(match.name in ahead for match in self.contents.find(result)):
+                    if telling:
+                        return True
+                    agreed = True
                 values[name] = result
                 fresh.add(name)
-        return False
+            tested |= telling
+        return agreed and not tested
+
+    def _telling(self, node: onnx.NodeProto) -> bool:
+        """Does the node's output say more than its one input does?"""
+        constants = [self.target.constants[name] for name in node.input if name in self.target.constants]
+        weighted = any(array.dtype.kind == "f" and array.size > 1 for array in constants)
+        return node.op_type not in LAYOUT and (weighted or len(self.target.dynamic(node)) > 1)
 
     def parting(self, tensor: str, source: str, arrangement: Arrangement) -> Parting:
         """The parting at that pair of tensors, with the nodes on both sides that lead from agreement to it."""

@@ -63,6 +63,10 @@ def _meant(record: Record, makers: Mapping[str, Record], fault: Record) -> Recor
     """
     evidence = fault["evidence"]
     weights = [t for t in evidence.get("tensors", ()) if t["role"] == "weights"]
+    if any(setting["name"] == "pads" for setting in evidence.get("settings", ())):
+        before = [makers[name] for name in record["inputs"] if name in makers]
+        if any("pad" in one["operator"].lower() for one in before):  # exporters fold a Pad into what reads it
+            return next(one for one in before if "pad" in one["operator"].lower())
     if fault["op_type"] != "Conv":
         return record
     if fault["type"] == "WB" and all(t["channels_scaled_only"] for t in weights):
