@@ -63,7 +63,8 @@ def _meant(record: Record, makers: Mapping[str, Record], fault: Record) -> Recor
     """
     evidence = fault["evidence"]
     weights = [t for t in evidence.get("tensors", ()) if t["role"] == "weights"]
-    if any(setting["name"] == "pads" for setting in evidence.get("settings", ())):
+    changed = [setting["name"] for setting in evidence.get("settings", ())]
+    if fault["type"] == "LH" and (not changed or "pads" in changed):
         before = [makers[name] for name in record["inputs"] if name in makers]
         if any("pad" in one["operator"].lower() for one in before):  # exporters fold a Pad into what reads it
             return next(one for one in before if "pad" in one["operator"].lower())
