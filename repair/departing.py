@@ -70,17 +70,20 @@ def departures(
     for one in ours:
         if one["tensor"] in lost and not lost.intersection(one["inputs"]) and one["operator"] != "input":
             known = set().union(*(bound.get(name, set()) for name in one["inputs"])) if one["inputs"] else set()
-            found.append(_departure(one, known, bound, theirs))
+            found.append(_departure(one, known, bound, theirs, ours))
     return found
 
 
 def _departure(
-    one: Mapping[str, Any], known: set[str], bound: Mapping[str, set[str]], theirs: Records
+    one: Mapping[str, Any], known: set[str], bound: Mapping[str, set[str]], theirs: Records, ours: Records
 ) -> dict[str, Any]:
     taken = set().union(*bound.values()) if bound else set()
     options = [r for r in theirs if known.intersection(r["inputs"]) and r["tensor"] not in taken]
     kind = plain_kind(one["operator"])
     like = [r for r in options if plain_kind(r["operator"]) == kind]
+    if not like and kind == "pad":  # the Source may pad within the operator that reads it
+        next_kinds = {plain_kind(r["operator"]) for r in ours if one["tensor"] in r["inputs"]}
+        like = [r for r in options if plain_kind(r["operator"]) in next_kinds]
     origin = next(iter(like or options), None)
     evidence = {
         "operator": one["operator"],

@@ -39,6 +39,8 @@ def _other_orders(
     value = walk.values.get(name)
     if value is None or value.ndim < 2:
         return
+    if name not in walk.target.inputs and not upstream(walk, name) and not _turned_in_source(walk, holders):
+        return  # nothing turned it, and nothing ought to have
     seen: list[Array] = [value]
     for holder in holders:
         match = walk.bound[holder][0]
@@ -53,6 +55,16 @@ def _other_orders(
             for repair in _repairs(walk, name, laid_so, way, node):
                 chain = tuple(upstream(walk, name))
                 yield Parting(name, match.name, way, chain, (), walk.contents.apart(laid_so, value), value), repair
+
+
+def _turned_in_source(walk: Walk, holders: Sequence[str]) -> bool:
+    """Does the Source turn or reshape this content, before or behind the tensors that hold it?"""
+    for match in (match for holder in holders for match in walk.bound[holder]):
+        maker = walk.source.maker.get(match.name)
+        near = [*walk.source.readers.get(match.name, ()), *([] if maker is None else [maker])]
+        if any(node.op_type in LAYOUT for node in near):
+            return True
+    return False
 
 
 def _turned(shape: Sequence[int]) -> Iterator[Arrangement]:

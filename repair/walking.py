@@ -22,7 +22,7 @@ from .matching import Contents, Match
 from .stepping import LAYOUT, Steps
 
 Array = np.ndarray[Any, Any]
-DEPTH = 5  # computing nodes that a fault may span on either side
+DEPTH = 8  # computing nodes that a fault may span on either side
 AHEAD = 10  # nodes run behind a proposed tensor to see whether the two agree again
 TRIALS = 80  # proposals looked at for one fault
 

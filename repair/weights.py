@@ -21,6 +21,8 @@ from .stepping import Steps
 from .walking import Parting, Walk, correlation
 
 TOGETHER = 4  # tensors of one parting that may be wrong at once
+SPREADING = frozenset({"PRelu", "Mul", "Add", "Sub", "Div"})
+"""Operators that spread a constant over the axes that its shape says."""
 SETTINGS = frozenset(
     {"Clip", "Pad", "Slice", "Resize", "Upsample", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "TopK"}
     | {"Gather"}
@@ -69,7 +71,10 @@ def _candidates(
             for origin, _, value in ranked:
                 fits = fitted(value, have)
                 fits += _reordered(walk, parting, node, origin, value, have)
-                if any(same(one, have) for one in fits[:1]):
+                spread = node.op_type in SPREADING and node.op_type == origin.op_type and value.shape != have.shape
+                if spread and value.size == have.size:  # the same numbers, meant for another axis
+                    fits.insert(0, value.astype(have.dtype))
+                elif any(same(one, have) for one in fits[:1]):
                     options = []
                     break
                 options += [(origin, one) for one in fits]
