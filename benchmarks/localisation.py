@@ -29,6 +29,7 @@ from onnx import numpy_helper
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
 
+import safeconvert  # noqa: E402
 from model_zoo import NETWORKS, build, choose, link  # noqa: E402
 from model_zoo.making import preprocess_file  # noqa: E402
 from safeconvert import Options, loading  # noqa: E402
@@ -61,12 +62,14 @@ def main() -> int:
 def measured(model: str, args: argparse.Namespace) -> dict[str, Any]:
     network, cache = NETWORKS[model], args.work / "models"
     source = build(network, "keras", args.data, cache)
-    right = build(network, "onnx", args.data, cache)
+    right = args.work / f"{model}-right.onnx"
+    if not right.exists():
+        safeconvert.convert(source.path, "onnx", output=right)
     images = link(choose(network, args.data, args.photos), args.work / f"{model}-photos")
     shared = ["--images", str(images), "--preprocess", str(preprocess_file(network, cache))]
     wrong, fixed = args.work / f"{model}-wrong.onnx", args.work / f"{model}-fixed.onnx"
-    node = damage(right.path, wrong)
-    passes = passed(source.path, right.path, images, preprocess_file(network, cache))
+    node = damage(right, wrong)
+    passes = passed(source.path, right, images, preprocess_file(network, cache))
     command = [sys.executable, "-m", "safeconvert", "repair", str(source.path), str(wrong), "-o", str(fixed), "--force"]
     done, peak, seconds = watched([*command, *shared, "--json"])
     report = json.loads(done)

@@ -194,7 +194,9 @@ def _proposal(parting: Parting, some: list[tuple[onnx.NodeProto, int, Array, onn
     tensors: list[dict[str, Any]] = []
     for node, index, have, origin, value in some:
         role = _role(node, index)
-        apart = np.abs(have.astype(np.float64) - value)
+        # Where the value is meant for other axes all of it is another.
+        before = have.astype(np.float64) if have.shape == value.shape else np.full(value.shape, np.inf)
+        apart = np.abs(before - value)
         changed = int((apart > 1e-6 * float(np.abs(value).max(initial=0.0))).sum())
         words = f"{role} of {node.op_type} set to the Source's ({changed} of {value.size} values)"
         edits.append(SetConstant(words, node.name, index, value))
@@ -204,7 +206,7 @@ def _proposal(parting: Parting, some: list[tuple[onnx.NodeProto, int, Array, onn
                 "role": role,
                 "shape": list(have.shape),
                 "values_that_differ": changed,
-                "max_abs": float(apart.max(initial=0.0)),
+                "max_abs": float(apart.max(initial=0.0)) if have.shape == value.shape else None,
                 "correlation": correlation(have, value),
                 "channels_scaled_only": _scaled(have, value),
                 "source_tensor": next((n for n in origin.input if n), ""),

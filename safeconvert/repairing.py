@@ -94,6 +94,7 @@ class Repairer:
                 return Outcome(attempts=tuple(self.attempts), reasons=(reason,))
         assert theirs is not None
         assert ours is not None
+        self.workshop.restart("target")  # the views that were checked there are files now; their sessions hold memory
         self.observer.say("looking for the nodes at fault")
         begun = time.monotonic()
         rows = self._rows(before, theirs, ours)
