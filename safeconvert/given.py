@@ -106,12 +106,14 @@ class Given:
         """Faults of the model itself. Both sides are fed the same."""
         assert judgement.compared is not None
         before, side = judgement.compared, stage.side
-        with self.clock("repair"):
-            repairer = self._repairer(side)
+        repairer = self._repairer(side)
+        with self.clock("repair"), repairer.budget.running():
             outcome = repairer.repair(stage.feeds, before[0])
             self.timings["localise"] = self.timings.get("localise", 0.0) + repairer.localising
             if outcome.stage is None:
                 outcome = remade(repairer, stage.feeds, before[0], outcome)
+        if repairer.budget.cut:
+            outcome = replace(outcome, reasons=(*outcome.reasons, repairer.budget.cut))
         if outcome.stage is not None:
             side = outcome.stage.side
             judgement = self._judge(outcome.stage)

@@ -71,6 +71,7 @@ class Repairer:
     def __post_init__(self) -> None:
         self.source = self.material.source
         self._names: list[tuple[str, str]] = []
+        self._operators: list[tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]] = []
         self.localising = 0.0  # seconds from the views to the names of the faults
         self.budget = RepairTime(self.options.repair_time)
         options = self.options
@@ -168,6 +169,7 @@ class Repairer:
         theirs = traced(self.workshop, self.source, "source", row, faults)
         ours = traced(self.workshop, self.target, "target", feed(feeds, row), faults)
         layers = layer_names(self.target)
+        self._operators = list(zip(theirs, ours, strict=True))
         return [
             (
                 one["source_node"] if origin is None else told(self.source.format, origin),
@@ -288,14 +290,13 @@ class Repairer:
             return None
         try:
             own = parameters(self.workshop, self.target)
-            by_fault = self._native_changes(own, changes)
-            if by_fault is not None:
+            # Where both hold their weights in the same pieces, those that differ are told for sure.
+            pairs = leftovers(own, parameters(self.workshop, self.source))
+            set_in = self._assigned(chosen, [one for one, _ in pairs])
+            if not pairs or len(pairs) > PIECES * len(chosen):
+                by_fault = self._native_changes(own, changes) or {}
                 pairs = [pair for found in by_fault.values() for pair in found]
                 set_in = {index: [one for one, _ in found] for index, found in by_fault.items()}
-            else:
-                pairs = leftovers(own, parameters(self.workshop, self.source))
-                single = len(chosen) == 1 and len({one.layer for one, _ in pairs}) == 1
-                set_in = {chosen[0]: [one for one, _ in pairs]} if single else {}
             if not pairs or len(pairs) > PIECES * len(chosen):
                 return None
             self.observer.say(f"setting {', '.join(one.name for one, _ in pairs[:3])} in {self.target.path.name}")
@@ -312,6 +313,13 @@ class Repairer:
         rows = self.material.rows[0][:ROWS]
         compared = over(self.material, side, planned, rows, None, self.options, self.observer, "weighing a repair")
         return (Stage(side, planned), set_in) if compared.agrees(values=self.exactly) else None
+
+    def _assigned(self, chosen: Sequence[int], changed: Sequence[Parameter]) -> dict[int, list[Parameter]]:
+        """Which of the changed arrays belong to which fault: those of its layer, and to a lone fault all."""
+        if len(chosen) == 1:
+            return {chosen[0]: list(changed)} if changed else {}
+        of_layer = {index: [one for one in changed if one.layer == self._names[index][1]] for index in chosen}
+        return {index: found for index, found in of_layer.items() if found}
 
     def _native_changes(
         self, own: Sequence[Parameter], changes: Sequence[tuple[int, Array, Array]]
@@ -360,12 +368,20 @@ class Repairer:
 
     # -- telling
 
+    def _operations(self, index: int, one: Mapping[str, Any]) -> dict[str, str]:
+        """The single operators behind the names: in the views, and in the models' own graphs where they were found."""
+        found = {"view_node": one["target_node"], "source_view_node": one["source_node"]}
+        for key, record in zip(("source_operation", "target_operation"), self._operators[index], strict=True):
+            if record is not None:
+                found[key] = str(record["node"])
+        return found
+
     def _fault(self, index: int, one: Mapping[str, Any], status: str, percent: float | None) -> Fault:
         return Fault(
             one["type"],
             f"{self.source.format}->{self.target.format}",
             *self._names[index],
-            {**one["evidence"], "view_node": one["target_node"], "source_view_node": one["source_node"]},
+            {**one["evidence"], **self._operations(index, one)},
             status,
             percent,
             None,
