@@ -112,7 +112,7 @@ def kind(walk: Walk, parting: Parting) -> str:
         [array for n in side[1] for *_, array in held(side[0], n) if array.dtype.kind == "f"] for side in sides
     )
     if not have and not wanted:
-        return "CG"
+        return "TSS" if moving(parting) else "CG"
     alike = all(any(same(one, laid) for other in wanted for laid in fitted(other, one)) for one in have)
     if moving(parting) and (alike or weights.folded_alike(walk, parting)):
         return "TSS"  # the same operators on the same weights: what differs is how the values lie
