@@ -92,7 +92,13 @@ def replace(walk: Walk, parting: Parting) -> Iterator[Proposal]:
     fault = kind(walk, parting)
     if fault == "TSS" and (moved := moving(parting)):
         node = moved[0]
-    evidence = {"operator": node.op_type, "target_operators": ours, "source_operators": theirs}
+    evidence: dict[str, Any] = {
+        "operator": node.op_type,
+        "target_operators": ours,
+        "source_operators": theirs,
+    }
+    if fault == "WB" and (tensors := weights.likeness(walk, node, origin)):
+        evidence["tensors"] = tensors
     yield Proposal(fault, node.name, origin.name, (edit,), evidence)
 
 

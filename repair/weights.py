@@ -118,6 +118,16 @@ def _unfolded(walk: Walk, parting: Parting) -> Iterator[Proposal]:
         yield _proposal(parting, differ)
 
 
+def likeness(walk: Walk, node: onnx.NodeProto, origin: onnx.NodeProto) -> list[dict[str, Any]]:
+    """How like the weights of two nodes are, where both have some of one shape: evidence as of a proposal."""
+    ours = next((array for _, _, array in constants(walk.target, node) if array.ndim > 1), None)
+    theirs = next((array for _, _, array in constants(walk.source, origin) if array.ndim > 1), None)
+    if ours is None or theirs is None or ours.shape != theirs.shape:
+        return []
+    scaled = _scaled(ours, theirs)
+    return [{"role": "weights", "correlation": correlation(ours, theirs), "channels_scaled_only": scaled}]
+
+
 def folded_alike(walk: Walk, parting: Parting) -> bool:
     """Do both sides convolve, scale and shift by the same numbers, in whatever pieces they hold them?"""
     ours, theirs = affine(walk.target, parting.nodes), affine(walk.source, parting.origins)
