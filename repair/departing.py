@@ -10,10 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 
-from . import equivalents
-from .locating import FORM
+from .locating import canonical
 from .matching import Contents
 from .proposals import Array
 from .stepping import Steps
@@ -24,8 +22,7 @@ Records = Sequence[Mapping[str, Any]]
 
 def trace(path: str, arrays: Mapping[str, Array], store: str) -> list[dict[str, Any]]:
     """An ONNX model's activations as ``native/*_layers.trace`` gives those of the other formats."""
-    model, _ = equivalents.rewrite(onnx.load(path), names=FORM)
-    steps = Steps(model)
+    steps = Steps(canonical(path))
     values = steps.everything(arrays)
     kept = {name: value for name, value in values.items() if value.dtype.kind == "f" and value.ndim}
     np.savez(store, *[value.astype(np.float32) for value in kept.values()])

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from . import equivalents, structure
-from .locating import FORM
+from . import structure
+from .locating import canonical
 from .matching import Contents
 from .proposals import Array, core
 from .stepping import LAYOUT, Steps
@@ -31,18 +31,19 @@ def locate(
     store: str,
     records: Sequence[Mapping[str, Any]],
     outputs: Sequence[Array],
-    tflite: bool = False,
+    *,
+    exactly: bool,
+    tflite: bool,
 ) -> dict[str, Any]:
     """The nodes of the view ``target`` that give what no tensor of the traced Source holds, in order.
 
     ``given`` are the view's inputs, ``outputs`` the Source's outputs for them in the view's order. Gives ``faults``
-    (type, target_node, source_node, source_layer, evidence) and ``model_runs``. ``tflite``: the view is of such a file,
-    and the evidence names the operators as TFLite does.
+    (type, target_node, source_node, source_layer, evidence) and ``model_runs``. ``exactly`` is False for
+    quantised models. ``tflite``: the view is of such a file, and the evidence names the operators as TFLite does.
     """
-    model, _ = equivalents.rewrite(onnx.load(target), names=FORM)
-    ours, theirs = Steps(model), Steps(graph(records))
+    ours, theirs = Steps(canonical(target)), Steps(graph(records))
     with np.load(store) as stored:
-        contents = Contents({one["tensor"]: stored[one["key"]] for one in records})
+        contents = Contents({one["tensor"]: stored[one["key"]] for one in records}, exactly=exactly)
     ends = [next((m.name for m in contents.find(array)), "") for array in outputs]
     walk = Walk(ours, theirs, contents, given, ends)
     layers = {one["tensor"]: one["layer"] for one in records}
@@ -82,7 +83,7 @@ def graph(records: Sequence[Mapping[str, Any]]) -> onnx.ModelProto:
 MOVING = {
     "view": "Reshape", "reshape": "Reshape", "flatten": "Flatten", "permute": "Transpose", "transpose": "Transpose",
     "squeeze": "Squeeze", "unsqueeze": "Unsqueeze", "expanddims": "Unsqueeze", "contiguous": "Identity",
-    "clone": "Identity", "identity": "Identity", "dropout": "Dropout", "cast": "Cast", "toCopy": "Cast",
+    "clone": "Identity", "identity": "Identity", "dropout": "Dropout", "cast": "Cast", "tocopy": "Cast",
 }  # fmt: skip
 
 

@@ -14,7 +14,6 @@ import click
 from safeconvert.errors import BadInput
 from safeconvert.model import FORMATS
 
-EXTENSION = {"torch": ".pt2", "keras": ".keras", "tf": " folder", "tflite": ".tflite", "onnx": ".onnx"}
 FIRST = {
     "torch": "model.pt2",
     "keras": "model.keras",

@@ -42,9 +42,20 @@ def explain(
     if not strayed.feeds:
         return _inputs(source, strayed, attempt, used), None
     try:
-        return _walked(workshop, source, sample, strayed, attempt, used, settings)
+        found = _walked(workshop, source, sample, strayed, settings)
     except ChildFailed:
         return [], None  # the Target stands without it
+    if not found["faults"]:
+        return [], None
+    faults = [
+        _fault(one["type"], attempt, used, one["source_name"], one["target_name"], one["evidence"])
+        for one in found["faults"]
+    ]
+    ranking = tuple(
+        (fault.source_node, fault.target_node, fault.evidence.get("local_difference") or float("inf"))
+        for fault in faults
+    )
+    return faults, Localisation("replay", "onnxruntime", int(found["model_runs"]) + 1, ranking)
 
 
 def _inputs(source: Side, strayed: Stage, attempt: Attempt, used: Attempt | None) -> list[Fault]:
@@ -71,59 +82,44 @@ def _scope(name: str) -> str:
 
 
 def _walked(
-    workshop: Workshop,
-    source: Side,
-    sample: Sample,
-    strayed: Stage,
-    attempt: Attempt,
-    used: Attempt | None,
-    settings: Settings,
-) -> tuple[list[Fault], Localisation | None]:
+    workshop: Workshop, source: Side, sample: Sample, strayed: Stage, settings: Settings
+) -> Mapping[str, Any]:
+    """What ``repair/tracing.py`` finds on one input, with native names; nothing where the result has no view."""
     own = Side(workshop, "given", strayed.side.recognised, strayed.side.options)
     own.child()
     assert strayed.comparison is not None
     row = strayed.comparison.differing[0] if strayed.comparison.differing else 0
     arrays = {name: array[row : row + 1] for name, array in sample.arrays.items()}
-    theirs = [array[row : row + 1] for array in sample.outputs]
     taken = feed(strayed.feeds, sample.arrays)
-    looked = view(
-        workshop,
-        own,
-        sizes(strayed.feeds, {name: [None, *array.shape[1:]] for name, array in sample.arrays.items()}),
-        Sample(taken, own.run(taken)),
-        settings,
-        lambda what: None,
-    )
+    shapes = sizes(strayed.feeds, {name: [None, *array.shape[1:]] for name, array in sample.arrays.items()})
+    looked = view(workshop, own, shapes, Sample(taken, own.run(taken)), settings, lambda what: None)
     if looked is None:
-        return [], None
+        return {"faults": [], "model_runs": 0}
     store = workshop.scratch("trace.npz")
     records = source.child().call(
         MODULES[source.format], "trace", path=source.location, arrays=arrays, store=str(store)
     )
-    found = workshop.child("light", "light").call(
+    found: dict[str, Any] = workshop.child("light", "light").call(
         "repair.tracing",
         "locate",
         target=str(looked.path),
         given=feed(looked.feeds, feed(strayed.feeds, arrays)),
         store=str(store),
         records=records,
+        outputs=match_outputs(
+            own.output_names, source.output_names, [array[row : row + 1] for array in sample.outputs]
+        ),
+        exactly=not (source.signature.quantized or own.signature.quantized),
         tflite=own.format == "tflite",
-        outputs=match_outputs(own.output_names, source.output_names, theirs),
     )
     store.unlink(missing_ok=True)
     makers = {one["node"]: one for one in records}
-    faults = []
     for one in found["faults"]:
         record = makers.get(one["source_node"])
-        evidence = one["evidence"] | {"source_operation": one["source_node"]}
-        name = one["source_node"] if record is None else told(source.format, record)
-        target = one["target_tensor"] if own.format == "tflite" else one["target_node"]
-        faults.append(_fault(one["type"], attempt, used, name, target, evidence))
-    ranking = tuple(
-        (fault.source_node, fault.target_node, one["evidence"].get("local_difference") or float("inf"))
-        for fault, one in zip(faults, found["faults"], strict=True)
-    )
-    return faults, Localisation("replay", "onnxruntime", int(found["model_runs"]) + 1, ranking)
+        one["source_name"] = one["source_node"] if record is None else told(source.format, record)
+        one["target_name"] = one["target_tensor"] if own.format == "tflite" else one["target_node"]
+        one["evidence"]["source_operation"] = one["source_node"]
+    return found
 
 
 def _fault(
