@@ -94,7 +94,8 @@ def _converted(repairer: Repairer) -> Stage | None:
     compared = over(
         repairer.material, stage.side, planned, rows, None, repairer.options, repairer.observer, "weighing a repair"
     )
-    return Stage(stage.side, planned) if compared.agrees(values=repairer.exactly) else None
+    agrees = compared.agrees(max_discrepancy=repairer.options.max_discrepancy, values=repairer.exactly)
+    return Stage(stage.side, planned) if agrees else None
 
 
 def departed(

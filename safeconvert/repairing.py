@@ -204,7 +204,11 @@ class Repairer:
             for index, one in enumerate(faults)
             if index in usable and index not in chosen
         )
-        stage, set_in = self._in_place(chosen) or (self.back(side), dict[int, list[Parameter]]())
+        notes: list[str] = []
+        in_place = self._in_place(chosen)
+        stage, set_in = in_place or (self.back(side), dict[int, list[Parameter]]())
+        if in_place is None and stage is not None and self.target.signature.quantized:
+            notes.append("the repaired Target is float32: its quantisation could not be kept; quantise it again")
         if stage is None:
             reasons.append(f"no converter gives the repaired model back as {self.target.format}")
         told = []
@@ -215,7 +219,9 @@ class Repairer:
                 told.append(_in_own_file(fault, set_in[index]) if index in set_in else fault)
         if any(fault.type == "WB" for fault in told) and self._same_weights():
             told = [_not_of_weights(fault) for fault in told]
-        return Outcome(stage, tuple(merged(told)), looked, refused, tuple(self.attempts), tuple(reasons))
+        return Outcome(
+            stage, tuple(merged(told)), looked, refused, tuple(self.attempts), tuple(reasons), tuple(notes)
+        )
 
     def _quantised(self, faults: Sequence[Mapping[str, Any]], looked: Localisation) -> Outcome:
         """A quantised model that differs, and not by anything that can be told from its rounding."""
@@ -312,7 +318,9 @@ class Repairer:
             return None
         rows = self.material.rows[0][:ROWS]
         compared = over(self.material, side, planned, rows, None, self.options, self.observer, "weighing a repair")
-        return (Stage(side, planned), set_in) if compared.agrees(values=self.exactly) else None
+        allowed = self.options.max_discrepancy
+        agrees = compared.agrees(max_discrepancy=allowed, values=self.exactly)
+        return (Stage(side, planned), set_in) if agrees else None
 
     def _assigned(self, chosen: Sequence[int], changed: Sequence[Parameter]) -> dict[int, list[Parameter]]:
         """Which of the changed arrays belong to which fault: those of its layer, and to a lone fault all."""
