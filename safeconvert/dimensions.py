@@ -19,7 +19,8 @@ from safeconvert.hopping import Sample, Stage
 from safeconvert.inputs import ProbeInputs
 from safeconvert.judge import over
 from safeconvert.model import Fault, Recognised, TensorSpec
-from safeconvert.repairing import ROWS, Repairer, badness
+from safeconvert.own_file import ROWS
+from safeconvert.repairing import Repairer, badness
 from safeconvert.sides import Side
 
 Shape = tuple[int | None, ...]

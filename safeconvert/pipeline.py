@@ -19,8 +19,9 @@ from safeconvert.hopping import Sample, Stage
 from safeconvert.judge import over
 from safeconvert.material import ImageInput
 from safeconvert.model import Fault, Recognised
+from safeconvert.own_file import ROWS
 from safeconvert.preprocess import Preprocess
-from safeconvert.repairing import ROWS, Repairer, apart, badness, sizes
+from safeconvert.repairing import Repairer, apart, badness, sizes
 from safeconvert.sides import Side
 
 Array = np.ndarray[Any, Any]

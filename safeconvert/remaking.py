@@ -22,7 +22,8 @@ from safeconvert.model import Fault, Localisation
 from safeconvert.native.arrangement import arrangements
 from safeconvert.native_names import told
 from safeconvert.native_weights import MODULES, Parameter, parameters
-from safeconvert.repairing import ALIEN, ROWS, Outcome, Repairer
+from safeconvert.own_file import ROWS
+from safeconvert.repairing import ALIEN, Outcome, Repairer
 from safeconvert.sides import Side
 from safeconvert.views import travel
 

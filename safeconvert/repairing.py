@@ -25,17 +25,16 @@ from safeconvert.judge import over
 from safeconvert.material import Material
 from safeconvert.model import Attempt, Fault, Localisation, Recognised, Refusal
 from safeconvert.native_names import layer_names, native_name, told, traced
-from safeconvert.native_weights import Parameter, by_change, leftovers, parameters, replaced, unfolded, unlike
+from safeconvert.native_weights import Parameter, parameters, unlike
 from safeconvert.options import Observer, Options
+from safeconvert.own_file import ROWS, in_own_file, set_in_place
 from safeconvert.repair_time import RepairTime
 from safeconvert.sides import Side, shorten
 from safeconvert.views import View, travel, view
 
 Array = np.ndarray[Any, Any]
 SHOWN = 3  # inputs that the walk is made on
-ROWS = 64  # calibration inputs on which proposals are weighed
 ALIEN = 0.5  # share of weighted layers with unrelated weights above which a Target is another model
-PIECES = 6  # arrays of a model that one fault of its view may stand for
 ALONE = 12  # faults that are each weighed alone; more are weighed together only
 
 
@@ -205,7 +204,7 @@ class Repairer:
             if index in usable and index not in chosen
         )
         notes: list[str] = []
-        in_place = self._in_place(chosen)
+        in_place = set_in_place(self, chosen, self._names)
         stage, set_in = in_place or (self.back(side), dict[int, list[Parameter]]())
         if in_place is None and stage is not None and self.target.signature.quantized:
             notes.append("the repaired Target is float32: its quantisation could not be kept; quantise it again")
@@ -216,7 +215,7 @@ class Repairer:
             if index in chosen or index not in usable:
                 status = "repaired" if index in chosen and stage is not None else "unrepaired"
                 fault = self._fault(index, one, status, percents.get(index, before.percent))
-                told.append(_in_own_file(fault, set_in[index]) if index in set_in else fault)
+                told.append(in_own_file(fault, set_in[index]) if index in set_in else fault)
         if any(fault.type == "WB" for fault in told) and self._same_weights():
             told = [_not_of_weights(fault) for fault in told]
         return Outcome(
@@ -284,71 +283,6 @@ class Repairer:
 
     # -- back into the Target's format
 
-    def _in_place(self, chosen: Sequence[int]) -> tuple[Stage, dict[int, list[Parameter]]] | None:
-        """The Target's own file with other weights in it, where weights are all that is wrong, and which by fault.
-
-        None where they are not, or where the model holds its weights in other pieces than its view and the Source.
-        """
-        if self.target.format == "onnx":
-            return None
-        changes = self._light().call("repair.locating", "constants_set", chosen=list(chosen))
-        if changes is None:
-            return None
-        try:
-            own = parameters(self.workshop, self.target)
-            # Where both hold their weights in the same pieces, those that differ are told for sure.
-            pairs = leftovers(own, parameters(self.workshop, self.source))
-            set_in = self._assigned(chosen, [one for one, _ in pairs])
-            if not pairs or len(pairs) > PIECES * len(chosen):
-                by_fault = self._native_changes(own, changes) or {}
-                pairs = [pair for found in by_fault.values() for pair in found]
-                set_in = {index: [one for one, _ in found] for index, found in by_fault.items()}
-            if not pairs or len(pairs) > PIECES * len(chosen):
-                return None
-            self.observer.say(f"setting {', '.join(one.name for one, _ in pairs[:3])} in {self.target.path.name}")
-            made = replaced(self.workshop, self.target, {one.name: array for one, array in pairs})
-            side = Side(self.workshop, "target", made, self.target.options)
-            if self.workshop.child("target", side.framework).framework != side.framework:
-                self.workshop.restart("target")
-            side.child()
-        except ChildFailed:
-            return None
-        planned = plan_feed(self.source.signature, self.shapes, side.signature)
-        if isinstance(planned, Mismatch):
-            return None
-        rows = self.material.rows[0][:ROWS]
-        compared = over(self.material, side, planned, rows, None, self.options, self.observer, "weighing a repair")
-        allowed = self.options.max_discrepancy
-        agrees = compared.agrees(max_discrepancy=allowed, values=self.exactly)
-        return (Stage(side, planned), set_in) if agrees else None
-
-    def _assigned(self, chosen: Sequence[int], changed: Sequence[Parameter]) -> dict[int, list[Parameter]]:
-        """Which of the changed arrays belong to which fault: those of its layer, and to a lone fault all."""
-        if len(chosen) == 1:
-            return {chosen[0]: list(changed)} if changed else {}
-        of_layer = {index: [one for one in changed if one.layer == self._names[index][1]] for index in chosen}
-        return {index: found for index, found in of_layer.items() if found}
-
-    def _native_changes(
-        self, own: Sequence[Parameter], changes: Sequence[tuple[int, Array, Array]]
-    ) -> dict[int, list[tuple[Parameter, Array]]] | None:
-        """Each fault's changes of the model's own arrays; None where one has none."""
-        by_fault: dict[int, list[tuple[Parameter, Array]]] = {}
-        lacking: set[int] = set()
-        for index, before, after in changes:
-            found = by_change(own, before, after, self._names[index][1])
-            if found is None:
-                lacking.add(index)
-            else:
-                by_fault.setdefault(index, []).append(found)
-        if lacking:
-            whole = self._light().call("repair.locating", "folded", chosen=sorted(lacking))
-            for index, w0, w1, b0, b1 in whole or ():
-                if pieces := unfolded(own, (w0, b0), (w1, b1)):
-                    by_fault[index] = pieces
-                    lacking.discard(index)
-        return None if lacking else by_fault
-
     def back(self, side: Side, sample: Sample | None = None) -> Stage | None:
         """The repaired view as a model of the Target's format. ``sample`` has inputs in the Source's names and layout,
         and what the view gives for them: the Source's own, where none is given."""
@@ -404,15 +338,6 @@ def apart(stage: Stage) -> Stage:
     side = Side(stage.side.workshop, "mended", stage.side.recognised, stage.side.options)
     side.child()
     return dataclasses.replace(stage, side=side)
-
-
-def _in_own_file(fault: Fault, changed: Sequence[Parameter]) -> Fault:
-    """The fault of weights that were set in the model's own file, by their own names."""
-    names = ", ".join(one.name for one in changed)
-    evidence = {**fault.evidence, "parameters": [one.name for one in changed]}
-    words = f"{names} set in the Target's own file; in its view: {fault.repair}"
-    layer = changed[0].layer  # of a TFLite file's arrays nobody knows one: the operator's own name stays
-    return dataclasses.replace(fault, target_node=layer or fault.target_node, evidence=evidence, repair=words)
 
 
 def _not_of_weights(fault: Fault) -> Fault:
