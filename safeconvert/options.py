@@ -39,6 +39,9 @@ class Options:
     rtol: float | None = None
     seed: int = 0
     timeout: float = 600.0
+    engine: str = "onnxruntime"
+    ranking: str = "replay"
+    core_layers: tuple[str, ...] | None = None
     no_repair: bool = False
     repair_time: float = 300.0
     force: bool = False
@@ -68,9 +71,13 @@ class Options:
         for name, known in (
             ("input_layout", ("keep", "nchw", "nhwc")),
             ("quantize", ("none", "float16", "dynamic", "int8")),
+            ("engine", ("onnxruntime", "tvm")),
+            ("ranking", ("replay", "kruskal")),
         ):
             if getattr(self, name) not in known:
                 raise BadInput(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}.")
+        if self.core_layers is not None and (self.ranking != "kruskal" or not self.core_layers):
+            raise BadInput("--core-layers names the operator types that --ranking kruskal ranks. Give both.")
         split(2, self.holdout, 0)
 
     @classmethod
@@ -92,6 +99,8 @@ class Options:
                     given += [name, f"{key}:{','.join(map(str, shape))}".lstrip(":")]
             elif value is True:
                 given.append(name)
+            elif isinstance(value, tuple):
+                given += [name, ",".join(value)]
             elif value != one.default:
                 given += [name, str(value)]
         return given

@@ -24,7 +24,7 @@ from safeconvert.converters import HOPS
 from safeconvert.repair import minimal
 from test_mending import SIZES, average_pool, max_pool, net
 
-from safeconvert.cli import OPTIONS
+from safeconvert.arguments import OPTIONS
 from safeconvert.compare import Comparison
 from safeconvert.judge import Judgement
 from safeconvert.mending import Finding, Local, faults, refusals

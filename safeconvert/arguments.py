@@ -1,0 +1,179 @@
+"""The options of the command line, one value each, and the types of what they take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class Shape(click.ParamType):  # type: ignore[type-arg]
+    """``NAME:1,3,224,224``, or the sizes alone for a model with one input."""
+
+    name = "NAME:SIZES"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, tuple[int, ...]]:
+        name, _, sizes = str(value).rpartition(":")
+        try:
+            shape = tuple(int(size) for size in sizes.replace("x", ",").split(","))
+        except ValueError:
+            shape = ()
+        if len(shape) < 1 or min(shape) < 1:
+            self.fail(f"{value!r} is not of the form NAME:1,3,224,224 with sizes of at least 1.", param, ctx)
+        return name, shape
+
+
+class Names(click.ParamType):  # type: ignore[type-arg]
+    """``A,B,C``: names with commas between."""
+
+    name = "A,B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        return tuple(name for part in str(value).split(",") if (name := part.strip()))
+
+
+def options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options of those names, in the order of ``OPTIONS``."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for name in reversed([n for n in OPTIONS if not names or n in names]):
+            function = OPTIONS[name](function)
+        return function
+
+    return add
+
+
+OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+    "output": click.option(
+        "-o", "--output", type=click.Path(path_type=Path), help="Where the Target goes. [default: beside the Source]"
+    ),
+    "images": click.option(
+        "--images",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Photos to compare on: a flat folder, or one folder per class.",
+    ),
+    "inputs": click.option(
+        "--inputs",
+        type=click.Path(path_type=Path),
+        metavar="FILE.npz",
+        help="Arrays to compare on, by input name, first axis the batch.",
+    ),
+    "preprocess": click.option(
+        "--preprocess", metavar="NAME|FILE.json", help="How the Source's images are prepared. [default: by framework]"
+    ),
+    "target_preprocess": click.option(
+        "--target-preprocess",
+        metavar="NAME|FILE.json",
+        help="How the deployment prepares the Target's images. [default: as the Source's]",
+    ),
+    "embed_preprocessing": click.option(
+        "--embed-preprocessing",
+        is_flag=True,
+        help="Change the Target so that it is right for what --target-preprocess does.",
+    ),
+    "input_shape": click.option(
+        "--input-shape",
+        type=Shape(),
+        multiple=True,
+        metavar="NAME:1,3,224,224",
+        help="Input sizes, where the file leaves them open.",
+    ),
+    "input_layout": click.option(
+        "--input-layout",
+        type=click.Choice(["keep", "nchw", "nhwc"]),
+        default="keep",
+        show_default=True,
+        help="Layout of the Target's image input.",
+    ),
+    "model_fn": click.option(
+        "--model-fn", metavar="PKG.MODULE:FUNCTION", help="Makes the architecture of a state dict."
+    ),
+    "trust_pickle": click.option(
+        "--trust-pickle", is_flag=True, help="Let the file run code of its own: pickled modules, Lambda layers."
+    ),
+    "signature": click.option(
+        "--signature", metavar="NAME", help="Which signature of a SavedModel. [default: serving_default]"
+    ),
+    "quantize": click.option(
+        "--quantize",
+        type=click.Choice(["none", "float16", "dynamic", "int8"]),
+        default="none",
+        show_default=True,
+        help="Quantisation of a TFLite Target.",
+    ),
+    "opset": click.option("--opset", type=click.IntRange(7, 26), help="ONNX opset to write. [default: the exporter's]"),
+    "holdout": click.option(
+        "--holdout",
+        type=float,
+        default=0.5,
+        show_default=True,
+        help="Fraction of inputs that only the final check sees.",
+    ),
+    "max_discrepancy": click.option(
+        "--max-discrepancy",
+        type=float,
+        default=0.0,
+        show_default=True,
+        metavar="PERCENT",
+        help="Labels that may differ.",
+    ),
+    "atol": click.option("--atol", type=float, help="Absolute tolerance of output values. [default: 1e-4]"),
+    "rtol": click.option("--rtol", type=float, help="Tolerance relative to an input's largest output. [default: 1e-3]"),
+    "seed": click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Seed of probes and of the held-out choice.",
+    ),
+    "timeout": click.option(
+        "--timeout", type=float, default=600.0, show_default=True, metavar="SECONDS", help="For each hop."
+    ),
+    "no_repair": click.option(
+        "--no-repair", is_flag=True, help="Name the faults of a converter, and leave them: nothing is fed another form."
+    ),
+    "engine": click.option(
+        "--engine",
+        type=click.Choice(["onnxruntime", "tvm"]),
+        default="onnxruntime",
+        show_default=True,
+        help="What runs the ONNX views whose layers are compared; tvm is a second opinion too.",
+    ),
+    "ranking": click.option(
+        "--ranking",
+        type=click.Choice(["replay", "kruskal"]),
+        default="replay",
+        show_default=True,
+        help="How the report ranks layers: by their own difference, or by the Kruskal-Wallis test.",
+    ),
+    "core_layers": click.option(
+        "--core-layers",
+        type=Names(),
+        metavar="Conv,Gemm,...",
+        help="ONNX operator types that --ranking kruskal ranks. [default: those with weights]",
+    ),
+    "repair_time": click.option(
+        "--repair-time",
+        type=float,
+        default=300.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="For finding and repairing faults, in all; then the best so far is taken.",
+    ),
+    "force": click.option("--force", is_flag=True, help="Replace what stands at --output."),
+    "as_json": click.option(
+        "--json", "as_json", is_flag=True, help="Print the report as JSON on standard output, and nothing else there."
+    ),
+    "quiet": click.option("-q", "--quiet", is_flag=True, help="Print errors only."),
+    "verbose": click.option("-v", "--verbose", is_flag=True, help="Say each step; show tracebacks."),
+}
+
+CONVERTING = (
+    "output", "embed_preprocessing", "input_layout", "quantize", "opset", "timeout", "no_repair", "ranking", "core_layers",
+    "repair_time", "force",
+)  # fmt: skip
