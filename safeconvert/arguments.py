@@ -174,6 +174,6 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
 }
 
 CONVERTING = (
-    "output", "embed_preprocessing", "input_layout", "quantize", "opset", "timeout", "no_repair", "ranking", "core_layers",
-    "repair_time", "force",
+    "output", "embed_preprocessing", "input_layout", "quantize", "opset", "timeout", "no_repair", "ranking",
+    "core_layers", "repair_time", "force",
 )  # fmt: skip
