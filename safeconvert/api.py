@@ -334,6 +334,7 @@ class _Run:
                 options.signature,
                 not options.no_repair,
                 options.repair_time,
+                options.comparing,
             ),
             before=before,
             after=lambda hop: material.ahead(),

@@ -122,6 +122,13 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         metavar="PERCENT",
         help="Labels that may differ.",
     ),
+    "comparator": click.option(
+        "--comparator",
+        default="top1",
+        show_default=True,
+        metavar="topK|logits|MODULE:FUNCTION",
+        help="What makes an input differ: its best K classes, its values, or your own function.",
+    ),
     "atol": click.option("--atol", type=float, help="Absolute tolerance of output values. [default: 1e-4]"),
     "rtol": click.option("--rtol", type=float, help="Tolerance relative to an input's largest output. [default: 1e-3]"),
     "seed": click.option(

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from safeconvert.comparators import TOP1, Comparator
+
 Array = np.ndarray[Any, Any]
 TOP = 5
 
@@ -56,13 +58,12 @@ class OutputComparison:
 class Comparison:
     """Counts over the inputs compared. ``a + b`` joins two disjoint sets of inputs.
 
-    ``labels_differ``: inputs whose arg-max class differs in any output, near-ties included. ``near_ties``: inputs
-    whose Source margin (best minus second) is below the tolerance; ``near_ties_differ`` are those of them
-    that also differ. ``order_differs``: inputs whose top classes come in another order.
-    ``values_differ``: inputs with any value outside the tolerance. ``source_not_finite`` and
-    ``target_not_finite``: inputs with a NaN or an infinity. ``labelled``: outputs with at least two values,
-    the others being judged by value alone. ``problems``: what makes the two models differ as a whole.
-    """
+    ``labels_differ``: inputs that differ by the comparator ``by``, near-ties included: by default those whose arg-max
+    class differs in any output. ``near_ties``: inputs whose Source margin (best minus second, for each of the best k)
+    is below the tolerance; ``near_ties_differ`` are those of them that also differ. ``order_differs``: inputs whose top
+    classes come in another order. ``values_differ``: inputs with any value outside the tolerance.
+    ``source_not_finite`` and ``target_not_finite``: inputs with a NaN or an infinity. ``labelled``: outputs with at least two values,
+    the others being judged by value alone. ``problems``: what makes the two models differ as a whole.    """
 
     count: int = 0
     labels_differ: int = 0
@@ -76,6 +77,7 @@ class Comparison:
     outputs: tuple[OutputComparison, ...] = ()
     problems: tuple[str, ...] = ()
     differing: tuple[int, ...] = ()
+    by: Comparator = TOP1
 
     def __add__(self, other: Comparison) -> Comparison:
         if not self.count and not self.problems:
@@ -98,6 +100,7 @@ class Comparison:
             outputs,
             tuple(dict.fromkeys(self.problems + other.problems)),
             (self.differing + other.differing)[:100],
+            self.by,
         )
 
     @property
@@ -136,14 +139,16 @@ class Comparison:
             return (*found, "nothing was compared")
         if self.source_not_finite == self.count:
             return (*found, "the Source gives NaN or infinity on every input")
+        worst = max((output.max_of_tolerance for output in self.outputs), default=np.inf)
         if percent > max_discrepancy:
-            found.append(f"{self.labels_differ} of {self.count} labels differ ({percent:.2f} %)")
+            found.append(f"{self.labels_differ} of {self.count} {self.by.noun} differ ({percent:.2f} %)")
             if self.near_ties_differ:
                 found[-1] += f", {self.near_ties_differ} of them near-ties"
+            if self.by.by_values:
+                found[-1] += f", worst: {worst:.3g} times the tolerance"
         if self.target_not_finite:
             found.append(f"the Target gives NaN or infinity on {self.target_not_finite} of {self.count} inputs")
-        if self.values_differ and (values or not self.labelled):
-            worst = max((output.max_of_tolerance for output in self.outputs), default=np.inf)
+        if self.values_differ and self.by.top and (values or not self.labelled):
             found.append(
                 f"values differ beyond the tolerance on {self.values_differ} of {self.count} inputs"
                 f" (worst: {worst:.3g} times the tolerance)"
@@ -183,12 +188,18 @@ class Comparison:
 
 
 def compare(
-    rows: Sequence[int], source: Sequence[Array], target: Sequence[Array], names: Sequence[str], tolerance: Tolerance
+    rows: Sequence[int],
+    source: Sequence[Array],
+    target: Sequence[Array],
+    names: Sequence[str],
+    tolerance: Tolerance,
+    by: Comparator = TOP1,
 ) -> Comparison:
     """Compare the outputs of the two models on the same inputs.
 
     ``rows`` are the inputs' numbers, one for each entry of the arrays' first axis; ``names`` name the Source's
-    outputs. Outputs are matched by position: see ``feeding`` for how positions are found.
+    outputs. Outputs are matched by position: see ``feeding`` for how positions are found. ``by`` says what makes an
+    input differ; raises :class:`BadInput` where that is a person's own function which does not say it.
     """
     count = len(rows)
     if not count:
@@ -235,15 +246,21 @@ def compare(
         outputs.append(
             OutputComparison(name, *shapes, float(difference[both].max(initial=0.0)) if both.any() else None, ratio)
         )
-        if a.shape[1] < 2:
+        if a.shape[1] < 2 or not by.top:
             continue  # a lone value has no arg-max to speak of
         labelled = True
-        k = min(TOP, a.shape[1])
+        k = min(max(TOP, by.top + 1), a.shape[1])
         top_a, top_b = (np.argsort(-x, axis=1, kind="stable")[:, :k] for x in (clean_a, clean_b))
-        wrong_label |= (top_a[:, 0] != top_b[:, 0]) | ~both
-        order |= (top_a != top_b).any(axis=1) | ~both
-        margin = np.take_along_axis(clean_a, top_a[:, :2], axis=1)
-        near |= (margin[:, 0] - margin[:, 1] < allowed) & finite_a
+        wrong_label |= (top_a[:, : by.top] != top_b[:, : by.top]).any(axis=1) | ~both
+        order |= (top_a[:, :TOP] != top_b[:, :TOP]).any(axis=1) | ~both
+        margins = -np.diff(np.take_along_axis(clean_a, top_a[:, : by.top + 1], axis=1), axis=1)
+        near |= (margins < allowed[:, None]).any(axis=1) & finite_a
+    if by.judging is not None and not problems:
+        pairs = [dict(zip(names, arrays, strict=False)) for arrays in (source, target)]
+        wrong_label |= ~by.agreed(pairs[0], pairs[1], count) | bad_target
+        labelled = True
+    elif not by.top:
+        wrong_label |= values
     # Where the Source itself gives no number there is nothing to agree with: counted apart, see undecidable.
     wrong_label &= ~bad_source
     values &= ~bad_source
@@ -260,7 +277,8 @@ def compare(
         labelled,
         tuple(outputs),
         tuple(problems),
-        tuple(int(rows[int(i)]) for i in np.flatnonzero(wrong_label | values)),
+        tuple(int(rows[int(i)]) for i in np.flatnonzero(wrong_label | (values if by.judging is None else False))),
+        by,
     )
 
 

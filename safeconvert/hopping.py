@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from safeconvert.children import Child, Workshop
+from safeconvert.comparators import TOP1, Comparator
 from safeconvert.compare import Comparison, Tolerance
 from safeconvert.environments import interpreter
 from safeconvert.errors import CallRaised
@@ -36,6 +37,7 @@ class Settings:
     signature: str | None
     repair: bool = True
     repair_time: float = 300.0
+    comparator: Comparator = TOP1
 
 
 @dataclass(frozen=True)

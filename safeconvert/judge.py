@@ -95,7 +95,7 @@ def over(
         except ChildFailed as error:
             total += impossible(len(batch), f"the Target does not run: {shorten(str(error))}")
         else:
-            total += compare(batch, expected, outputs, names, options.tolerance)
+            total += compare(batch, expected, outputs, names, options.tolerance, options.comparing)
         done += len(batch)
         observer.progress(what, done, len(rows))
     return total

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from safeconvert.comparators import Comparator, Judging, comparator
 from safeconvert.compare import Tolerance
 from safeconvert.errors import BadInput
 from safeconvert.inputs import split
@@ -35,6 +37,7 @@ class Options:
     opset: int | None = None
     holdout: float = 0.5
     max_discrepancy: float = 0.0
+    comparator: str | Judging = "top1"
     atol: float | None = None
     rtol: float | None = None
     seed: int = 0
@@ -79,6 +82,7 @@ class Options:
         if self.core_layers is not None and (self.ranking != "kruskal" or not self.core_layers):
             raise BadInput("--core-layers names the operator types that --ranking kruskal ranks. Give both.")
         split(2, self.holdout, 0)
+        _ = self.comparing  # one that cannot be used is told before anything is done
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
@@ -99,11 +103,18 @@ class Options:
                     given += [name, f"{key}:{','.join(map(str, shape))}".lstrip(":")]
             elif value is True:
                 given.append(name)
+            elif one.name == "comparator":
+                given += [name, self.comparing.name] if value != one.default else []
             elif isinstance(value, tuple):
                 given += [name, ",".join(value)]
             elif value != one.default:
                 given += [name, str(value)]
         return given
+
+    @cached_property
+    def comparing(self) -> Comparator:
+        """What makes an input differ."""
+        return comparator(self.comparator)
 
     @property
     def tolerance(self) -> Tolerance:

@@ -301,5 +301,8 @@ class Router:
             return Stage(side, (), attempts, impossible(sample.count, feeds.reason))
         given = match_outputs(self.source.output_names, side.output_names, side.run(feed(feeds, sample.arrays)))
         names = self.source.output_names
-        comparison = compare(range(sample.count), sample.outputs, given, names, self.settings.tolerance)
+        settings = self.settings
+        comparison = compare(
+            range(sample.count), sample.outputs, given, names, settings.tolerance, settings.comparator
+        )
         return Stage(side, feeds, attempts, comparison)

@@ -118,7 +118,7 @@ def _check(check: dict[str, Any]) -> Table:
     table = Table(
         "inputs",
         "count",
-        "labels differ",
+        "labels differ" if check["comparator"] == "top1" else "differ",
         "discrepancy",
         "95 % bound",
         "near-ties",
