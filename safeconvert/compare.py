@@ -62,8 +62,9 @@ class Comparison:
     class differs in any output. ``near_ties``: inputs whose Source margin (best minus second, for each of the best k)
     is below the tolerance; ``near_ties_differ`` are those of them that also differ. ``order_differs``: inputs whose top
     classes come in another order. ``values_differ``: inputs with any value outside the tolerance.
-    ``source_not_finite`` and ``target_not_finite``: inputs with a NaN or an infinity. ``labelled``: outputs with at least two values,
-    the others being judged by value alone. ``problems``: what makes the two models differ as a whole.    """
+    ``source_not_finite`` and ``target_not_finite``: inputs with a NaN or an infinity. ``labelled``: outputs with at
+    least two values, the others being judged by value alone. ``problems``: what makes the two differ as a whole.
+    """
 
     count: int = 0
     labels_differ: int = 0
