@@ -19,7 +19,7 @@ from ..native.arrangement import Arrangement
 from . import computation, equivalents, hyperparameters, preprocessing, structure, weights
 from .computation import telling
 from .edits import Edit, Rewire, SetConstant, applied
-from .matching import Contents
+from .matching import Contents, Match
 from .preprocessing import prepares
 from .proposals import Array, Proposal, core, holds
 from .stepping import Steps
@@ -70,6 +70,7 @@ class Held:
     found: list[Found]
     given: Mapping[str, Array]
     contents: Mapping[str, Array]
+    bound: Mapping[str, Match]  # tensors of the Target, and what of the Source each ought to hold
 
 
 HELD: dict[str, Held] = {}
@@ -117,7 +118,8 @@ def locate(
             break
     if not why:
         found += _ends(walk, dict(zip(order, ours.outputs, strict=False)))
-    HELD["last"] = Held(models[1], found, given, contents.tensors)
+    bound = {name: matches[0] for name, matches in walk.bound.items()}
+    HELD["last"] = Held(models[1], found, given, contents.tensors, bound)
     return {
         "faults": [one.plain() for one in found],
         "model_runs": 1 + -(-walk.runs // max(1, len(ours.nodes))),
@@ -321,8 +323,12 @@ def alien(steps: Steps, found: Sequence[Found]) -> float:
     return strange / weighted if weighted else 0.0
 
 
-def native(role: str, store: str, records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any] | None]:
+def native(
+    role: str, store: str, records: Sequence[Mapping[str, Any]], tensors: Sequence[str] | None = None
+) -> list[Mapping[str, Any] | None]:
     """For each finding, the record of the native tensor that holds what the view's node gives; None where none does.
+
+    ``tensors`` are the view's tensors to look for in place of those of the findings.
 
     ``role`` is "source" or "target"; ``store`` and ``records`` are the trace of that model (``native/*_layers``) on
     the first of the inputs that were walked on. The Target's tensor is the one that it gives by itself, unrepaired.
@@ -332,8 +338,10 @@ def native(role: str, store: str, records: Sequence[Mapping[str, Any]]) -> list[
         contents = Contents({str(i): stored[one["key"]] for i, one in enumerate(records)})
     values = Steps(held.model).everything(held.given) if role == "target" else held.contents
     found: list[Mapping[str, Any] | None] = []
-    for one in held.found:
-        value = values.get(one.target_tensor if role == "target" else one.source_tensor)
+    if tensors is None:
+        tensors = [one.target_tensor if role == "target" else one.source_tensor for one in held.found]
+    for tensor in tensors:
+        value = values.get(tensor)
         matches = [] if value is None or not value.ndim else contents.find(value[:1])
         found.append(min((records[int(m.name)] for m in matches), key=records.index, default=None))
     return found

@@ -24,6 +24,7 @@ from safeconvert.mending import Finding, faults, localisation, refusals
 from safeconvert.model import Attempt, Fault, Hop, Localisation, Recognised, Refusal, Verdict
 from safeconvert.options import Observer, Options, Silent
 from safeconvert.pipeline import Pipeline
+from safeconvert.ranking import Ranker, check_core_layers
 from safeconvert.recognise import recognise
 from safeconvert.repairing import Repairer
 from safeconvert.report import build, render
@@ -154,6 +155,7 @@ class _Run:
         self._begun = time.monotonic()
 
     def convert(self, to: str, final: Path) -> Result:
+        check_core_layers(self.workshop, self.options)
         ways = routes(self.source.format, to)
         self._warm(ways[0], to)
         with self._material() as material:
@@ -181,6 +183,7 @@ class _Run:
                 if judgement.verdict is Verdict.DIVERGED:
                     judgement = replace(judgement, reasons=(*judgement.reasons, *router.left_undone))
                 alone = {} if judgement.compared is None else self._alone(findings, material)
+            looked = self._ranked(material, router, stage, findings, localisation(findings) or looked)
             command = ["safeconvert", f"{self.source.format}2{to}", str(self.source.path), "-o", str(final)]
             reproducer = Reproducer(router.hopper, self.options, [*command, *self.options.arguments()], final)
             with self._clock("reproduce"):
@@ -192,7 +195,7 @@ class _Run:
                 target.side,
                 router.attempts,
                 [*(replace(fault, reproduce={"run": reproducer.run}) for fault in around), *found],
-                localisation(findings) or looked,
+                looked,
                 refused=refusals(findings, judgement),
                 final=final,
                 files=reproducer.files,
@@ -224,6 +227,27 @@ class _Run:
             before = None if judgement.before is None else judgement.before[0].percent
         after = None if judgement.compared is None else judgement.compared[0].percent
         return judgement, settled(found, before, after), looked
+
+    def _ranked(
+        self,
+        material: Material,
+        router: Router,
+        stage: Stage,
+        findings: Sequence[Finding],
+        looked: Localisation | None,
+    ) -> Localisation | None:
+        """The localisation with layers ranked as was asked for."""
+        if self.options.ranking != "kruskal" or looked is None:
+            return looked
+        ranker = Ranker(self.workshop, material, self.shapes, self.options, self.observer)
+        with self._clock("rank"):
+            strayed = router.strayed_at_source(stage)
+            if findings or strayed is None:
+                looked, notes = ranker.of_hops(findings, looked, router.settings)
+            else:
+                looked, notes = ranker.of_source(strayed, looked, router.settings)
+        self.notes += notes
+        return looked
 
     def _built_in(self, material: Material, stage: Stage, router: Router) -> tuple[Stage, tuple[str, ...]]:
         """The Target so changed that it takes what the deployment prepares, where that was asked for; else as it is,
@@ -266,6 +290,7 @@ class _Run:
             return self._finish(judgement, material, target, [], report=report)
 
     def repair(self, recognised: Recognised, final: Path) -> Result:
+        check_core_layers(self.workshop, self.options)
         target = loading.side(self.workshop, "given", recognised, self.options)
         with self._material() as material:
             material.ahead()
@@ -279,13 +304,19 @@ class _Run:
             )
             settled = given.settle()
             outcome = settled.outcome
+            looked = outcome.localisation
+            if self.options.ranking == "kruskal":
+                ranker = Ranker(self.workshop, material, self.shapes, self.options, self.observer)
+                with self._clock("rank"):
+                    looked, notes = ranker.repaired(outcome.pair, looked)
+                self.notes += notes
             return self._finish(
                 settled.judgement,
                 material,
                 settled.side,
                 outcome.attempts,
                 [replace(fault, reproduce={"run": shlex.join(command)}) for fault in outcome.faults],
-                outcome.localisation,
+                looked,
                 refused=outcome.refused,
                 final=final,
                 notes=outcome.notes,

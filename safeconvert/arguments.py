@@ -156,7 +156,8 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         type=click.Choice(["replay", "kruskal"]),
         default="replay",
         show_default=True,
-        help="How the report ranks layers: by their own difference, or by the Kruskal-Wallis test.",
+        help="How the report ranks layers: by their own difference, or by the Kruskal-Wallis test; faults are found "
+        "and proven by replay all the same.",
     ),
     "core_layers": click.option(
         "--core-layers",

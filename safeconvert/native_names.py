@@ -33,12 +33,18 @@ def layer_names(side: Side) -> frozenset[str]:
 
 
 def traced(
-    workshop: Workshop, side: Side, role: str, arrays: Mapping[str, Array], faults: Sequence[Record]
+    workshop: Workshop,
+    side: Side,
+    role: str,
+    arrays: Mapping[str, Array],
+    faults: Sequence[Record],
+    tensors: Sequence[str] | None = None,
 ) -> list[Record | None]:
     """The native operator of each fault that the light child holds: a record of ``native/*_layers.trace``.
 
     Found by content: the native tensor that holds what the view's node gives for ``arrays`` (one input). ``role`` is
     "source" or "target". An ONNX model is its own view and needs none; None stands where nothing was found.
+    ``tensors``: the view's tensors, where ``faults`` are other nodes than those that the child found.
     """
     if side.format == "onnx":
         return [None] * len(faults)
@@ -48,7 +54,9 @@ def traced(
             MODULES[side.format], "trace", path=side.location, arrays=dict(arrays), store=str(store)
         )
         light = workshop.child("light", "light")
-        found = light.call("repair.locating", "native", role=role, store=str(store), records=records)
+        found = light.call(
+            "repair.locating", "native", role=role, store=str(store), records=records, tensors=tensors
+        )
     except ChildFailed:
         return [None] * len(faults)
     store.unlink(missing_ok=True)

@@ -30,7 +30,7 @@ from safeconvert.options import Observer, Options
 from safeconvert.own_file import ROWS, in_own_file, set_in_place
 from safeconvert.repair_time import RepairTime
 from safeconvert.sides import Side, shorten
-from safeconvert.views import View, travel, view
+from safeconvert.views import Pair, View, ordered, travel, view
 
 Array = np.ndarray[Any, Any]
 SHOWN = 3  # inputs that the walk is made on
@@ -42,7 +42,8 @@ ALONE = 12  # faults that are each weighed alone; more are weighed together only
 class Outcome:
     """What repair came to. ``stage`` is the Target to judge (None: none better than the one given).
 
-    ``faults`` have no percentages after the whole repair yet: the final check gives them.
+    ``faults`` have no percentages after the whole repair yet: the final check gives them. ``pair`` is what they were
+    looked for on.
     """
 
     stage: Stage | None = None
@@ -53,6 +54,7 @@ class Outcome:
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     alien: bool = False
+    pair: Pair | None = None
 
 
 @dataclass
@@ -112,7 +114,12 @@ class Repairer:
         )
         self._names = self._called(found["faults"], feeds, {n: a[:1] for n, a in arrays.items()})
         self.localising = time.monotonic() - begun
-        return self._mend(feeds, before, ours, found)
+        plain = plan_feed(self.source.signature, self.shapes, self.source.signature)
+        assert not isinstance(plain, Mismatch)
+        row = {name: array[:1] for name, array in arrays.items()}
+        order = tuple(self._order(theirs))
+        pair = Pair(self.source, self.target, theirs, ours, plain, tuple(feeds), order, row, self.exactly)
+        return dataclasses.replace(self._mend(feeds, before, ours, found), pair=pair)
 
     def _light(self) -> Any:
         return self.workshop.child("light", "light")
@@ -146,15 +153,7 @@ class Repairer:
 
     def _order(self, theirs: View) -> list[str]:
         """The Source view's outputs in the order in which the Target gives them."""
-        own, names = list(theirs.outputs), self.source.output_names
-        given = self.target.output_names
-        if set(own) != set(names) or len(own) != len(names):
-            by_name = dict(zip(names, own, strict=False))
-        else:
-            by_name = {name: name for name in names}
-        if set(given) == set(names) and len(given) == len(names):
-            return [by_name[name] for name in given]
-        return [by_name[name] for name in names if name in by_name]
+        return ordered(theirs, self.source.output_names, self.target.output_names)
 
     # -- weighing
 

@@ -31,6 +31,38 @@ class View:
     attempts: tuple[Attempt, ...] = ()
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Source and Target as a walk was made on them.
+
+    ``given`` and ``taken`` say how the run's inputs become theirs; ``order`` are the Source view's outputs in the
+    Target's order; ``row`` is the first of the run's inputs that were walked on.
+    """
+
+    source: Side
+    target: Side
+    theirs: View
+    ours: View
+    given: tuple[Feed, ...]
+    taken: tuple[Feed, ...]
+    order: tuple[str, ...]
+    row: Mapping[str, Array]
+    exactly: bool
+
+
+def ordered(view: View, names: Sequence[str], target: Sequence[str]) -> list[str]:
+    """The outputs of a Source's view in the order in which the Target gives them; ``names`` are the Source's own,
+    ``target`` the Target's."""
+    own = list(view.outputs)
+    if set(own) != set(names) or len(own) != len(names):
+        by_name = dict(zip(names, own, strict=False))
+    else:
+        by_name = {name: name for name in names}
+    if set(target) == set(names) and len(target) == len(names):
+        return [by_name[name] for name in target]
+    return [by_name[name] for name in names if name in by_name]
+
+
 def view(
     workshop: Workshop, side: Side, shapes: Shapes, sample: Sample, settings: Settings, say: Callable[[str], None]
 ) -> View | None:

@@ -1,0 +1,258 @@
+"""Layers ranked by the Kruskal-Wallis test (``--ranking kruskal``), in place of the ranking by replay.
+
+Faults are found and proven by replay whatever the ranking. The test compares the differences between Source and Target
+on inputs whose labels agree with those on inputs whose labels differ (``repair/layer_ranking.py``), in ONNX views of
+both, run as they are. Where there are no such views, the ranking stays that of replay, and a note says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from safeconvert.children import Workshop
+from safeconvert.errors import BadInput, ChildFailed
+from safeconvert.feeding import Mismatch, feed, plan_feed
+from safeconvert.hopping import Sample, Settings, Stage
+from safeconvert.material import Material
+from safeconvert.mending import Finding
+from safeconvert.model import Localisation
+from safeconvert.native_names import layer_names, native_name, told, traced
+from safeconvert.options import Observer, Options
+from safeconvert.reference import batches
+from safeconvert.repairing import SHOWN, sizes
+from safeconvert.sides import Side, shorten
+from safeconvert.views import Pair, View, ordered, view
+
+Array = np.ndarray[Any, Any]
+INPUTS = 512  # calibration inputs whose labels are looked at; the test draws from them
+BATCH = 64  # of them that are sent to a child at once
+Ranked = tuple[Localisation | None, tuple[str, ...]]
+
+
+def check_core_layers(workshop: Workshop, options: Options) -> None:
+    """Raises :class:`BadInput` for a ``--core-layers`` that ONNX has no operator of, naming close ones."""
+    if options.core_layers is None:
+        return
+    light = workshop.child("light", "light")
+    try:
+        unknown = light.call("repair.layer_ranking", "unknown", names=list(options.core_layers))
+    except ChildFailed as error:
+        raise BadInput(f"--ranking kruskal does not work here: {shorten(str(error))}") from error
+    for name, close in unknown.items():
+        hint = f"Did you mean {' or '.join(close)}?" if close else "Name them as ONNX does: Conv, Gemm, MatMul."
+        raise BadInput(f"--core-layers {name}: ONNX has no such operator. {hint}")
+
+
+@dataclass
+class Ranker:
+    """Ranks the layers of one run's models. ``shapes`` are those of the Source's inputs."""
+
+    workshop: Workshop
+    material: Material
+    shapes: Mapping[str, Sequence[int | None]]
+    options: Options
+    observer: Observer
+
+    def repaired(self, pair: Pair | None, looked: Localisation | None) -> Ranked:
+        """Of a Target that came from elsewhere, on the pair that ``locating.locate`` looked at last."""
+        if looked is None:
+            return None, ()
+        if pair is None:
+            return looked, (_kept("there are no two ONNX views to rank layers of"),)
+        try:
+            found, note = self._ranked(pair, looked)
+        except ChildFailed as error:
+            return looked, (_kept(shorten(str(error))),)
+        return found, (note,)
+
+    def of_hops(self, findings: Sequence[Finding], looked: Localisation | None, settings: Settings) -> Ranked:
+        """Of hops that read ONNX and differ: the graph that each was fed beside what it gave, unrepaired."""
+        return self._joined([(one.fed, one.before) for one in findings], looked, settings)
+
+    def of_source(self, strayed: Stage, looked: Localisation | None, settings: Settings) -> Ranked:
+        """Of a hop that started at the Source and differs: the Source beside what the hop gave."""
+        source = self.material.source
+        feeds = plan_feed(source.signature, self.shapes, source.signature)
+        assert not isinstance(feeds, Mismatch)
+        return self._joined([(Stage(source, feeds), strayed)], looked, settings)
+
+    def _joined(
+        self, stages: Sequence[tuple[Stage, Stage]], looked: Localisation | None, settings: Settings
+    ) -> Ranked:
+        if looked is None:
+            return None, ()
+        notes, parts = [], []
+        for fed, strayed in stages:
+            try:
+                pair, runs = self._walked(fed, strayed, settings)
+                one, note = self._ranked(pair, replace(looked, model_runs=runs))
+            except (ChildFailed, _NoView) as error:
+                return looked, (_kept(shorten(str(error))),)
+            parts.append(one)
+            notes.append(note)
+        runs = looked.model_runs + sum(one.model_runs for one in parts)
+        ranking = tuple(entry for one in parts for entry in one.ranking)
+        return Localisation("kruskal", "onnxruntime", runs, ranking), tuple(notes)
+
+    # -- one pair
+
+    def _walked(self, fed: Stage, strayed: Stage, settings: Settings) -> tuple[Pair, int]:
+        """What a hop was fed and what it gave as a pair that the light child has walked, and how many runs that took.
+
+        Raises :class:`_NoView` where a model has no view that agrees with it, and :class:`ChildFailed`.
+        """
+        if not strayed.feeds:
+            raise _NoView(f"what {fed.format}->{strayed.format} gave does not take the Source's inputs")
+        sample = self.material.sample()
+        differing = () if strayed.comparison is None else strayed.comparison.differing
+        theirs, source = self._view(fed, sample, settings)
+        ours, target = self._view(strayed, sample, settings)
+        rows = list(dict.fromkeys([*differing, *range(sample.count)]))
+        fixed = min((one.batch for one in (theirs, ours) if one.batch), default=SHOWN)
+        rows = (rows * fixed)[:fixed]
+        arrays = {name: array[rows] for name, array in sample.arrays.items()}
+        order = ordered(theirs, source.output_names, target.output_names)
+        exactly = not (source.signature.quantized or target.signature.quantized)
+        pair = Pair(
+            source, target, theirs, ours, fed.feeds, strayed.feeds, tuple(order),
+            {name: array[:1] for name, array in arrays.items()}, exactly,
+        )  # fmt: skip
+        self.observer.say("aligning the layers of both models")
+        found = self.workshop.child("light", "light").call(
+            "repair.locating",
+            "locate",
+            source=str(theirs.path),
+            target=str(ours.path),
+            arrays=_through(pair.given, theirs, arrays),
+            given=_through(pair.taken, ours, arrays),
+            order=order,
+            exactly=exactly,
+            seconds=settings.repair_time,
+        )
+        return pair, int(found["model_runs"])
+
+    def _view(self, stage: Stage, sample: Sample, settings: Settings) -> tuple[View, Side]:
+        """The view of a stage's model, and the model in a child that no converter uses, unless it is the Source."""
+        side = stage.side
+        if side is not self.material.source:
+            side = Side(self.workshop, f"ranked-{side.framework}", side.recognised, side.options)
+            side.child()
+        shapes = sizes(stage.feeds, {name: list(shape) for name, shape in self.shapes.items()})
+        taken = feed(stage.feeds, sample.arrays)
+        found = view(self.workshop, side, shapes, Sample(taken, side.run(taken)), settings, self.observer.say)
+        if found is None:
+            raise _NoView(f"no converter gives an ONNX view that agrees with the {side.format} model")
+        return found, side
+
+    def _ranked(self, pair: Pair, looked: Localisation) -> tuple[Localisation, str]:
+        """Raises :class:`ChildFailed`."""
+        core = self.options.core_layers
+        self.observer.say("ranking layers by the Kruskal-Wallis test")
+        light = self.workshop.child("light", "light")
+        found = light.call(
+            "repair.layer_ranking", "aligned", source=str(pair.theirs.path), core=None if core is None else list(core)
+        )
+        layers, alone = found["layers"], found["alone"]
+        if not layers:
+            what = "layers with weights" if core is None else f"layers of type {' or '.join(core)}"
+            lost = " that go with anything in the Source" if alone else ""
+            return looked, _kept(f"the Target has no {what}{lost}")
+        child = self.workshop.child("ranking", "light")
+        both: dict[str, Any] = {
+            "timeout": self.options.timeout,
+            "source": str(pair.theirs.path),
+            "target": str(pair.ours.path),
+            "batches": [pair.theirs.batch or 1, pair.ours.batch or 1],
+        }
+        rows = self._rows()
+        if not rows:
+            return looked, _kept("there are no inputs to compare")
+        told = [
+            child.call("repair.input_groups", "answers", order=list(pair.order), **both, **self._arrays(pair, batch))
+            for batch in batches(rows, BATCH)
+        ]
+        agree, apart = (np.concatenate(column) for column in zip(*told, strict=True))
+        groups = child.call("repair.input_groups", "chosen", agree=agree, apart=apart, seed=self.options.seed)
+        answer = child.call(
+            "repair.layer_ranking",
+            "rank",
+            layers=layers,
+            similar=groups["similar"],
+            draws=groups["draws"],
+            exactly=pair.exactly,
+            **both,
+            **self._arrays(pair, [rows[place] for place in groups["rows"]]),
+        )
+        self.workshop.restart("ranking")  # it held activations
+        names = self._names(pair, layers)
+        ranking = tuple(
+            (*names[place], float("inf") if share is None else share) for place, share, _ in answer["ranking"]
+        )
+        runs = looked.model_runs + len(rows) + int(answer["runs"])
+        left = len(alone) + len(layers) - len(ranking)
+        return Localisation("kruskal", "onnxruntime", runs, ranking), _said(groups, answer["ranking"], left)
+
+    def _rows(self) -> tuple[int, ...]:
+        """Calibration inputs, spread evenly where there are more than may be looked at."""
+        rows = self.material.rows[0]
+        if len(rows) <= INPUTS:
+            return rows
+        return tuple(rows[place] for place in np.linspace(0, len(rows) - 1, INPUTS).astype(int))
+
+    def _arrays(self, pair: Pair, rows: Sequence[int]) -> dict[str, Any]:
+        """These of the run's inputs as the two views take them."""
+        arrays = self.material.inputs.read(rows)
+        return {
+            "arrays": _through(pair.given, pair.theirs, arrays),
+            "given": _through(pair.taken, pair.ours, arrays),
+        }
+
+    def _names(self, pair: Pair, layers: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+        """The native names of each layer, in the Source and in the Target, as faults have them."""
+        plain = [{**one, "type": "", "evidence": {}} for one in layers]
+        found = [
+            traced(self.workshop, side, role, feed(feeds, pair.row), plain, [one[f"{role}_tensor"] for one in layers])
+            for side, role, feeds in ((pair.source, "source", pair.given), (pair.target, "target", pair.taken))
+        ]
+        known = layer_names(pair.target)
+        return [
+            (
+                one["source_node"] if origin is None else told(pair.source.format, origin),
+                native_name(pair.target.format, one, known) if own is None else told(pair.target.format, own),
+            )
+            for one, origin, own in zip(plain, *found, strict=True)
+        ]
+
+
+class _NoView(Exception):
+    """A model that no view can be made of; the message says which."""
+
+
+def _through(feeds: Sequence[Any], one: View, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return feed(one.feeds, feed(feeds, arrays))
+
+
+def _kept(why: str) -> str:
+    return f"--ranking kruskal: the ranking is that of replay: {why}"
+
+
+def _said(groups: Mapping[str, Any], ranking: Sequence[tuple[int, float | None, float]], left: int) -> str:
+    """What the ranking was made on, in one line for the report's notes."""
+    similar, dissimilar = groups["counts"]
+    words = f"{similar} inputs whose labels agree against {dissimilar} whose labels differ"
+    if groups["split"]:
+        words = (
+            f"labels give no two groups of inputs, so the {similar} whose outputs are less apart stand against the "
+            f"{dissimilar} whose outputs are more so"
+        )
+    times = "once" if len(groups["draws"]) == 1 else f"{len(groups['draws'])} times"
+    said = f"--ranking kruskal: {words}; {len(groups['draws'][0]) // 2} of each drawn {times}"
+    if not any(share for _, share, _ in ranking):
+        said += "; no element is significant, so layers stand by their mean statistic"
+    if left:
+        said += f"; {left} of the Target's layers have no counterpart in the Source and are left out"
+    return said
