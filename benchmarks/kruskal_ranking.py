@@ -6,8 +6,8 @@
 IMAGES.npz holds one array, NCHW or NHWC, batch first. Layers of the two graphs are matched by type and weights. For
 each image the difference of each matched layer's activations is taken; the images whose labels agree and those whose
 labels differ are two samples, and each activation element is put to a Kruskal-Wallis test of them. Layers are ranked
-by their share of significant elements, and in this order the Source's weights are tried. The test is the paper's, its
-arithmetic is done for all elements at once.
+by their share of significant elements, and in this order the Source's weights are tried. The test is the product's own
+(``repair/kruskal.py``), with one sampling and no correction for many tests, as in the paper.
 """
 
 from __future__ import annotations
@@ -22,47 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safeconvert.repair import kruskal
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "PRelu")
-SIGNIFICANT = 3.841458820694124  # of chi-squared with one degree of freedom, at 5 %
+LEVEL = 0.05  # of each element, uncorrected, as the paper has it
 CLOSE = 0.2  # weights nearer than this are the same layer's
 IMAGES = 24
 SUSPECTS = 20  # whose weights are tried
-ELEMENTS = 1 << 18  # tested at once
 Array = np.ndarray[Any, Any]
 Model = Any
-
-
-def significant_share(differences: Array, similar: Array) -> float:
-    """Share of elements (columns) whose differences come from other distributions in the two groups of rows.
-
-    ``differences``: (images, elements). ``similar``: a boolean for each image. Kruskal-Wallis with the correction for
-    ties; elements of equal differences everywhere are not significant.
-    """
-    count, found = len(differences), 0
-    first = int(similar.sum())
-    for start in range(0, differences.shape[1], ELEMENTS):
-        part = differences[:, start : start + ELEMENTS]
-        order = np.argsort(part, axis=0, kind="stable")
-        ordered = np.take_along_axis(part, order, axis=0)
-        new = np.ones(ordered.shape, bool)
-        new[1:] = ordered[1:] != ordered[:-1]
-        # The mean rank of a run of ties: between its first place and the place before the next run.
-        places = np.arange(count)[:, None]
-        begin = np.maximum.accumulate(np.where(new, places, 0), axis=0)
-        last = np.ones_like(new)
-        last[:-1] = new[1:]
-        end = np.minimum.accumulate(np.where(last, places, count)[::-1], axis=0)[::-1]
-        ranks = (begin + end) / 2 + 1
-        tied = ((end - begin + 1.0) ** 2 - 1).sum(axis=0)  # the sum of t^3 - t over runs of length t
-        inside = similar[order]
-        sums = np.where(inside, ranks, 0).sum(axis=0)
-        others = count * (count + 1) / 2 - sums
-        h = 12 / (count * (count + 1)) * (sums**2 / first + others**2 / (count - first)) - 3 * (count + 1)
-        correction = 1 - tied / (count**3 - count)
-        found += int((np.where(correction > 0, h / np.where(correction > 0, correction, 1), 0) > SIGNIFICANT).sum())
-    return found / differences.shape[1] if differences.shape[1] else 0.0
 
 
 def matched(source: Model, target: Model) -> list[tuple[str, str, str]]:
@@ -110,7 +79,8 @@ def rank(source: str, target: str, images: Array) -> list[tuple[str, float]]:
     for ours, theirs, name in pairs:
         a, b = _run(models[0], images[chosen], [ours])[0], _run(models[1], images[chosen], [theirs])[0]
         if a.shape == b.shape:
-            scores.append((name, significant_share((a - b).reshape(len(chosen), -1), similar)))
+            p, _ = kruskal.probabilities((a - b).reshape(len(chosen), -1), similar, [np.arange(len(chosen))])
+            scores.append((name, float((p < LEVEL).mean())))  # NaN, where all differences are equal, is none
     return sorted(scores, key=lambda score: -score[1])
 
 
