@@ -71,6 +71,20 @@ def departures(
     return found
 
 
+def same(source: tuple[str, Records], target: tuple[str, Records]) -> dict[str, str]:
+    """The Source's first tensor that holds what a tensor of the Target holds, in any layout, by the Target's names."""
+    (their_store, theirs), (our_store, ours) = source, target
+    with np.load(their_store) as stored:
+        contents = Contents({one["tensor"]: stored[one["key"]] for one in theirs})
+    places = {one["tensor"]: place for place, one in enumerate(theirs)}
+    found = {}
+    with np.load(our_store) as stored:
+        for one in ours:
+            if matches := contents.find(stored[one["key"]]):
+                found[str(one["tensor"])] = min((match.name for match in matches), key=places.__getitem__)
+    return found
+
+
 def _departure(
     one: Mapping[str, Any], known: set[str], bound: Mapping[str, set[str]], theirs: Records, ours: Records
 ) -> dict[str, Any]:

@@ -26,7 +26,8 @@ from safeconvert.options import Observer, Options, Silent
 from safeconvert.pipeline import Pipeline
 from safeconvert.ranking import Ranker, check_core_layers
 from safeconvert.recognise import recognise
-from safeconvert.repairing import Repairer
+from safeconvert.precision import restored
+from safeconvert.repairing import Outcome, Repairer
 from safeconvert.report import build, render
 from safeconvert.reproduce import Reproducer, stale
 from safeconvert.router import Router
@@ -179,7 +180,10 @@ class _Run:
                     judgement = judge_repaired(
                         judgement, material, before.side, before.feeds, self.options, self.observer
                     )
+                judgement, target, finer = self._finer(judgement, target, material)
+                router.attempts += finer.attempts
                 judgement, around, looked = self._around(judgement, router, stage, material)
+                around, looked = [*finer.faults, *around], looked or finer.localisation
                 if judgement.verdict is Verdict.DIVERGED:
                     judgement = replace(judgement, reasons=(*judgement.reasons, *router.left_undone))
                 alone = {} if judgement.compared is None else self._alone(findings, material)
@@ -200,6 +204,29 @@ class _Run:
                 final=final,
                 files=reproducer.files,
             )
+
+    def _finer(self, judgement: Judgement, target: Stage, material: Material) -> tuple[Judgement, Stage, Outcome]:
+        """A Target whose rounded weights change labels, with some of them in float32, where a size was given for it."""
+        options, nothing = self.options, Outcome()
+        rounded = options.quantize in ("dynamic", "float16") and not options.no_repair
+        if not rounded or judgement.verdict is not Verdict.DIVERGED or judgement.compared is None:
+            return judgement, target, nothing
+        if options.max_size is None:
+            advice = "--max-size MB holds those weights in float32 that cost most, as far as the size allows"
+            return replace(judgement, reasons=(*judgement.reasons, advice)), target, nothing
+        repairer = Repairer(self.workshop, material, target.side, self.shapes, options, self.observer)
+        with repairer.budget.running():
+            outcome = restored(repairer, target.feeds, judgement.compared[0]) or nothing
+        if outcome.stage is None:
+            return judgement, target, nothing
+        self.notes += outcome.notes
+        finer = judge_repaired(
+            judge(material, outcome.stage.side, outcome.stage.feeds, options, self.observer),
+            material, target.side, target.feeds, options, self.observer,
+        )  # fmt: skip
+        after = None if finer.compared is None else finer.compared[0].percent
+        faults = tuple(replace(fault, percent_after=after) for fault in outcome.faults)
+        return finer, outcome.stage, replace(outcome, faults=faults)
 
     def _around(
         self, judgement: Judgement, router: Router, stage: Stage, material: Material

@@ -173,6 +173,12 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         metavar="SECONDS",
         help="For finding and repairing faults, in all; then the best so far is taken.",
     ),
+    "max_size": click.option(
+        "--max-size",
+        type=float,
+        metavar="MB",
+        help="Of a TFLite Target whose weights were rounded: as many in float32 as fit. [default: all]",
+    ),
     "force": click.option("--force", is_flag=True, help="Replace what stands at --output."),
     "as_json": click.option(
         "--json", "as_json", is_flag=True, help="Print the report as JSON on standard output, and nothing else there."
@@ -183,5 +189,5 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
 
 CONVERTING = (
     "output", "embed_preprocessing", "input_layout", "quantize", "opset", "timeout", "no_repair", "ranking",
-    "core_layers", "repair_time", "force",
+    "core_layers", "repair_time", "max_size", "force",
 )  # fmt: skip

@@ -21,6 +21,7 @@ from safeconvert.material import Material
 from safeconvert.model import Attempt, Fault, Verdict
 from safeconvert.options import Observer, Options
 from safeconvert.pipeline import Pipeline, differing
+from safeconvert.precision import restored
 from safeconvert.remaking import remade
 from safeconvert.repairing import Outcome, Repairer, apart, better
 from safeconvert.sides import Side
@@ -108,7 +109,8 @@ class Given:
         before, side = judgement.compared, stage.side
         repairer = self._repairer(side)
         with self.clock("repair"), repairer.budget.running():
-            outcome = repairer.repair(stage.feeds, before[0])
+            rounded = None if self.options.no_repair else restored(repairer, stage.feeds, before[0])
+            outcome = rounded or repairer.repair(stage.feeds, before[0])
             self.timings["localise"] = self.timings.get("localise", 0.0) + repairer.localising
             if outcome.stage is None:
                 outcome = remade(repairer, stage.feeds, before[0], outcome)

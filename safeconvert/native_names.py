@@ -22,6 +22,10 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 """Metadata that torch.onnx leaves on a node: the modules around it, from the outermost to itself."""
 
 
+ROUNDED: Mapping[str, Any] = {"role": "weights", "channels_scaled_only": False}
+"""Evidence of weights that were rounded: a convolution's, not those of the normalisation behind it."""
+
+
 def layer_names(side: Side) -> frozenset[str]:
     """The names of a Keras model's layers; empty for other formats, whose names need no list."""
     if side.format != "keras":
@@ -62,6 +66,36 @@ def traced(
     store.unlink(missing_ok=True)
     makers = {one["tensor"]: one for one in records}
     return [None if one is None else _meant(one, makers, fault) for one, fault in zip(found, faults, strict=True)]
+
+
+def trace(workshop: Workshop, side: Side, arrays: Mapping[str, Array]) -> tuple[str, list[dict[str, Any]]]:
+    """The model's own activations: where they are stored, and the records of ``native/*_layers.trace``."""
+    store = str(workshop.scratch("trace.npz"))
+    given = {"path": side.location, "arrays": dict(arrays), "store": store}
+    if side.format == "onnx":
+        return store, workshop.child("light", "light").call("repair.departing", "trace", **given)
+    return store, side.child().call(MODULES[side.format], "trace", **given)
+
+
+def origins(
+    workshop: Workshop, source: Side, arrays: Mapping[str, Array], target: Side, given: Mapping[str, Array]
+) -> dict[str, str]:
+    """What the Source calls the operators behind the Target's tensors, by the tensors' names in the Target's trace.
+
+    Told by content, on one input: ``arrays`` as the Source takes it, ``given`` as the Target does. Where the Target's
+    operator does in one what the Source does in several, it is named after the Source's convolution, if there is one.
+    """
+    theirs, ours = trace(workshop, source, arrays), trace(workshop, target, given)
+    light = workshop.child("light", "light")
+    found: dict[str, str] = light.call("repair.departing", "same", source=theirs, target=ours)
+    makers = {one["tensor"]: one for one in theirs[1]}
+    operators = {one["tensor"]: one["operator"] for one in ours[1]}
+    named = {}
+    for tensor, origin in found.items():
+        kind = "Conv" if "CONV" in operators[tensor].upper() else ""
+        fault = {"type": "WB", "op_type": kind, "evidence": {"tensors": [ROUNDED]}}
+        named[tensor] = told(source.format, _meant(makers[origin], makers, fault))
+    return named
 
 
 def _meant(record: Record, makers: Mapping[str, Record], fault: Record) -> Record:

@@ -45,6 +45,7 @@ class Options:
     engine: str = "onnxruntime"
     ranking: str = "replay"
     core_layers: tuple[str, ...] | None = None
+    max_size: float | None = None
     no_repair: bool = False
     repair_time: float = 300.0
     force: bool = False
@@ -69,6 +70,8 @@ class Options:
             raise BadInput(f"--timeout {self.timeout} is not a number of seconds above 0.")
         if not self.repair_time > 0:
             raise BadInput(f"--repair-time {self.repair_time} is not a number of seconds above 0.")
+        if self.max_size is not None and not self.max_size > 0:
+            raise BadInput(f"--max-size {self.max_size} is not a number of megabytes above 0.")
         if self.model_fn is not None and ":" not in self.model_fn:
             raise BadInput(f"--model-fn {self.model_fn} is not of the form package.module:function.")
         for name, known in (

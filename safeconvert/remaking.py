@@ -8,7 +8,7 @@ activations tell it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,10 @@ from safeconvert.hopping import Stage
 from safeconvert.judge import over
 from safeconvert.model import Fault, Localisation
 from safeconvert.native.arrangement import arrangements
-from safeconvert.native_names import told
-from safeconvert.native_weights import MODULES, Parameter, parameters
+from safeconvert.native_names import told, trace
+from safeconvert.native_weights import Parameter, parameters
 from safeconvert.own_file import ROWS
 from safeconvert.repairing import ALIEN, Outcome, Repairer
-from safeconvert.sides import Side
 from safeconvert.views import travel
 
 Array = np.ndarray[Any, Any]
@@ -39,7 +38,7 @@ def remade(repairer: Repairer, feeds: Sequence[Feed], before: Comparison, outcom
     if repairer.target.signature.quantized:
         return outcome  # its quantisation was meant, and would be undone
     faults, looked = outcome.faults, outcome.localisation
-    if not faults:
+    if not faults and not repairer.beside.refused:  # what is the runtime's is no fault of the Target's
         faults, looked = departed(repairer, feeds, before)
     try:
         strange = unrelated(
@@ -108,8 +107,8 @@ def departed(
     arrays = repairer.material.inputs.read(tuple(rows[:1]))
     try:
         sides = [
-            _traced(repairer, repairer.source, arrays),
-            _traced(repairer, repairer.target, feed(feeds, arrays)),
+            trace(repairer.workshop, repairer.source, arrays),
+            trace(repairer.workshop, repairer.target, feed(feeds, arrays)),
         ]
         found = repairer.workshop.child("light", "light").call(
             "repair.departing", "departures", source=sides[0], target=sides[1], exactly=repairer.exactly
@@ -124,18 +123,6 @@ def departed(
         faults.append(Fault(one["type"], hop, origin, own, one["evidence"], "unrepaired", before.percent, None, ""))
     ranking = tuple((fault.source_node, fault.target_node, float("inf")) for fault in faults)
     return tuple(faults), Localisation("replay", "native", 1, ranking)
-
-
-def _traced(repairer: Repairer, side: Side, arrays: Mapping[str, Array]) -> tuple[str, list[dict[str, Any]]]:
-    store = str(repairer.workshop.scratch("trace.npz"))
-    if side.format == "onnx":
-        light = repairer.workshop.child("light", "light")
-        records = light.call("repair.departing", "trace", path=side.location, arrays=dict(arrays), store=store)
-    else:
-        records = side.child().call(
-            MODULES[side.format], "trace", path=side.location, arrays=dict(arrays), store=store
-        )
-    return store, records
 
 
 def unrelated(own: Sequence[Parameter], source: Sequence[Parameter]) -> float:

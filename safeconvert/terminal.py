@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from safeconvert.api import Result
 
 COLOURS = {"verified": "green", "repaired": "green", "diverged": "red", "failed": "red", "undecided": "yellow"}
+FAULTS = 12  # that are shown; the report has all
 
 
 class Terminal:
@@ -65,13 +66,15 @@ class Terminal:
             out.print(_route(report["route"]))
             for line in _why(report["route"]):
                 self._line(line)
-        for fault in report["faults"]:
+        for fault in report["faults"][:FAULTS]:
             self._line(
-                f"fault {fault['id']} {fault['type']} at {fault['source_node']} ({fault['target_node']}), "
+                f"fault {fault['id']} {fault['type']} at {_one(fault['source_node'])} ({_one(fault['target_node'])}), "
                 f"{fault['status']}: {fault['repair']}"
             )
             if alone := fault.get("reproduce", {}).get("command"):
                 self._line(f"  alone: {alone}")
+        if (more := len(report["faults"]) - FAULTS) > 0:
+            self._line(f"... and {more} more: see the report")
         if report["check"]["after"] is not None:
             out.print(_check(report["check"]))
             self._line(_tolerance(report["check"]))
@@ -87,6 +90,12 @@ class Terminal:
 
     def _line(self, text: str) -> None:
         self._out.print(text, markup=False, soft_wrap=True)
+
+
+def _one(name: str) -> str:
+    """The first of the names that TFLite gives an operator fused of several."""
+    first, _, others = name.partition(";")
+    return f"{first};..." if others else first
 
 
 def _route(attempts: list[dict[str, Any]]) -> Table:

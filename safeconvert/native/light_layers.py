@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import light_models
+from .light_file import packed, unpacked
 from .loaded import Arrays
 from .stored import Array, Record, Store, Trail, all_known, checked, in_batches, unique
 
@@ -198,9 +199,7 @@ def _unshared(data: bytearray) -> bytearray:
     """The model with a buffer of its own for each constant: the converter stores equal ones once."""
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
-    if any(buffer.offset and buffer.offset > 1 for buffer in model.buffers):
-        raise ValueError("constants behind the flatbuffer that share their place cannot be told apart")
+    model = unpacked(data)
     seen = set[int]()
     for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
         if tensor.buffer in seen and model.buffers[tensor.buffer].data is not None:
@@ -208,13 +207,4 @@ def _unshared(data: bytearray) -> bytearray:
             model.buffers[-1].data = model.buffers[tensor.buffer].data
             tensor.buffer = len(model.buffers) - 1
         seen.add(tensor.buffer)
-
-    class Aligned(schema.flatbuffers.Builder):  # type: ignore[misc, unused-ignore]
-        """schema.fbs aligns buffers to 16 bytes, which the Python code made of it leaves out."""
-
-        def StartVector(self, size: int, count: int, alignment: int) -> Any:
-            return super().StartVector(size, count, 16 if size == 1 else alignment)
-
-    builder = Aligned(len(data))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytearray(builder.Output())
+    return packed(model)
