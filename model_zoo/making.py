@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_zoo.photos import choose, link
+from model_zoo.photos import choose, link, numbered
 from model_zoo.recipes import IMAGES, Converted, Network, Recipe, Scripted, Stored
 
 SUFFIX = {"torch": ".pt2", "keras": ".keras", "tf": "_savedmodel", "tflite": ".tflite", "onnx": ".onnx"}
@@ -44,23 +44,24 @@ class Built:
     origin: str
 
 
-def build(network: Network, format: str, data: Path, cache: Path) -> Built:
+def build(network: Network, format: str, data: Path, cache: Path, images: Path | None = None) -> Built:
     """The network in this format (or variant), made now or earlier. Raises :class:`NotBuilt` where it cannot be.
 
     ``data``: a folder with ``models``, ``images/dev`` and ``make_resnet101.py``. ``cache``: a folder for what is
-    made; use another one for other data.
+    made; use another one for other data or photos. ``images``: a folder of photos (see :func:`model_zoo.photos.find`)
+    in the place of ``images/dev``.
     """
     recipe = network.recipes.get(format) or network.variants[format]
     match recipe.way:
         case Stored(path):
             made = data / path
-        case Scripted():
-            made = cache / f"{network.name}.pth"
+        case Scripted(real=real):
+            made = data / real if (data / real).exists() else cache / f"{network.name}.pth"
         case Converted():
             made = cache / f"{network.name}{SUFFIX[format]}"
     if not made.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        _make(network, format, recipe, data, cache, made)
+        _make(network, format, recipe, data, cache, images, made)
     return Built(made, recipe.arguments, recipe.origin)
 
 
@@ -72,20 +73,25 @@ def preprocess_file(network: Network, cache: Path) -> Path:
     return path
 
 
-def _make(network: Network, format: str, recipe: Recipe, data: Path, cache: Path, made: Path) -> None:
+def _make(
+    network: Network, format: str, recipe: Recipe, data: Path, cache: Path, images: Path | None, made: Path
+) -> None:
     what = f"{network.name} in {format}"
     match recipe.way:
         case Stored(path):
             raise NotBuilt(f"{what} needs {path} in the data folder {data}")
         case Scripted(script, photos):
             partial = made.with_name(f".{made.name}.{os.getpid()}")
-            given = ["--images", str(data / IMAGES), "--n", str(photos), "--threads", str(os.cpu_count() or 1)]
+            fitted = data / IMAGES
+            if images is not None:
+                fitted = numbered(choose(network, data, photos, images), cache / "fitted")
+            given = ["--images", str(fitted), "--n", str(photos), "--threads", str(os.cpu_count() or 1)]
             _run([sys.executable, "-c", WITH_TORCHVISION, str(data / script), *given, "--out", str(partial)], what)
             partial.replace(made)
         case Converted(source):
-            origin = build(network, source, data, cache)
-            images = link(choose(network, data, PHOTOS), cache / f"photos-{network.name}")
-            given = [*origin.arguments, "--images", str(images), "--preprocess", str(preprocess_file(network, cache))]
+            origin = build(network, source, data, cache, images)
+            chosen = link(choose(network, data, PHOTOS, images), cache / f"photos-{network.name}")
+            given = [*origin.arguments, "--images", str(chosen), "--preprocess", str(preprocess_file(network, cache))]
             pair = f"{source}2{format}"
             command = [sys.executable, "-m", "safeconvert", pair, str(origin.path), *given, "-o", str(made)]
             _run(command, what)  # exit code 0 says verified, and only then does the file stand there

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 
 from safeconvert.model import FORMATS
@@ -21,10 +22,13 @@ class Stored:
 
 @dataclass(frozen=True)
 class Scripted:
-    """Written by a script of the data folder, which takes ``--images``, ``--n``, ``--threads`` and ``--out``."""
+    """A stand-in, written by a script of the data folder, which takes ``--images``, ``--n``, ``--threads`` and
+    ``--out``. ``real`` is the file with real weights, which is used instead where the data folder holds it.
+    """
 
     script: str
     photos: int
+    real: str
 
 
 @dataclass(frozen=True)
@@ -48,14 +52,17 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Network:
-    """A network in the five formats. ``fitted``: of how many photos, spread evenly, its labels can be told apart;
-    None for all of them. ``variants`` are further files, by a name of their own."""
+    """A network in the five formats. ``variants`` are further files, by a name of their own."""
 
     name: str
     preprocess: Preprocess
     recipes: Mapping[str, Recipe]
-    fitted: int | None = None
     variants: Mapping[str, Recipe] = field(default_factory=lambda: MappingProxyType({}))
+
+    def fitted_in(self, data: Path) -> int | None:
+        """Of how many photos, spread evenly, the labels of a stand-in can be told apart; None for all of them."""
+        ways = [recipe.way for recipe in self.recipes.values()]
+        return next((way.photos for way in ways if isinstance(way, Scripted) and not (data / way.real).exists()), None)
 
 
 def _covering(name: str, resize: int, *, imagenet: bool) -> Preprocess:
@@ -119,14 +126,14 @@ RESNET101 = Network(
     recipes=MappingProxyType(
         {
             "torch": Recipe(
-                Scripted("make_resnet101.py", 200),
-                "stand-in: torchvision's resnet101 with seeded random weights, re-estimated BN and a fitted head",
+                Scripted("make_resnet101.py", 200, "models/resnet101_imagenet_torch.pth"),
+                "torchvision's resnet101; unless the data folder holds real weights a stand-in: seeded random weights, "
+                "re-estimated BN and a fitted head",
                 ("--model-fn", "torchvision.models:resnet101", "--input-shape", "1,3,224,224"),
             ),
-            **_converted("torch", "stand-in weights", ("onnx", "keras", "tf", "tflite")),
+            **_converted("torch", "stand-in weights, or the data folder's", ("onnx", "keras", "tf", "tflite")),
         }
     ),
-    fitted=200,
 )
 
 NETWORKS: Mapping[str, Network] = MappingProxyType(
