@@ -66,7 +66,7 @@ def _axes(shape: tuple[int | None, ...], spec: TensorSpec) -> tuple[int, ...] | 
     if spec.shape is None or _fits(shape, spec.shape):
         return None
     if len(shape) == 4:
-        for axes in (TO_NHWC, TO_NCHW):
+        for axes in to_other_layout(shape):
             if _fits(tuple(shape[a] for a in axes), spec.shape):
                 return axes
     return Mismatch(f"input {spec} of the Target does not take the Source's {list(shape)}")
@@ -94,6 +94,17 @@ def match_outputs(source: Sequence[str], target: Sequence[str], arrays: Sequence
     if len(set(target)) == len(target) and set(source) == set(target):
         return [arrays[list(target).index(name)] for name in source]
     return list(arrays)
+
+
+def to_other_layout(shape: Sequence[int | None]) -> tuple[tuple[int, ...], ...]:
+    """The turns that give an image tensor the other layout: one, where its channels stand at one place only.
+
+    With both, square NCHW sizes would also come out as width, channels, height, which is no layout.
+    """
+    first, last = shape[1] in CHANNELS, shape[3] in CHANNELS
+    if first != last:
+        return (TO_NHWC,) if first else (TO_NCHW,)
+    return TO_NHWC, TO_NCHW
 
 
 def layout_of(shape: Sequence[int | None], format: str) -> str:

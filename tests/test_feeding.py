@@ -57,6 +57,15 @@ def test_an_input_more_or_less_or_of_other_sizes_is_a_mismatch(target: Signature
     assert isinstance(plan_feed(SOURCE, SHAPES, target), Mismatch)
 
 
+def test_square_sizes_with_the_channels_between_them_are_no_layout_but_a_mismatch() -> None:
+    square = {"x": (None, 3, 5, 5)}
+    source = takes(("x", (None, 3, 5, 5)))
+    assert isinstance(plan_feed(source, square, takes(("x", (None, 5, 3, 5)))), Mismatch)
+    feeds = plan_feed(source, square, takes(("x", (None, 5, 5, 3))))
+    assert not isinstance(feeds, Mismatch)
+    assert feeds[0].axes == TO_NHWC
+
+
 def test_inputs_are_matched_by_name_before_position() -> None:
     source = takes(("a", (None, 4)), ("b", (None, 4)))
     feeds = plan_feed(source, {"a": (None, 4), "b": (None, 4)}, takes(("b", (None, 4)), ("a", (None, 4))))
