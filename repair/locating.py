@@ -22,6 +22,7 @@ from .edits import Edit, Rewire, SetConstant, applied
 from .matching import Contents, Match
 from .preprocessing import prepares
 from .proposals import Array, Proposal, core, holds
+from .runtimes import Kept
 from .stepping import Steps
 from .walking import Parting, Walk
 
@@ -71,6 +72,7 @@ class Held:
     given: Mapping[str, Array]
     contents: Mapping[str, Array]
     bound: Mapping[str, Match]  # tensors of the Target, and what of the Source each ought to hold
+    walk: Walk | None = None  # kept where findings are held against another runtime
 
 
 HELD: dict[str, Held] = {}
@@ -85,18 +87,25 @@ def locate(
     *,
     exactly: bool = True,
     seconds: float = 300.0,
+    activations: str | None = None,
 ) -> dict[str, Any]:
     """The Target's faults on these few inputs, in the order of the graph.
 
     ``arrays`` are the Source view's inputs, ``given`` the same content as the Target's view takes it (batch first),
     ``order`` the Source's outputs in the order in which the Target should give them. ``exactly`` is False for
-    quantised models. Gives ``faults``, ``model_runs`` (whole passes, rounded up), ``alien`` (share of the Target's
-    weighted nodes whose weights have nothing to do with the Source's) and ``why`` the search ended early, if it did.
+    quantised models. ``activations`` is the file of what another runtime gave for the Source (``runtimes.Kept``);
+    without one, onnxruntime runs it. Gives ``faults``, ``model_runs`` (whole passes, rounded up), ``alien`` (share of
+    the Target's weighted nodes whose weights have nothing to do with the Source's), ``why`` the search ended early, if
+    it did, and ``excused``, what differs only as the two runtimes do.
     """
     deadline = time.monotonic() + seconds
     models = [canonical(path) for path in (source, target)]
     theirs, ours = (Steps(model) for model in models)
-    contents = Contents(theirs.everything(arrays), exactly=exactly)
+    contents: Contents
+    if activations is None:
+        contents = Contents(theirs.everything(arrays), exactly=exactly)
+    else:
+        contents = Kept(activations, exactly=exactly)
     walk = Walk(ours, theirs, contents, given, order)
     found: list[Found] = []
     why = ""
@@ -119,7 +128,7 @@ def locate(
     if not why:
         found += _ends(walk, dict(zip(order, ours.outputs, strict=False)))
     bound = {name: matches[0] for name, matches in walk.bound.items()}
-    HELD["last"] = Held(models[1], found, given, contents.tensors, bound)
+    HELD["last"] = Held(models[1], found, given, contents.tensors, bound, None if activations is None else walk)
     return {
         "faults": [one.plain() for one in found],
         "model_runs": 1 + -(-walk.runs // max(1, len(ours.nodes))),
@@ -127,6 +136,7 @@ def locate(
         "alien": alien(ours, found),
         "why": why,
         "bound": len(walk.bound),
+        "excused": contents.excused(ours, theirs, walk.bound) if isinstance(contents, Kept) else [],
     }
 
 

@@ -81,6 +81,10 @@ class Contents:
                 found.append(match)
         return sorted(found, key=lambda match: match.apart)
 
+    def fits(self, match: Match, given: Array) -> bool:
+        """Does ``given`` hold the Source's tensor, laid out so?"""
+        return self.apart(match.arrangement.of(self.tensors[match.name]), given) <= self.limit
+
     def arranged(self, name: str, array: Array) -> Match | None:
         """How the Source's tensor lies in ``array``, if it does."""
         tensor = self.tensors[name]

@@ -16,6 +16,7 @@ from onnx import numpy_helper
 
 from ..native.arrangement import arrangements
 from .edits import Edit, Rewire
+from .matching import Match
 from .stepping import LAYOUT, Steps, captured, session
 from .walking import Parting, Walk
 
@@ -78,8 +79,7 @@ def holds(walk: Walk, parting: Parting, edits: Sequence[Edit]) -> bool:
     result = outcome(walk, parting.nodes, parting.target, edits)
     if result is None:
         return False
-    wanted = parting.arrangement.of(walk.contents.tensors[parting.source])
-    return walk.contents.apart(wanted, result) <= walk.contents.limit
+    return walk.contents.fits(Match(parting.source, parting.arrangement, parting.apart), result)
 
 
 def core(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:

@@ -113,6 +113,18 @@ def run_nodes(
     wanted: Sequence[str],
 ) -> list[Array]:
     """Run some nodes of a model alone: what they read comes from ``values`` and ``constants``."""
+    step = alone(nodes, model, values, constants, wanted)
+    return list(session(step).run(list(wanted), {one.name: values[one.name] for one in step.graph.input}))
+
+
+def alone(
+    nodes: Sequence[onnx.NodeProto],
+    model: onnx.ModelProto,
+    values: Mapping[str, Array],
+    constants: Mapping[str, Array],
+    wanted: Sequence[str],
+) -> onnx.ModelProto:
+    """Some nodes of a model as a model of their own, that takes what they read of ``values`` and gives ``wanted``."""
     made = {name for node in nodes for name in node.output}
     read = dict.fromkeys(name for node in nodes for name in (*node.input, *captured(node)) if name and name not in made)
     given = {name: values[name] for name in read if name not in constants}
@@ -126,5 +138,4 @@ def run_nodes(
         [onnx.ValueInfoProto(name=name) for name in wanted],
         [numpy_helper.from_array(constants[name], name) for name in read if name in constants],
     )
-    step = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
-    return list(session(step).run(list(wanted), given))
+    return onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)

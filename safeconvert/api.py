@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safeconvert import loading, publish
+from safeconvert import engines, loading, publish
 from safeconvert.children import Workshop, remove
 from safeconvert.compare import impossible
 from safeconvert.errors import BadInput
@@ -24,9 +24,9 @@ from safeconvert.mending import Finding, faults, localisation, refusals
 from safeconvert.model import Attempt, Fault, Hop, Localisation, Recognised, Refusal, Verdict
 from safeconvert.options import Observer, Options, Silent
 from safeconvert.pipeline import Pipeline
+from safeconvert.precision import restored
 from safeconvert.ranking import Ranker, check_core_layers
 from safeconvert.recognise import recognise
-from safeconvert.precision import restored
 from safeconvert.repairing import Outcome, Repairer
 from safeconvert.report import build, render
 from safeconvert.reproduce import Reproducer, stale
@@ -65,6 +65,7 @@ def convert(
     Raises :class:`BadInput` where the input or an option cannot be used.
     """
     chosen = Options.of(options)
+    engines.require(chosen.engine)
     if to not in SUFFIX:
         raise BadInput(f"{to!r} is no format. Known: {', '.join(SUFFIX)}.")
     recognised = recognise(Path(source))
@@ -101,6 +102,7 @@ def check(
     Raises :class:`BadInput` where the input or an option cannot be used.
     """
     chosen = Options.of(options)
+    engines.require(chosen.engine)
     if chosen.embed_preprocessing:
         raise BadInput("--embed-preprocessing changes the Target, and check changes nothing. Use repair.")
     models = recognise(Path(source)), recognise(Path(target))
@@ -127,6 +129,7 @@ def repair(
     beside ``output``. Raises :class:`BadInput` where the input or an option cannot be used.
     """
     chosen = Options.of(options)
+    engines.require(chosen.engine)
     models = recognise(Path(source)), recognise(Path(target))
     final = Path(output)
     for model in models:
@@ -345,6 +348,7 @@ class _Run:
                 [replace(fault, reproduce={"run": shlex.join(command)}) for fault in outcome.faults],
                 looked,
                 refused=outcome.refused,
+                opinions=outcome.opinions,
                 final=final,
                 notes=outcome.notes,
             )
@@ -409,6 +413,7 @@ class _Run:
         localisation: Localisation | None = None,
         *,
         refused: Sequence[Refusal] = (),
+        opinions: Sequence[engines.Opinion] = (),
         final: Path | None = None,
         report: Path | None = None,
         files: Sequence[tuple[Path, Path]] = (),
@@ -426,6 +431,9 @@ class _Run:
             *(target.notes if target else []),
         ]
         notes += [*_fixed_sizes(self.source, target), *self.notes]
+        with self._clock("engines") if self.options.engine != "onnxruntime" else contextlib.nullcontext():
+            opinions = engines.of_files(self.workshop, material, target, self.shapes, opinions)
+        notes += [one.words for one in opinions if one.agrees is not True]
         if final is not None and not good and (previous := publish.set_aside(final)) is not None:
             notes.append(f"what stood at {final} is now {previous}")
         self.timings["total"] = time.monotonic() - self._begun
@@ -438,6 +446,7 @@ class _Run:
             faults=faults,
             localisation=localisation,
             refused=refused,
+            engines=opinions,
             material=material,
             options=self.options,
             notes=notes,

@@ -33,6 +33,7 @@ PRELOADS = {
     "torch": "native.torch_model",
     "tensorflow": "native.tensorflow_model",
     "light": "native.light_models",  # onnxruntime and LiteRT: both small, and neither brings an LLVM
+    "tvm": "native.tvm_model",  # brings an LLVM of its own, and runs nothing but ONNX views
 }
 ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",

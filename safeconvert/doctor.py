@@ -18,16 +18,18 @@ from safeconvert.report import PACKAGES
 from safeconvert.routes import hops_between, missing, package_version, pairs, routes
 from safeconvert.sides import EXTRAS, shorten
 
-RUNTIMES = {"torch": "torch", "tensorflow": "tensorflow", "light": "onnxruntime and LiteRT"}
+RUNTIMES = {"torch": "torch", "tensorflow": "tensorflow", "light": "onnxruntime and LiteRT", "tvm": "Apache TVM"}
 
 
 def diagnose() -> dict[str, Any]:
     """Versions, each runtime loaded for real in a child of its own, and which of the twenty pairs have a route."""
     with Workshop() as workshop, ThreadPoolExecutor(len(PRELOADS)) as pool:
-        children = {name: workshop.child(name, name) for name in PRELOADS}
+        wanted = [name for name in PRELOADS if name != "tvm" or package_version("apache-tvm")]
+        children = {name: workshop.child(name, name) for name in wanted}
         pending = {name: pool.submit(_loads, child, PRELOADS[name]) for name, child in children.items()}
         runtimes = {name: future.result() for name, future in pending.items()}
-    packages = {name: package_version(name) or None for name in (*PACKAGES, "apache-tvm")}
+    runtimes.setdefault("tvm", "not installed (optional): pip install 'safeconvert[tvm]'")
+    packages = {name: package_version(name) or None for name in PACKAGES}
     lacking = [f"{a}2{b}" for a, b in pairs() if not _has_route(a, b)]
     advice = sorted({
         f"pip install 'safeconvert[{EXTRAS[name.replace('-', '_')]}]'"

@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from safeconvert.beside import Beside
 from safeconvert.children import Workshop
 from safeconvert.compare import Comparison
+from safeconvert.engines import Opinion
 from safeconvert.errors import ChildFailed
 from safeconvert.feeding import Feed, Mismatch, feed, plan_feed
 from safeconvert.hopping import Sample, Settings, Stage
@@ -43,7 +45,7 @@ class Outcome:
     """What repair came to. ``stage`` is the Target to judge (None: none better than the one given).
 
     ``faults`` have no percentages after the whole repair yet: the final check gives them. ``pair`` is what they were
-    looked for on.
+    looked for on, ``opinions`` what a second engine says of the views.
     """
 
     stage: Stage | None = None
@@ -55,6 +57,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
     alien: bool = False
     pair: Pair | None = None
+    opinions: tuple[Opinion, ...] = ()
 
 
 @dataclass
@@ -73,6 +76,7 @@ class Repairer:
         self.source = self.material.source
         self._names: list[tuple[str, str]] = []
         self._operators: list[tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]] = []
+        self.beside = Beside(self.workshop, self.options)
         self.localising = 0.0  # seconds from the views to the names of the faults
         self.budget = RepairTime(self.options.repair_time)
         options = self.options
@@ -101,17 +105,20 @@ class Repairer:
         begun = time.monotonic()
         rows = self._rows(before, theirs, ours)
         arrays = self.material.inputs.read(rows)
+        taken, given = feed(theirs.feeds, arrays), feed(ours.feeds, feed(feeds, arrays))
+        ways = self.beside.before(theirs.path, taken, ours.path, given)
         found = self._light().call(
             "repair.locating",
             "locate",
-            source=str(theirs.path),
+            **ways,
             target=str(ours.path),
-            arrays=feed(theirs.feeds, arrays),
-            given=feed(ours.feeds, feed(feeds, arrays)),
+            arrays=taken,
+            given=given,
             order=self._order(theirs),
             exactly=self.exactly,
             seconds=self.budget.left,
         )
+        found = self.beside.after(found)
         self._names = self._called(found["faults"], feeds, {n: a[:1] for n, a in arrays.items()})
         self.localising = time.monotonic() - begun
         plain = plan_feed(self.source.signature, self.shapes, self.source.signature)
@@ -119,7 +126,9 @@ class Repairer:
         row = {name: array[:1] for name, array in arrays.items()}
         order = tuple(self._order(theirs))
         pair = Pair(self.source, self.target, theirs, ours, plain, tuple(feeds), order, row, self.exactly)
-        return dataclasses.replace(self._mend(feeds, before, ours, found), pair=pair)
+        made = self._mend(feeds, before, ours, found)
+        refused, opinions = (*made.refused, *self.beside.refused), tuple(self.beside.opinions)
+        return dataclasses.replace(made, pair=pair, refused=refused, opinions=opinions)
 
     def _light(self) -> Any:
         return self.workshop.child("light", "light")
@@ -179,7 +188,7 @@ class Repairer:
     def _mend(self, feeds: Sequence[Feed], before: Comparison, ours: View, found: Mapping[str, Any]) -> Outcome:
         faults = found["faults"]
         ranking = tuple((*names, _score(one)) for names, one in zip(self._names, faults, strict=True))
-        looked = Localisation("replay", "onnxruntime", int(found["model_runs"]), ranking)
+        looked = Localisation("replay", self.beside.engine, int(found["model_runs"]), ranking)
         reasons = [found["why"]] if found["why"] else []
         if found["alien"] > ALIEN:
             share = f"{found['alien']:.0%} of the weighted layers looked at"

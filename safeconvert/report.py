@@ -12,6 +12,7 @@ from typing import Any
 
 from safeconvert import publish
 from safeconvert.compare import Comparison
+from safeconvert.engines import Opinion
 from safeconvert.inputs import Inputs
 from safeconvert.judge import Judgement
 from safeconvert.material import Material
@@ -23,7 +24,7 @@ from safeconvert.sides import Side
 SCHEMA = "safeconvert.report/1"
 PACKAGES = (
     "torch", "torchvision", "tensorflow", "keras", "onnx", "onnxruntime", "onnxscript", "ai-edge-litert", "tf2onnx",
-    "onnx2torch", "onnx2keras", "onnxmltools", "numpy", "pillow",
+    "onnx2torch", "onnx2keras", "onnxmltools", "apache-tvm", "numpy", "pillow",
 )  # fmt: skip
 
 
@@ -37,6 +38,7 @@ def build(
     faults: Sequence[Fault],
     localisation: Localisation | None,
     refused: Sequence[Refusal],
+    engines: Sequence[Opinion],
     material: Material,
     options: Options,
     notes: Sequence[str],
@@ -82,6 +84,7 @@ def build(
         "faults": [fault.to_json(f"F{number}") for number, fault in enumerate(faults, 1)],
         "localisation": None if localisation is None else localisation.to_json(),
         "refused": [refusal.to_json() for refusal in refused],
+        "engines": [opinion.to_json() for opinion in engines],
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "environment": environment(),
         "seed": options.seed,
