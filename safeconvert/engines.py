@@ -114,11 +114,13 @@ def ask(
     """
     store, kept = workshop.scratch("tvm.npz"), workshop.scratch("kept.npz")
     given = {name: np.asarray(array) for name, array in arrays.items()}
+    who = "TVM"
     try:
         child = workshop.child("tvm", "tvm")
         ran = child.call(
             "native.tvm_model", "activations", timeout=timeout, path=str(path), arrays=given, store=str(store)
         )
+        who = "onnxruntime"
         held = workshop.child("light", "light").call(
             "repair.runtimes",
             "differences",
@@ -132,7 +134,7 @@ def ask(
             keep=str(kept) if keep else None,
         )
     except ChildFailed as error:
-        return Opinion(model, path, None, f"TVM cannot be asked: {shorten(str(error).removeprefix('CannotRun: '))}")
+        return Opinion(model, path, None, f"{who} cannot run it: {shorten(str(error).removeprefix('CannotRun: '))}")
     finally:
         store.unlink(missing_ok=True)
     differences = tuple(Difference(**one) for one in held["nodes"])
