@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from ..native.arrangement import Arrangement
+from ..native.arrangement import Arrangement, moves
 from . import computation, equivalents, hyperparameters, preprocessing, structure, weights
 from .computation import telling
 from .edits import Edit, Rewire, SetConstant, applied
@@ -348,12 +348,15 @@ def native(
         contents = Contents({str(i): stored[one["key"]] for i, one in enumerate(records)})
     values = Steps(held.model).everything(held.given) if role == "target" else held.contents
     found: list[Mapping[str, Any] | None] = []
+    structural = {one.target_tensor for one in held.found if one.type == "TSS"} if role == "target" else set()
     if tensors is None:
         tensors = [one.target_tensor if role == "target" else one.source_tensor for one in held.found]
     for tensor in tensors:
         value = values.get(tensor)
         matches = [] if value is None or not value.ndim else contents.find(value[:1])
-        found.append(min((records[int(m.name)] for m in matches), key=records.index, default=None))
+        holders = [records[i] for i in sorted(int(match.name) for match in matches)]
+        movers = [one for one in holders if moves(one["operator"])] if tensor in structural else []
+        found.append(next(iter(movers or holders), None))
     return found
 
 

@@ -1,7 +1,8 @@
 """ID, input dimensions: a Target whose input does not take what the Source takes.
 
-Its ONNX view is given the Source's sizes in each way that there is (``repair/dimensions.py``); what it then gives says
-which way is right.
+Where other sizes are all that it needs, they are declared in its own file (``native/*_dimensions.py``). Else its ONNX
+view is given the Source's sizes in each way that there is (``repair/dimensions.py``); what it then gives says which way
+is right.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Any
 
 from safeconvert.compare import Comparison
 from safeconvert.errors import BadInput, ChildFailed
-from safeconvert.feeding import TO_NCHW, TO_NHWC, Mismatch, feed, layout_of, plan_feed
-from safeconvert.hopping import Sample, Stage
+from safeconvert.feeding import TO_NCHW, TO_NHWC, Mismatch, feed, layout_of, plan_feed, to_other_layout
+from safeconvert.hopping import SUFFIX, Sample, Stage
 from safeconvert.inputs import ProbeInputs
 from safeconvert.judge import over
 from safeconvert.model import Fault, Recognised, TensorSpec
@@ -27,6 +28,11 @@ Shape = tuple[int | None, ...]
 PLAIN = (0, 1, 2, 3)
 SEEN = 4  # probes on which the view of a Target is held against it
 WAYS = 12  # ways tried, at most
+NATIVE = {
+    "keras": "native.tensorflow_dimensions",
+    "torch": "native.torch_dimensions",
+    "tflite": "native.light_dimensions",
+}
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ class Dimensions:
         return [(one, two) for one, two in pairs if two.shape is not None and not self._takes(shapes[one.name], two)]
 
     def _takes(self, shape: Shape, spec: TensorSpec) -> bool:
-        layouts = [shape] if len(shape) != 4 else [tuple(shape[a] for a in p) for p in (PLAIN, TO_NHWC, TO_NCHW)]
+        layouts = [shape] if len(shape) != 4 else [tuple(shape[a] for a in p) for p in (PLAIN, *to_other_layout(shape))]
         return any(_fit(one[1:], (spec.shape or ())[1:]) and len(one) == len(spec.shape or ()) for one in layouts)
 
     def faults(self, status: str) -> list[Fault]:
@@ -139,6 +145,8 @@ class Dimensions:
         pairs = self.other()
         if not pairs:
             return None, "the Target takes another number of inputs"
+        if (stage := self._natively(pairs)) is not None:
+            return stage, ""
         try:
             path, specs = self._view()
         except (BadInput, ChildFailed) as error:
@@ -161,6 +169,27 @@ class Dimensions:
             return None, "the Target cannot run on inputs of the Source's dimensions"
         _, side, self.words = best
         return self._back(side), f"no converter gives the repaired model back as {self.target.format}"
+
+    def _natively(self, pairs: Sequence[tuple[TensorSpec, TensorSpec]]) -> Stage | None:
+        """The Target's own file with other sizes declared, where no axes need turning and it runs on them."""
+        format, repairer = self.target.format, self.repairer
+        several = [list(ways(tuple(self.shapes[a.name]), self.source.format, b, format)) for a, b in pairs]
+        if format not in NATIVE or any(way.axes or way.squeezed for found in several for way in found):
+            return None
+        for chosen in itertools.islice(itertools.product(*several), WAYS):
+            shapes = {two.name: list(way.declared) for (_, two), way in zip(pairs, chosen, strict=True)}
+            target = repairer.workshop.scratch("model" + SUFFIX[format])
+            given: dict[str, Any] = {"path": self.target.location, "target": str(target), "shapes": shapes}
+            try:
+                flavour = self.target.child().call(NATIVE[format], "redimensioned", **given)
+                side = Side(repairer.workshop, "mended", Recognised(target, format, flavour))
+                side.child()
+            except ChildFailed:
+                continue
+            if (found := self._weighed(side)) is not None:
+                self.words = "; ".join(way.words for way in chosen)
+                return found[0]
+        return None
 
     def _view(self) -> tuple[Path | None, dict[str, TensorSpec]]:
         """A view that agrees with the Target on probes of its own sizes; the view's inputs by the Target's names."""
@@ -200,6 +229,12 @@ class Dimensions:
             side.child()
         except ChildFailed:
             return None
+        found = self._weighed(side)
+        return None if found is None else (side, found[1], undone)
+
+    def _weighed(self, side: Side) -> tuple[Stage, Comparison] | None:
+        """The changed model and how it compares with the Source; None where it does not run."""
+        repairer = self.repairer
         planned = plan_feed(self.source.signature, self.shapes, side.signature)
         if isinstance(planned, Mismatch):
             return None
@@ -207,7 +242,8 @@ class Dimensions:
         compared = over(
             repairer.material, side, planned, rows, None, repairer.options, repairer.observer, "weighing a repair"
         )
-        return None if any("does not run" in problem for problem in compared.problems) else (side, compared, undone)
+        runs = not any("does not run" in problem for problem in compared.problems)
+        return (Stage(side, planned), compared) if runs else None
 
     def _back(self, side: Side) -> Stage | None:
         """In the Target's format, whatever else may be wrong with it."""

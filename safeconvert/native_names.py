@@ -11,6 +11,7 @@ import numpy as np
 
 from safeconvert.children import Workshop
 from safeconvert.errors import ChildFailed
+from safeconvert.native.arrangement import moves
 from safeconvert.native_weights import MODULES
 from safeconvert.sides import Side
 
@@ -65,13 +66,17 @@ def traced(
         return [None] * len(faults)
     store.unlink(missing_ok=True)
     makers = {one["tensor"]: one for one in records}
-    return [None if one is None else _meant(one, makers, fault) for one, fault in zip(found, faults, strict=True)]
+    turned = [role == "target" and fault["type"] == "TSS" for fault in faults]
+    return [
+        None if one is None else _mover(one, makers) if moved else _meant(one, makers, fault)
+        for one, fault, moved in zip(found, faults, turned, strict=True)
+    ]
 
 
 def trace(workshop: Workshop, side: Side, arrays: Mapping[str, Array]) -> tuple[str, list[dict[str, Any]]]:
     """The model's own activations: where they are stored, and the records of ``native/*_layers.trace``."""
     store = str(workshop.scratch("trace.npz"))
-    given = {"path": side.location, "arrays": dict(arrays), "store": store}
+    given: dict[str, Any] = {"path": side.location, "arrays": dict(arrays), "store": store}
     if side.format == "onnx":
         return store, workshop.child("light", "light").call("repair.departing", "trace", **given)
     return store, side.child().call(MODULES[side.format], "trace", **given)
@@ -122,6 +127,16 @@ def _meant(record: Record, makers: Mapping[str, Record], fault: Record) -> Recor
         if not before:
             break
         one = before[0]
+    return record
+
+
+def _mover(record: Record, makers: Mapping[str, Record]) -> Record:
+    """The operator that moves values, nearest before this one: exporters push transposes through what follows them."""
+    front = [record]
+    for _ in range(BACK):
+        if found := next((one for one in front if moves(one["operator"])), None):
+            return found
+        front = [makers[name] for one in front for name in one["inputs"] if name in makers]
     return record
 
 

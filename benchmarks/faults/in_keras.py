@@ -334,7 +334,8 @@ def same_replaced(model: Model, draw: Draw) -> Result:
             if max(total):
                 places.append((op, total))
     op, total = draw.pick(places, lambda place: place[0].name)
-    pad = layers.ZeroPadding2D([[-(-t // 2) if t % 2 else t, t // 2 if t % 2 else 0] for t in total])
+    sizes = [[-(-t // 2) if t % 2 else t, t // 2 if t % 2 else 0] for t in total]
+    pad = layers.ZeroPadding2D(sizes, name=fresh(model, "pad"))
 
     def call(other: Layer, args: Any) -> Any:
         return other(pad(args)) if other.name == op.name else NotImplemented
@@ -394,7 +395,8 @@ def window(model: Model, draw: Draw) -> Result:
     """One pixel taken from the end of what a layer reads and put in front: its pads moved, at a "valid" layer."""
     places = [op for op in operations(model, *POOLS, *CONV[:2]) if op.padding == "valid" and max(_kernel(op)) > 1]
     op = draw.pick([op for op in places if len(op.input.shape) == 4], lambda op: op.name)
-    pad, cut = layers.ZeroPadding2D([[1, 0], [1, 0]]), layers.Cropping2D([[0, 1], [0, 1]])
+    pad = layers.ZeroPadding2D([[1, 0], [1, 0]], name=fresh(model, "pad"))
+    cut = layers.Cropping2D([[0, 1], [0, 1]], name=fresh(model, "crop"))
 
     def call(other: Layer, args: Any) -> Any:
         return other(cut(pad(args))) if other.name == op.name else NotImplemented
@@ -523,12 +525,13 @@ KINDS: dict[str, dict[str, Kind]] = {
     "WB": {"weights": weights, "bias": bias, "normalisation": normalisation, "slope": slope},
     "LH": {
         "pads moved": pads_moved, "same replaced": same_replaced, "dilated": dilated, "epsilon": epsilon,
-        "alpha": alpha, "limit": limit, "kernel": kernel, "window": window,
+        "alpha": alpha, "limit": limit, "kernel": kernel,
     },
     "CG": {
         "activation removed": activation_removed, "branch dropped": branch_dropped, "node inserted": node_inserted,
         "softmax added": softmax_added, "activation replaced": activation_replaced,
         "pooling replaced": pooling_replaced, "arithmetic replaced": arithmetic_replaced,
         "branches swapped": branches_swapped, "outputs swapped": outputs_swapped, "output added": output_added,
+        "nodes that move pads": window,
     },
 }  # fmt: skip

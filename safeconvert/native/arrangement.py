@@ -82,3 +82,9 @@ def _interleaved(order: Sequence[int], resting: Sequence[int], rank: int) -> tup
     """The axes with those of size 1 left where they are as far as can be, so that the plain order reads plain."""
     moving = iter(order)
     return tuple(axis if axis in resting else next(moving) for axis in range(1, rank))
+
+
+def moves(operator: str) -> bool:
+    """Is it an operator, of whatever framework, that moves values and computes nothing?"""
+    kind = operator.lower()
+    return any(word in kind for word in ("transpose", "permute", "reshape", "flatten"))

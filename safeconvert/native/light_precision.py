@@ -118,8 +118,8 @@ def _rounded(tensor: Any, data: Array) -> tuple[Array, Array] | None:
         return None
     array = data.view(dtype).reshape(shape)
     if tensor.type == FLOAT16:
-        value = array.astype(np.float32)
-        return value, np.maximum(np.abs(value) * 2.0**-10, 2.0**-24)
+        half = array.astype(np.float32)
+        return half, np.maximum(np.abs(half) * 2.0**-10, 2.0**-24)
     found = tensor.quantization
     if found is None or found.scale is None or not len(found.scale) or array.dtype.itemsize > 2:
         return None

@@ -214,7 +214,7 @@ def replaced(path: str, target: str, values: dict[str, Array]) -> str:
     if isinstance(module, torch.jit.ScriptModule):
         torch.jit.save(changed, target)
         return "torchscript"
-    return _save_module(changed, target, model.inputs)
+    return save_module(changed, target, model.inputs)
 
 
 def _save_program(program: Any, target: str, old: dict[str, Any], new: dict[str, Any]) -> None:
@@ -232,7 +232,7 @@ def _save_program(program: Any, target: str, old: dict[str, Any], new: dict[str,
             held[name] = old[name]
 
 
-def _save_module(module: Any, target: str, inputs: list[dict[str, Any]]) -> str:
+def save_module(module: Any, target: str, inputs: list[dict[str, Any]]) -> str:
     from ..converters.onnx_torch import export
 
     shapes = {described["name"]: described["shape"] for described in inputs}
