@@ -31,6 +31,7 @@ from model_zoo import NotBuilt  # noqa: E402
 from model_zoo.making import SUFFIX  # noqa: E402
 
 QUICK = 40
+NO_REPORT = "no report"  # stopped from outside, or after the limit
 Row = dict[str, Any]
 
 
@@ -74,7 +75,7 @@ def run(case: Case, place: Place, limit: float) -> Row:
         "seconds": round(seconds, 1),
         "making_seconds": round(making, 1),
         "exit_code": code,
-        "verdict": report.get("verdict", "no report"),
+        "verdict": report.get("verdict", NO_REPORT),
         "message": "" if code == 0 else message,
         "photos": place.photos,
         "origin": made.origin,
@@ -119,13 +120,13 @@ def show(rows: Sequence[Row]) -> None:
 
 
 def _read(path: Path, photos: int) -> dict[int, Row]:
-    """The finished cases by number. A file made on another number of photos is refused, not mixed."""
+    """The finished cases by number: those with a report. A file of other photos is refused, not mixed."""
     if not path.exists():
         return {}
     rows = json.loads(path.read_text(encoding="utf-8"))["cases"]
     if other := sorted({row["photos"] for row in rows} - {photos}):
         sys.exit(f"{path} holds results on {other[0]} photos, not {photos}. Give another --json file or --photos.")
-    return {row["case"]: row for row in rows}
+    return {row["case"]: row for row in rows if row["verdict"] != NO_REPORT}
 
 
 def _save(path: Path, text: str) -> None:

@@ -152,6 +152,7 @@ def row(number: int, **more: Any) -> dict[str, Any]:
     seeded = [fault("WB", "a"), fault("WB", "b")]
     said = counted(seeded, report(("WB", "a", "repaired"), ("WB", "b", "unrepaired"), ("CG", "c", "repaired")))
     shown = {"seconds": 60.0, "natural": case.natural, "photos": 40, "origin": "made up", "exit_code": 0, "message": ""}
+    shown["verdict"] = "repaired"
     return {"case": number, "model": case.model, "pair": case.pair, **said, **shown, **more}
 
 

@@ -12,9 +12,9 @@ class Case:
     """One conversion.
 
     ``deployed``: the preset by which the Target's side prepares its images, where that is the fault (PP). ``weights``:
-    how TFLiteConverter stores them (``Optimize.DEFAULT``: ``dynamic`` is int8, ``float16`` puts each behind a node of
-    its own); "" for a verified conversion. ``faults``: (type, kind) injected, in this order. ``natural``: all that
-    is wrong is a real tool's own doing; else it is recreated. ``words``: what is wrong, for the table.
+    how TFLiteConverter stores them (``dynamic``: int8, by ``Optimize.DEFAULT``); "" for a verified conversion.
+    ``faults``: (type, kind) injected, in this order. ``natural``: all that is wrong is a real tool's own doing; else it
+    is recreated. ``words``: what is wrong, for the table.
     """
 
     number: int
@@ -54,8 +54,8 @@ CASES: tuple[Case, ...] = (
         "four layers moved", None, "", LOST_PADS,
     ),
     Case(
-        12, RESNET, "tf", "tflite", "weights behind DEQUANTIZE nodes of their own (TFLiteConverter, float16), of two "
-        "layers wrong; the views have other opsets", None, "float16", (("WB", "half"), ("WB", "half")),
+        12, RESNET, "tf", "tflite", "weights of two layers wrong, and in nodes of their own (float16, DEQUANTIZE); the "
+        "views have other opsets", None, "", (("WB", "half"), ("WB", "half")),
     ),
     Case(
         13, RESNET, "tf", "keras", "another input size declared, a transpose left in the middle, pads of one layer "

@@ -16,25 +16,47 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from benchmarks.faults import in_tflite
-from benchmarks.faults.in_tflite import CONV, Model, Op, Result, graph, kind_of, name_of, operators, parts, pick, text
-from benchmarks.faults.seeding import Draw, Seeded
+from benchmarks.faults.in_tflite import (
+    CONV,
+    Model,
+    Op,
+    Result,
+    graph,
+    kind_of,
+    name_of,
+    new_op,
+    new_tensor,
+    operators,
+    parts,
+    pick,
+    text,
+)
+from benchmarks.faults.seeding import Array, Draw, Seeded
 
 WEIGHTED = (*CONV, "FULLY_CONNECTED")
 
 
 def half(model: Model, draw: Draw) -> Result:
-    """Noise on float16 weights that stand behind a DEQUANTIZE node of their own."""
-    widened = {op.outputs[0]: op for op in operators(model, "DEQUANTIZE")}
-    places = [op for op in operators(model, *WEIGHTED) if len(op.inputs) > 1 and op.inputs[1] in widened]
-    op = pick(model, draw, places)
-    source = widened[op.inputs[1]]
-    tensor = graph(model).tensors[source.inputs[0]]
-    buffer = model.buffers[tensor.buffer]
-    value = np.frombuffer(np.asarray(buffer.data, np.uint8).tobytes(), np.float16).astype(np.float32)
-    noise = draw.random.standard_normal(value.shape) * value.std() * draw.strength
-    buffer.data = np.frombuffer((value + noise).astype(np.float16).tobytes(), np.uint8)
-    held = [text(model, tensor) for tensor in (source.inputs[0], source.outputs[0])]
-    return model, _seeded(model, op, f"float16 weights, noise of {draw.strength:g} of their spread", held)
+    """Weights put behind a DEQUANTIZE node of their own, as float16, with noise on them."""
+    op = pick(model, draw, [op for op in operators(model, *WEIGHTED) if _values(model, op) is not None])
+    value = _values(model, op)
+    assert value is not None
+    noisy = value + draw.random.standard_normal(value.shape) * value.std() * draw.strength
+    name = text(model, op.inputs[1])
+    stored = new_tensor(model, f"{name}/half", list(value.shape), value=noisy.astype(np.float16))
+    graph(model).tensors[stored].type = schema.TensorType.FLOAT16
+    widened = new_tensor(model, f"{name}/widened", list(value.shape))
+    node = new_op(model, "DEQUANTIZE", [stored], widened, "DequantizeOptions")
+    op.inputs = [op.inputs[0], widened, *list(op.inputs)[2:]]
+    graph(model).operators.insert(graph(model).operators.index(op), node)
+    held = [text(model, tensor) for tensor in (stored, widened)]
+    return model, _seeded(model, op, f"float16 weights, noise of {draw.strength:g} of their spread", [name, *held])
+
+
+def _values(model: Model, op: Op) -> Array | None:
+    """The layer's constant float32 weights, None where it holds others."""
+    value = in_tflite.values(model, op.inputs[1]) if len(op.inputs) > 1 else None
+    return None if value is None or value.dtype != np.float32 else value
 
 
 def _seeded(model: Model, op: Op, detail: str, held: list[str]) -> Seeded:

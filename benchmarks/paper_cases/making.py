@@ -92,7 +92,7 @@ def _right(case: Case, network: Network, place: Place, source: Path, given: tupl
         return path
     print(f"making the right Target of case {case.number}", file=sys.stderr, flush=True)
     if case.weights:
-        _child("tflite_converter", [str(source)], path, case.weights)
+        _child("tflite_converter", [str(source)], path)
     else:
         command = [sys.executable, "-m", "safeconvert", f"{case.source}2{case.target}", str(source), *given]
         _run([*command, "-o", str(path), "-q"])
