@@ -171,6 +171,7 @@ def test_the_table_shows_the_papers_figures_and_ours_side_by_side() -> None:
     assert (shown["located"], shown["repaired"], shown["false"]) == ("WB 2/2", "WB 1/2", "1")
     assert shown["what is wrong"].startswith("natural: ")
     assert "| 5 | mobilenet_v2 | tf-tflite | 9.70 -> 0.00 |" in markdown([row(5)])
+    assert "Not run: 1, 2, 3, 4, 6," in markdown([row(5)])
 
 
 def test_every_case_of_the_paper_is_recreated_once_with_types_that_it_names() -> None:

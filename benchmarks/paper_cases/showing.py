@@ -63,6 +63,7 @@ def last_line(rows: Sequence[Row]) -> str:
 
 def markdown(rows: Sequence[Row]) -> str:
     photos = sorted({row["photos"] for row in rows})
+    missing = sorted(set(ROWS) - {row["case"] for row in rows})
     lines = [
         "# The paper's fifteen erroneous conversions",
         "",
@@ -78,6 +79,7 @@ def markdown(rows: Sequence[Row]) -> str:
         *("| " + " | ".join(cell.replace("|", "\\|") for cell in cells(row)) + " |" for row in rows),
         "",
         last_line(rows),
+        *([f"Not run: {', '.join(map(str, missing))}."] if missing else []),
         "",
         "Models:",
         *sorted({f"- {row['model']} in {row['pair'].split('-')[0]}: {row['origin']}" for row in rows}),
