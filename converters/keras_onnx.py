@@ -1,4 +1,4 @@
-"""keras -> onnx: Keras's own export, tf2onnx's two entries, and onnxmltools.
+"""keras -> onnx: tf2onnx's two entries, Keras's own export, and onnxmltools.
 
 Child side. Keras and onnxmltools both end in tf2onnx, but hand it the model in different ways, and each
 way fails on other models. A freshly loaded model counts as never called, so it is called once first.
@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from ..native import tensorflow_model
 from .layout import turn_keras
+from .lean import lean
 from .tensorflow_forms import plain
 
 
@@ -30,7 +31,9 @@ def called(path: str, turn: dict[str, Any] | None = None) -> Any:
 
 def export(path: str, target: str, *, opset: int | None = None) -> None:
     """``Model.export(format="onnx")``."""
-    called(path).export(target, format="onnx", opset_version=opset, verbose=False)
+    model = called(path)
+    with lean():
+        model.export(target, format="onnx", opset_version=opset, verbose=False)
 
 
 def traced(model: Any) -> Any:
@@ -51,18 +54,23 @@ def function(path: str, target: str, *, opset: int | None = None, form: str = ""
     call = traced(called(path))
     if form:
         call = plain(call.get_concrete_function(), "tf2onnx")
-    tf2onnx.convert.from_function(call, input_signature=call.input_signature, opset=opset, output_path=target)
+    with lean():
+        tf2onnx.convert.from_function(call, input_signature=call.input_signature, opset=opset, output_path=target)
 
 
 def from_keras(path: str, target: str, *, opset: int | None = None) -> None:
     """``tf2onnx.convert.from_keras``, which fails on Keras 3 Sequential models."""
     import tf2onnx
 
-    tf2onnx.convert.from_keras(called(path), opset=opset, output_path=target)
+    model = called(path)
+    with lean():
+        tf2onnx.convert.from_keras(model, opset=opset, output_path=target)
 
 
 def onnxmltools(path: str, target: str, *, opset: int | None = None) -> None:
     """``onnxmltools.convert_keras``."""
     import onnxmltools
 
-    onnx.save(onnxmltools.convert_keras(called(path), target_opset=opset or 15), target)
+    model = called(path)
+    with lean():
+        onnx.save(onnxmltools.convert_keras(model, target_opset=opset or 15), target)

@@ -6,6 +6,7 @@ import sys
 from unittest.mock import patch
 
 from ..native import tensorflow_model
+from .lean import lean
 from .tensorflow_forms import plain_saved_model
 
 
@@ -27,5 +28,5 @@ def _tf2onnx(path: str, target: str, signature: str | None, opset: int | None) -
         arguments += ["--signature_def", signature]
     if opset:
         arguments += ["--opset", str(opset)]
-    with patch.object(sys, "argv", arguments):
+    with patch.object(sys, "argv", arguments), lean():
         tf2onnx.main()

@@ -15,6 +15,7 @@ import onnx
 from onnx import numpy_helper
 
 from ..native.light_models import outputs_in_order
+from .lean import lean
 
 INTEGERS = {onnx.TensorProto.UINT8: np.uint8, onnx.TensorProto.INT8: np.int8, onnx.TensorProto.INT16: np.int16}
 
@@ -29,7 +30,7 @@ def convert(path: str, target: str, *, opset: int | None = None, dequantize: boo
         arguments += ["--opset", str(opset)]
     if dequantize:
         arguments.append("--dequantize")
-    with patch.object(sys, "argv", arguments):
+    with patch.object(sys, "argv", arguments), lean():
         tf2onnx.main()
     model = onnx.load(target)
     if any(t.type.tensor_type.elem_type in INTEGERS for t in (*model.graph.input, *model.graph.output)):

@@ -272,10 +272,11 @@ def _node(kind: str, inputs: Sequence[str], name: str, added: list[onnx.NodeProt
     return name
 
 
-def outputs(walk: Walk, names: Mapping[str, str]) -> tuple[tuple[Edit, ...], dict[str, Any], str] | None:
+def outputs(walk: Walk, names: Mapping[str, str]) -> tuple[tuple[Edit, ...], dict[str, Any], str, str] | None:
     """The edit that makes the Target give what the Source gives, all of it, in its order; None where it does.
 
-    ``names`` are the Source's outputs and what the Target calls them. Gives edits, evidence and the node to name.
+    ``names`` are the Source's outputs and what the Target calls them. Gives edits, evidence, the node to name
+    and the output that it makes.
     """
     given: list[tuple[str, str]] = []
     for index, name in enumerate(walk.order):
@@ -303,7 +304,7 @@ def outputs(walk: Walk, names: Mapping[str, str]) -> tuple[tuple[Edit, ...], dic
     extra = next((t for t in have if t not in kept), have[0])
     node = walk.target.maker.get(extra)
     evidence = {"operator": node.op_type if node is not None else "", "difference": words, "outputs": have}
-    return (Give(words, tuple(given)),), evidence, node.name if node is not None else extra
+    return (Give(words, tuple(given)),), evidence, node.name if node is not None else extra, extra
 
 
 def _as_given(walk: Walk, tensor: str, name: str) -> bool:

@@ -312,8 +312,12 @@ def _ends(walk: Walk, names: Mapping[str, str]) -> Iterator[Found]:
     if all(name in held for name in walk.order):
         ends = computation.outputs(walk, names)
         if ends is not None:
-            given, evidence, node = ends
-            yield Found("CG", node, node, "", evidence, given, given[0].words)
+            given, evidence, node, extra = ends
+            held_by = walk.bound.get(extra)
+            origin = held_by[0].name if held_by else ""
+            maker = walk.source.maker.get(origin)
+            words, name = given[0].words, "" if maker is None else maker.name
+            yield Found("CG", node, extra, name, evidence, given, words, source_tensor=origin)
 
 
 def alien(steps: Steps, found: Sequence[Found]) -> float:

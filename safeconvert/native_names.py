@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,12 +44,14 @@ def traced(
     arrays: Mapping[str, Array],
     faults: Sequence[Record],
     tensors: Sequence[str] | None = None,
+    changed: Collection[str] = (),
 ) -> list[Record | None]:
     """The native operator of each fault that the light child holds: a record of ``native/*_layers.trace``.
 
     Found by content: the native tensor that holds what the view's node gives for ``arrays`` (one input). ``role`` is
     "source" or "target". An ONNX model is its own view and needs none; None stands where nothing was found.
-    ``tensors``: the view's tensors, where ``faults`` are other nodes than those that the child found.
+    ``tensors``: the view's tensors, where ``faults`` are other nodes than those that the child found. ``changed`` are
+    the layers that are known to hold other weights than they should.
     """
     if side.format == "onnx":
         return [None] * len(faults)
@@ -68,7 +70,7 @@ def traced(
     makers = {one["tensor"]: one for one in records}
     turned = [role == "target" and fault["type"] == "TSS" for fault in faults]
     return [
-        None if one is None else _mover(one, makers) if moved else _meant(one, makers, fault)
+        None if one is None else _mover(one, makers) if moved else _meant(one, makers, fault, changed)
         for one, fault, moved in zip(found, faults, turned, strict=True)
     ]
 
@@ -103,41 +105,42 @@ def origins(
     return named
 
 
-def _meant(record: Record, makers: Mapping[str, Record], fault: Record) -> Record:
+def _meant(
+    record: Record, makers: Mapping[str, Record], fault: Record, changed: Collection[str] = ()
+) -> Record:
     """The operator to blame: a view folds batch normalisations into the convolutions before them.
 
     Weights of which each channel is only scaled are the normalisation's fault, all else is the convolution's.
     """
     evidence = fault["evidence"]
     weights = [t for t in evidence.get("tensors", ()) if t["role"] == "weights"]
-    changed = [setting["name"] for setting in evidence.get("settings", ())]
-    if fault["type"] == "LH" and (not changed or "pads" in changed):
+    settings = [setting["name"] for setting in evidence.get("settings", ())]
+    if fault["type"] == "LH" and (not settings or "pads" in settings):
         before = [makers[name] for name in record["inputs"] if name in makers]
         if any("pad" in one["operator"].lower() for one in before):  # exporters fold a Pad into what reads it
             return next(one for one in before if "pad" in one["operator"].lower())
+    if fault["type"] == "WB" and (found := _nearest(record, makers, lambda one: one["layer"] in changed)):
+        return found
     if fault["op_type"] != "Conv":
         return record
     if fault["type"] == "WB" and all(t["channels_scaled_only"] for t in weights):
         return record
-    one = record
-    for _ in range(BACK):
-        if "conv" in one["operator"].lower():
-            return one
-        before = [makers[name] for name in one["inputs"] if name in makers]
-        if not before:
-            break
-        one = before[0]
-    return record
+    return _nearest(record, makers, lambda one: "conv" in one["operator"].lower()) or record
 
 
 def _mover(record: Record, makers: Mapping[str, Record]) -> Record:
     """The operator that moves values, nearest before this one: exporters push transposes through what follows them."""
+    return _nearest(record, makers, lambda one: moves(one["operator"])) or record
+
+
+def _nearest(record: Record, makers: Mapping[str, Record], meant: Callable[[Record], bool]) -> Record | None:
+    """The first operator that is meant, from this one back; None where none is near."""
     front = [record]
     for _ in range(BACK):
-        if found := next((one for one in front if moves(one["operator"])), None):
+        if found := next((one for one in front if meant(one)), None):
             return found
         front = [makers[name] for one in front for name in one["inputs"] if name in makers]
-    return record
+    return None
 
 
 def told(format: str, record: Record) -> str:

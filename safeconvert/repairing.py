@@ -8,6 +8,7 @@ of it is judged natively, from its bytes on disk, by the caller.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,7 @@ from safeconvert.views import Pair, View, ordered, travel, view
 Array = np.ndarray[Any, Any]
 SHOWN = 3  # inputs that the walk is made on
 ALIEN = 0.5  # share of weighted layers with unrelated weights above which a Target is another model
+UNKNOWN = ["?"], ["?"]  # not looked at yet
 ALONE = 12  # faults that are each weighed alone; more are weighed together only
 
 
@@ -75,6 +77,7 @@ class Repairer:
     def __post_init__(self) -> None:
         self.source = self.material.source
         self._names: list[tuple[str, str]] = []
+        self._layers: tuple[list[str], list[str]] | None = UNKNOWN
         self._operators: list[tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]] = []
         self.beside = Beside(self.workshop, self.options)
         self.localising = 0.0  # seconds from the views to the names of the faults
@@ -173,8 +176,10 @@ class Repairer:
         if not faults:
             return []
         self.observer.say("naming what was found")
-        theirs = traced(self.workshop, self.source, "source", row, faults)
-        ours = traced(self.workshop, self.target, "target", feed(feeds, row), faults)
+        heavy = any(one["type"] == "WB" for one in faults)
+        own, original = (self._changed() if heavy else None) or ([], [])
+        theirs = traced(self.workshop, self.source, "source", row, faults, changed=original)
+        ours = traced(self.workshop, self.target, "target", feed(feeds, row), faults, changed=own)
         layers = layer_names(self.target)
         self._operators = list(zip(theirs, ours, strict=True))
         return [
@@ -224,7 +229,7 @@ class Repairer:
                 status = "repaired" if index in chosen and stage is not None else "unrepaired"
                 fault = self._fault(index, one, status, percents.get(index, before.percent))
                 told.append(in_own_file(fault, set_in[index]) if index in set_in else fault)
-        if any(fault.type == "WB" for fault in told) and self._same_weights():
+        if any(fault.type == "WB" for fault in told) and self._changed() == ([], []):
             told = [_not_of_weights(fault) for fault in told]
         return Outcome(
             stage, tuple(merged(told)), looked, refused, tuple(self.attempts), tuple(reasons), tuple(notes)
@@ -242,15 +247,20 @@ class Repairer:
         )
         return Outcome(None, (), looked, refused, tuple(self.attempts), (reason,))
 
-    def _same_weights(self) -> bool:
-        """Does the Target hold the very arrays that the Source holds? A view folds settings into weights."""
+    def _changed(self) -> tuple[list[str], list[str]] | None:
+        """The Target's layers whose arrays are not the Source's, and the Source's whose arrays the Target lacks; None
+        where the two do not hold their weights in the same pieces. A view folds settings and normalisations into
+        weights, and cannot tell."""
         if "onnx" in (self.source.format, self.target.format) or not self.exactly:
-            return False
-        try:
-            own, theirs = parameters(self.workshop, self.target), parameters(self.workshop, self.source)
-        except ChildFailed:
-            return False
-        return bool(own) and unlike(own, theirs) == ([], [])
+            return None
+        if self._layers is UNKNOWN:
+            self._layers = None
+            with contextlib.suppress(ChildFailed):
+                own, theirs = parameters(self.workshop, self.target), parameters(self.workshop, self.source)
+                left, free = unlike(own, theirs)
+                if own and len(left) == len(free):
+                    self._layers = _names_of(left), _names_of([theirs[number] for number in free])
+        return self._layers
 
     def _weigh(
         self, usable: Sequence[int], feeds: Sequence[Feed], before: Comparison
@@ -337,6 +347,10 @@ class Repairer:
             None,
             one["words"],
         )
+
+
+def _names_of(several: Sequence[Parameter]) -> list[str]:
+    return list(dict.fromkeys(one.layer for one in several))
 
 
 def apart(stage: Stage) -> Stage:

@@ -15,7 +15,7 @@ from safeconvert.routes import hops_between, missing, pairs, routes
 
 FOLDER = Path(str(safeconvert.converters.__file__)).parent
 # Files that a hop's file is made of.
-PARTS = {
+PARTS = {"lean", 
     "keras_graph",
     "keras_values",
     "known",
