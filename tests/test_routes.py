@@ -15,11 +15,12 @@ from safeconvert.routes import hops_between, missing, pairs, routes
 
 FOLDER = Path(str(safeconvert.converters.__file__)).parent
 # Files that a hop's file is made of.
-PARTS = {"lean", 
+PARTS = {
     "keras_graph",
     "keras_values",
     "known",
     "layout",
+    "lean",
     "names",
     "tensorflow_axes",
     "tensorflow_forms",
