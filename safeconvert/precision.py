@@ -81,7 +81,7 @@ def restored(repairer: Repairer, feeds: Sequence[Feed], before: Comparison) -> O
         f"{whole.words(len(weights))}. "
         + ("--max-size takes one within a size" if options.max_size is None else f"Taken: {chosen.size / MB:.2f} MB"),
     )
-    ranking = tuple((fault.source_node, fault.target_node, fault.evidence["cost"]) for fault in faults)
+    ranking = tuple((fault.source_node, fault.target_node, fault.evidence["cost"] or 0.0) for fault in faults)
     looked = Localisation("replay", "native", search.runs, ranking)
     kept = tuple(fault for fault in faults if fault.status == "repaired")
     return Outcome(chosen.stage, kept, looked, attempts=tuple(repairer.attempts), notes=notes)
@@ -120,10 +120,12 @@ class _Search:
         rows = tuple(repairer.material.rows[0][:COSTED])
         arrays = feed(self.feeds, repairer.material.inputs.read(rows))
         found: dict[str, float] = _light(
-            repairer, "costs", path=repairer.target.location, twin=self.twin.location, names=self.names, arrays=arrays
-        )
-        self.runs += len(self.names) + 1
-        self.order = sorted(self.names, key=lambda name: -found[name] / max(1, weights[name]["bytes"]))
+            repairer, "costs", path=repairer.target.location, twin=self.twin.location, names=self.names,
+            arrays=arrays, seconds=repairer.budget.left / 3,
+        )  # fmt: skip
+        self.runs += len(found) + 1
+        # What was not reached is large, and goes last.
+        self.order = sorted(self.names, key=lambda name: -found.get(name, 0.0) / max(1, weights[name]["bytes"]))
         return found
 
     def first(self, count: int) -> Mixed:
@@ -198,13 +200,13 @@ def _faults(
     side = whole.stage.side
     found = origins(repairer.workshop, repairer.source, arrays, side, feed(whole.stage.feeds, arrays))
     faults = []
-    for name in sorted(rounding, key=lambda name: -costs[name]):
+    for name in sorted(rounding, key=lambda name: -costs.get(name, 0.0)):
         node = weights[name]["node"]
         evidence = {
             "weight": name,
             "dtype": weights[name]["dtype"],
             "largest_rounding": rounding[name],
-            "cost": costs[name],
+            "cost": costs.get(name),
             "cost_is": "mean square change of the outputs by this rounding alone",
         }
         status = "repaired" if name in chosen.restored else "unrepaired"

@@ -87,10 +87,10 @@ def test_the_cost_of_a_rounding_is_the_change_of_the_outputs_by_it_alone(models:
     path, twin = str(models / "dynamic.tflite"), str(models / "float.tflite")
     names = list(light_precision.paired(path, twin))
     x = {"image": np.random.default_rng(2).normal(size=(4, *SIZES)).astype("float32")}
-    costs = light_precision.costs(path, twin, names, x)
+    costs = light_precision.costs(path, twin, names, x, 60)
     assert set(costs) == set(names)
     assert min(costs.values()) > 0
-    assert light_precision.costs(path, twin, names[:1], {"image": x["image"] * 3})[names[0]] > costs[names[0]]
+    assert light_precision.costs(path, twin, names[:1], {"image": x["image"] * 3}, 60)[names[0]] > costs[names[0]]
 
 
 def test_repair_restores_what_rounding_changed_and_shows_the_choice(models: Path) -> None:
