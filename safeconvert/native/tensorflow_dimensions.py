@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from .tensorflow_model import loaded
+from .tensorflow_model import loaded, packed
 
 
 def redimensioned(path: str, target: str, shapes: dict[str, list[int | None]]) -> str:
@@ -20,7 +20,7 @@ def redimensioned(path: str, target: str, shapes: dict[str, list[int | None]]) -
         keras.Input(shapes.get(tensor.name, tensor.shape)[1:], batch_size=None, dtype=tensor.dtype, name=tensor.name)
         for tensor in model.inputs
     ]
-    made = keras.models.clone_model(model, input_tensors=inputs[0] if len(inputs) == 1 else inputs)
+    made = keras.models.clone_model(model, input_tensors=packed(model, inputs))
     made.set_weights(model.get_weights())
     made.save(target)
     return "keras"
