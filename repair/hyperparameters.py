@@ -1,8 +1,8 @@
 """LH, layer hyperparameters: pads, strides, dilations, group, epsilon, axis, limits, modes.
 
-Both graphs have their defaults written out and ``auto_pad`` turned into pads beforehand, so that what is absent
-on one side and said on the other is no difference. Settings that are inputs (the limits of Clip, the pads of Pad) are
-hyperparameters as much as attributes are. Child side.
+What is absent on one side and said on the other is tried like any other difference, and is no fault where it does
+nothing. Settings that are inputs (the limits of Clip, the pads of Pad) are hyperparameters as much as attributes are,
+and may be the one in the Source's opset and the other in the Target's. Child side.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def propose(walk: Walk, parting: Parting) -> Iterator[Proposal]:
         for origin in core(parting.origins):
             if node.op_type != origin.op_type:
                 continue
-            found = [*_attributes(parting, node, origin), *_settings(walk, node, origin)]
+            found = [*_attributes(parting, node, origin), *_settings(walk, node, origin), *_moved(walk, node, origin)]
             for name, edit, before, after in found:
                 yield _proposal(node, origin, [(name, edit, before, after)])
             if len(found) > 1:
@@ -81,6 +81,41 @@ def _settings(walk: Walk, node: onnx.NodeProto, origin: onnx.NodeProto) -> Itera
         for value in options:
             words = f"{name} of {node.op_type} set from {_said(_plain(have))} to {_said(_plain(value))}"
             yield name, SetConstant(words, node.name, index, value), _plain(have), _plain(value)
+
+
+def _moved(walk: Walk, node: onnx.NodeProto, origin: onnx.NodeProto) -> Iterator[Setting]:
+    """Settings that are an attribute in one of the two opsets and an input in the other, as axes of reductions are."""
+    schemas = [_schema(side.model, one) for side, one in ((walk.target, node), (walk.source, origin))]
+    if schemas[0] is None or schemas[1] is None:
+        return
+    (places, attributes), (their_places, their_attributes) = (
+        ({one.name: index for index, one in enumerate(schema.inputs)}, schema.attributes) for schema in schemas
+    )
+    ours = {index: value for index, _, value in constants(walk.target, node)}
+    theirs = {index: value for index, _, value in constants(walk.source, origin)}
+    said, read = _read(origin), _read(node)
+    for name in places:
+        if name in their_attributes and name in said:
+            have, after = ours.get(places[name]), said[name]
+            value = np.asarray(after, np.float32 if np.asarray(after).dtype.kind == "f" else np.int64)
+            if have is None or not same(value, have):
+                words = f"{name} of {node.op_type} set from {_said(_plain(have))} to {_said(after)}"
+                yield name, SetConstant(words, node.name, places[name], value), _plain(have), _plain(value)
+    for name, index in their_places.items():
+        if name in attributes and index in theirs:
+            after, before = theirs[index].tolist(), read.get(name)
+            if before is None or np.asarray(before).tolist() != after:
+                words = f"{name} of {node.op_type} set from {_said(before)} to {_said(after)}"
+                yield name, SetAttributes(words, node.name, {name: after}), before, after
+
+
+def _schema(model: onnx.ModelProto, node: onnx.NodeProto) -> Any:
+    """The operator as the model's opset has it; None for one that ONNX does not know."""
+    opset = max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=0)
+    try:
+        return onnx.defs.get_schema(node.op_type, opset)
+    except onnx.defs.SchemaError:
+        return None
 
 
 def _read(node: onnx.NodeProto) -> dict[str, Any]:

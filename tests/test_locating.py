@@ -12,7 +12,9 @@ import pytest
 from onnx import helper, version_converter
 from safeconvert.repair import locating
 from seeded_nets import (
+    CLASSES,
     Array,
+    Builder,
     Looked,
     behind,
     blocks,
@@ -364,3 +366,24 @@ def test_a_missing_softmax_at_the_end_is_put_there(tmp_path: Path) -> None:
     assert [kind for kind, _ in looked.brief] == ["CG"]
     assert looked.faults[0]["evidence"]["missing"] == ["Softmax"]
     assert agrees(looked)
+
+
+def reduced(axes: list[int], opset: int) -> onnx.ModelProto:
+    """A maximum over these axes, which are an attribute before opset 18 and an input from then on."""
+    b = Builder(3)
+    b.node("Relu", [b.conv("x", "c", 3, 8)], "r")
+    if opset < 18:
+        b.node("ReduceMax", ["r"], "rm", axes=axes, keepdims=1)
+    else:
+        b.node("ReduceMax", ["r", b.keep("axes", np.array(axes, np.int64))], "rm", keepdims=1)
+    b.node("Flatten", [b.node("GlobalAveragePool", ["rm"], "gp")], "fl")
+    b.node("MatMul", ["fl", b.weight("w", 8, CLASSES)], "y")
+    return b.model({"y": [CLASSES]}, (3, 6, 5), opset)
+
+
+@pytest.mark.parametrize(("source", "target"), [(13, 18), (18, 13), (18, 18)])
+def test_a_setting_that_another_opset_holds_elsewhere_is_repaired(source: int, target: int, tmp_path: Path) -> None:
+    looked = look(tmp_path, reduced([2, 3], source), reduced([3], target))
+    assert looked.brief == [("LH", "rm")]
+    assert agrees(looked)
+    assert look(tmp_path, reduced([2, 3], source), reduced([2, 3], target)).brief == []

@@ -6,13 +6,17 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 from safeconvert.repair import locating
 from safeconvert.repair.matching import Match
 from safeconvert.repair.walking import Walk
-from seeded_nets import CLASSES, Looked, look, net, weights
+from seeded_nets import CLASSES, Looked, inputs, look, net, weights
 from seeded_nets import Builder as Net
 from test_locating import ENOUGH, SINGLE, agrees, broken
+
+from safeconvert import api, repairing
 
 
 def right(looked: Looked, *names: str) -> bool:
@@ -96,3 +100,42 @@ def test_a_target_with_other_weights_is_not_rewritten_into_the_source(
     looked = look(tmp_path, net(), net(seed=5))
     assert not looked.why
     assert looked.after < ENOUGH
+
+
+# --- what the parent does with what was found
+
+
+def repaired(folder: Path, source: onnx.ModelProto, target: onnx.ModelProto) -> dict[str, Any]:
+    """The report of a repair, run in this process (its children in theirs)."""
+    for name, model in (("source", source), ("target", target)):
+        onnx.save(model, folder / f"{name}.onnx")
+    np.savez(folder / "x.npz", inputs(source, 0, 24))
+    paths = [folder / f"{name}.onnx" for name in ("source", "target", "fixed")]
+    result = api.repair(*paths[:2], output=paths[2], inputs=folder / "x.npz", force=True)
+    return dict(result.report)
+
+
+def harmless_and_not() -> onnx.ModelProto:
+    """A wrong setting, and weights that are off by less than the outputs' tolerance shows."""
+    model = broken("dilated")
+    weights(model, "c4_w", lambda a: a * (1 + 7e-4))
+    return model
+
+
+def test_a_repair_without_which_the_target_agrees_too_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = repaired(tmp_path, net(), harmless_and_not())
+    assert (report["verdict"], len(report["faults"]), len(report["refused"])) == ("repaired", 1, 1)
+    monkeypatch.setattr(repairing, "ALONE", 0)
+    assert len(repaired(tmp_path, net(), harmless_and_not())["faults"]) == 2
+
+
+def test_a_repair_is_kept_only_where_fewer_inputs_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any) -> bool:
+        return False
+
+    monkeypatch.setattr(repairing, "better", never)
+    report = repaired(tmp_path, net(), broken("conv weights scaled"))
+    assert report["verdict"] == "diverged"
+    assert {fault["status"] for fault in report["faults"]} == {"unrepaired"}
