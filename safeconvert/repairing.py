@@ -8,7 +8,6 @@ of it is judged natively, from its bytes on disk, by the caller.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
@@ -27,8 +26,8 @@ from safeconvert.hopping import Sample, Settings, Stage
 from safeconvert.judge import over
 from safeconvert.material import Material
 from safeconvert.model import Attempt, Fault, Localisation, Recognised, Refusal
-from safeconvert.native_names import layer_names, native_name, told, traced
-from safeconvert.native_weights import Parameter, parameters, unlike
+from safeconvert.naming import Names
+from safeconvert.native_weights import Parameter
 from safeconvert.options import Observer, Options
 from safeconvert.own_file import ROWS, in_own_file, set_in_place
 from safeconvert.repair_time import RepairTime
@@ -38,7 +37,6 @@ from safeconvert.views import Pair, View, ordered, travel, view
 Array = np.ndarray[Any, Any]
 SHOWN = 3  # inputs that the walk is made on
 ALIEN = 0.5  # share of weighted layers with unrelated weights above which a Target is another model
-UNKNOWN = ["?"], ["?"]  # not looked at yet
 ALONE = 12  # faults that are each weighed alone; more are weighed together only
 
 
@@ -76,9 +74,7 @@ class Repairer:
 
     def __post_init__(self) -> None:
         self.source = self.material.source
-        self._names: list[tuple[str, str]] = []
-        self._layers: tuple[list[str], list[str]] | None = UNKNOWN
-        self._operators: list[tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]] = []
+        self._names = Names(self.workshop, self.source, self.target, self.exactly)
         self.beside = Beside(self.workshop, self.options)
         self.localising = 0.0  # seconds from the views to the names of the faults
         self.budget = RepairTime(self.options.repair_time)
@@ -122,11 +118,13 @@ class Repairer:
             seconds=self.budget.left,
         )
         found = self.beside.after(found)
-        self._names = self._called(found["faults"], feeds, {n: a[:1] for n, a in arrays.items()})
+        row = {name: array[:1] for name, array in arrays.items()}
+        if found["faults"]:
+            self.observer.say("naming what was found")
+            self._names.look(found["faults"], row, feed(feeds, row))
         self.localising = time.monotonic() - begun
         plain = plan_feed(self.source.signature, self.shapes, self.source.signature)
         assert not isinstance(plain, Mismatch)
-        row = {name: array[:1] for name, array in arrays.items()}
         order = tuple(self._order(theirs))
         pair = Pair(self.source, self.target, theirs, ours, plain, tuple(feeds), order, row, self.exactly)
         made = self._mend(feeds, before, ours, found)
@@ -169,30 +167,9 @@ class Repairer:
 
     # -- weighing
 
-    def _called(
-        self, faults: Sequence[Mapping[str, Any]], feeds: Sequence[Feed], row: Mapping[str, Array]
-    ) -> list[tuple[str, str]]:
-        """The native names of each fault's nodes, in the Source and in the Target."""
-        if not faults:
-            return []
-        self.observer.say("naming what was found")
-        heavy = any(one["type"] == "WB" for one in faults)
-        own, original = (self._changed() if heavy else None) or ([], [])
-        theirs = traced(self.workshop, self.source, "source", row, faults, changed=original)
-        ours = traced(self.workshop, self.target, "target", feed(feeds, row), faults, changed=own)
-        layers = layer_names(self.target)
-        self._operators = list(zip(theirs, ours, strict=True))
-        return [
-            (
-                one["source_node"] if origin is None else told(self.source.format, origin),
-                native_name(self.target.format, one, layers) if own is None else told(self.target.format, own),
-            )
-            for one, origin, own in zip(faults, theirs, ours, strict=True)
-        ]
-
     def _mend(self, feeds: Sequence[Feed], before: Comparison, ours: View, found: Mapping[str, Any]) -> Outcome:
         faults = found["faults"]
-        ranking = tuple((*names, _score(one)) for names, one in zip(self._names, faults, strict=True))
+        ranking = tuple((*names, _score(one)) for names, one in zip(self._names.pairs, faults, strict=True))
         looked = Localisation("replay", self.beside.engine, int(found["model_runs"]), ranking)
         reasons = [found["why"]] if found["why"] else []
         if found["alien"] > ALIEN:
@@ -212,12 +189,14 @@ class Repairer:
                 None, left, looked, (), tuple(self.attempts), (*reasons, "no repair lessens the discrepancy")
             )
         refused = tuple(
-            Refusal(one["type"], self._names[index][1], f"differs, and the Target agrees all the same: {one['words']}")
+            Refusal(
+                one["type"], self._names.pairs[index][1], f"differs, and the Target agrees all the same: {one['words']}"
+            )
             for index, one in enumerate(faults)
             if index in usable and index not in chosen
         )
         notes: list[str] = []
-        in_place = set_in_place(self, chosen, self._names)
+        in_place = set_in_place(self, chosen, self._names.pairs)
         stage, set_in = in_place or (self.back(side), dict[int, list[Parameter]]())
         if in_place is None and stage is not None and self.target.signature.quantized:
             notes.append("the repaired Target is float32: its quantisation could not be kept; quantise it again")
@@ -229,16 +208,14 @@ class Repairer:
                 status = "repaired" if index in chosen and stage is not None else "unrepaired"
                 fault = self._fault(index, one, status, percents.get(index, before.percent))
                 told.append(in_own_file(fault, set_in[index]) if index in set_in else fault)
-        if any(fault.type == "WB" for fault in told) and self._changed() == ([], []):
+        if any(fault.type == "WB" for fault in told) and self._names.changed() == ([], []):
             told = [_not_of_weights(fault) for fault in told]
-        return Outcome(
-            stage, tuple(merged(told)), looked, refused, tuple(self.attempts), tuple(reasons), tuple(notes)
-        )
+        return Outcome(stage, tuple(merged(told)), looked, refused, tuple(self.attempts), tuple(reasons), tuple(notes))
 
     def _quantised(self, faults: Sequence[Mapping[str, Any]], looked: Localisation) -> Outcome:
         """A quantised model that differs, and not by anything that can be told from its rounding."""
         refused = tuple(
-            Refusal(one["type"], self._names[index][1], "differs by no more than quantisation may explain")
+            Refusal(one["type"], self._names.pairs[index][1], "differs by no more than quantisation may explain")
             for index, one in enumerate(faults)
         )
         reason = (
@@ -246,21 +223,6 @@ class Repairer:
             "with --max-discrepancy"
         )
         return Outcome(None, (), looked, refused, tuple(self.attempts), (reason,))
-
-    def _changed(self) -> tuple[list[str], list[str]] | None:
-        """The Target's layers whose arrays are not the Source's, and the Source's whose arrays the Target lacks; None
-        where the two do not hold their weights in the same pieces. A view folds settings and normalisations into
-        weights, and cannot tell."""
-        if "onnx" in (self.source.format, self.target.format) or not self.exactly:
-            return None
-        if self._layers is UNKNOWN:
-            self._layers = None
-            with contextlib.suppress(ChildFailed):
-                own, theirs = parameters(self.workshop, self.target), parameters(self.workshop, self.source)
-                left, free = unlike(own, theirs)
-                if own and len(left) == len(free):
-                    self._layers = _names_of(left), _names_of([theirs[number] for number in free])
-        return self._layers
 
     def _weigh(
         self, usable: Sequence[int], feeds: Sequence[Feed], before: Comparison
@@ -328,29 +290,17 @@ class Repairer:
 
     # -- telling
 
-    def _operations(self, index: int, one: Mapping[str, Any]) -> dict[str, str]:
-        """The single operators behind the names: in the views, and in the models' own graphs where they were found."""
-        found = {"view_node": one["target_node"], "source_view_node": one["source_node"]}
-        for key, record in zip(("source_operation", "target_operation"), self._operators[index], strict=True):
-            if record is not None:
-                found[key] = str(record["node"])
-        return found
-
     def _fault(self, index: int, one: Mapping[str, Any], status: str, percent: float | None) -> Fault:
         return Fault(
             one["type"],
             f"{self.source.format}->{self.target.format}",
-            *self._names[index],
-            {**one["evidence"], **self._operations(index, one)},
+            *self._names.pairs[index],
+            {**one["evidence"], **self._names.operations(index, one)},
             status,
             percent,
             None,
             one["words"],
         )
-
-
-def _names_of(several: Sequence[Parameter]) -> list[str]:
-    return list(dict.fromkeys(one.layer for one in several))
 
 
 def apart(stage: Stage) -> Stage:

@@ -1,0 +1,77 @@
+"""What the two models themselves call the nodes at fault that were found in their views."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from safeconvert.children import Workshop
+from safeconvert.errors import ChildFailed
+from safeconvert.native_names import Record, layer_names, native_name, told, traced
+from safeconvert.native_weights import Parameter, parameters, unlike
+from safeconvert.sides import Side
+
+Array = np.ndarray[Any, Any]
+Found = Mapping[str, Any]
+"""A finding of ``repair/locating.py``, as plain values."""
+UNKNOWN = ["?"], ["?"]  # not looked at yet
+
+
+@dataclass
+class Names:
+    """The native names of each fault's nodes, in the Source and in the Target, in the order of the findings."""
+
+    workshop: Workshop
+    source: Side
+    target: Side
+    exactly: bool
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+    _operators: list[tuple[Record | None, Record | None]] = field(default_factory=list)
+    _layers: tuple[list[str], list[str]] | None = UNKNOWN
+
+    def look(self, faults: Sequence[Found], arrays: Mapping[str, Array], given: Mapping[str, Array]) -> None:
+        """Find the names, on one input: ``arrays`` as the Source takes it, ``given`` as the Target does."""
+        heavy = any(one["type"] == "WB" for one in faults)
+        own, original = (self.changed() if heavy else None) or ([], [])
+        theirs = traced(self.workshop, self.source, "source", arrays, faults, changed=original)
+        ours = traced(self.workshop, self.target, "target", given, faults, changed=own)
+        layers = layer_names(self.target)
+        self._operators = list(zip(theirs, ours, strict=True))
+        self.pairs = [
+            (
+                one["source_node"] if origin is None else told(self.source.format, origin),
+                native_name(self.target.format, one, layers) if own is None else told(self.target.format, own),
+            )
+            for one, origin, own in zip(faults, theirs, ours, strict=True)
+        ]
+
+    def changed(self) -> tuple[list[str], list[str]] | None:
+        """The Target's layers whose arrays are not the Source's, and the Source's whose arrays the Target lacks; None
+        where the two do not hold their weights in the same pieces. A view folds settings and normalisations into
+        weights, and cannot tell."""
+        if "onnx" in (self.source.format, self.target.format) or not self.exactly:
+            return None
+        if self._layers is UNKNOWN:
+            self._layers = None
+            with contextlib.suppress(ChildFailed):
+                own, theirs = parameters(self.workshop, self.target), parameters(self.workshop, self.source)
+                left, free = unlike(own, theirs)
+                if own and len(left) == len(free):
+                    self._layers = _layers_of(left), _layers_of([theirs[number] for number in free])
+        return self._layers
+
+    def operations(self, index: int, one: Found) -> dict[str, str]:
+        """The single operators behind the names: in the views, and in the models' own graphs where they were found."""
+        found = {"view_node": one["target_node"], "source_view_node": one["source_node"]}
+        for key, record in zip(("source_operation", "target_operation"), self._operators[index], strict=True):
+            if record is not None:
+                found[key] = str(record["node"])
+        return found
+
+
+def _layers_of(several: Sequence[Parameter]) -> list[str]:
+    return list(dict.fromkeys(one.layer for one in several))
