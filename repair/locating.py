@@ -19,7 +19,7 @@ from ..native.arrangement import Arrangement, moves
 from . import computation, equivalents, hyperparameters, preprocessing, structure, weights
 from .computation import telling
 from .edits import Edit, Rewire, SetConstant, applied
-from .matching import Contents, Match
+from .matching import CLOSE, Contents, Match
 from .preprocessing import prepares
 from .proposals import Array, Proposal, core, holds
 from .runtimes import Kept
@@ -29,6 +29,7 @@ from .walking import Parting, Walk
 FAULTS = 400  # at most, in one Target
 PASSES = 12  # of the Target, in nodes run, that the search for one fault may take
 WAYS = 3  # layouts in which a local repair is tried
+DRIFT = 1e-2  # what the roundings of two runtimes may add up to over a whole model; the nearest tensor is meant
 ALIEN = 0.5  # weights whose correlation with the Source's is below this are not theirs
 
 
@@ -351,6 +352,7 @@ def native(
     held = HELD["last"]
     with np.load(store) as stored:
         contents = Contents({str(i): stored[one["key"]] for i, one in enumerate(records)})
+    contents.limit = DRIFT
     values = Steps(held.model).everything(held.given) if role == "target" else held.contents
     found: list[Mapping[str, Any] | None] = []
     structural = {one.target_tensor for one in held.found if one.type == "TSS"} if role == "target" else set()
@@ -359,7 +361,8 @@ def native(
     for tensor in tensors:
         value = values.get(tensor)
         matches = [] if value is None or not value.ndim else contents.find(value[:1])
-        holders = [records[i] for i in sorted(int(match.name) for match in matches)]
+        nearest = max(CLOSE, 2 * matches[0].apart) if matches else 0.0
+        holders = [records[i] for i in sorted(int(match.name) for match in matches if match.apart <= nearest)]
         movers = [one for one in holders if moves(one["operator"])] if tensor in structural else []
         found.append(next(iter(movers or holders), None))
     return found

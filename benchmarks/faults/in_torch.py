@@ -455,7 +455,7 @@ def kernel(model: Model, draw: Draw) -> Result:
 
 
 def _removed(model: Model, node: Node, source: Node, detail: str) -> Result:
-    users = [user.name for user in node.users if user.op != "output"]
+    users = [name for user in node.users if user.op != "output" for name in (user.name, *scopes(user))]
     fault = seeded(model, node, detail, source.name, *scopes(source), *users)
     node.replace_all_uses_with(source)
     model.graph.erase_node(node)
