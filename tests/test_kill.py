@@ -88,7 +88,7 @@ def contents(path: Path) -> str:
 
 
 def started(run: Run) -> bool:
-    return any(run.temporary.iterdir())
+    return any(run.temporary.glob("safeconvert-*"))  # not the file by which Python tries whether it may write there
 
 
 def reported(run: Run) -> bool:
