@@ -72,16 +72,22 @@ def departures(
 
 
 def same(source: tuple[str, Records], target: tuple[str, Records]) -> dict[str, str]:
-    """The Source's first tensor that holds what a tensor of the Target holds, in any layout, by the Target's names."""
+    """The Source's first tensor that holds what a tensor of the Target holds, in any layout, by the Target's names.
+
+    Of several, one that comes of the same kind of operator.
+    """
     (their_store, theirs), (our_store, ours) = source, target
     with np.load(their_store) as stored:
         contents = Contents({one["tensor"]: stored[one["key"]] for one in theirs})
     places = {one["tensor"]: place for place, one in enumerate(theirs)}
+    kinds = {one["tensor"]: plain_kind(one["operator"]) for one in theirs}
     found = {}
     with np.load(our_store) as stored:
         for one in ours:
             if matches := contents.find(stored[one["key"]]):
-                found[str(one["tensor"])] = min((match.name for match in matches), key=places.__getitem__)
+                names, kind = [match.name for match in matches], plain_kind(one["operator"])
+                alike = [name for name in names if kinds[name] == kind]
+                found[str(one["tensor"])] = min(alike or names, key=places.__getitem__)
     return found
 
 

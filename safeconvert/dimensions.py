@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from safeconvert.compare import Comparison
 from safeconvert.errors import BadInput, ChildFailed
@@ -20,8 +22,9 @@ from safeconvert.hopping import SUFFIX, Sample, Stage
 from safeconvert.inputs import ProbeInputs
 from safeconvert.judge import over
 from safeconvert.model import Fault, Recognised, TensorSpec
+from safeconvert.native_names import renamings
 from safeconvert.own_file import ROWS
-from safeconvert.repairing import Repairer, badness
+from safeconvert.repairing import Outcome, Repairer, badness
 from safeconvert.sides import Side
 
 Shape = tuple[int | None, ...]
@@ -104,6 +107,7 @@ class Dimensions:
         self.repairer, self.source, self.target = repairer, repairer.source, repairer.target
         self.shapes = repairer.shapes
         self.words = ""
+        self.turned: dict[str, tuple[int, ...]] = {}  # by the Target's inputs, where its view was changed
 
     def other(self) -> list[tuple[TensorSpec, TensorSpec]]:
         """The inputs that do not fit, the Source's and the Target's."""
@@ -163,11 +167,15 @@ class Dimensions:
             bad = (not undone, *badness(compared))  # whatever else is wrong with it
             if compared.agrees(values=repairer.exactly) or best is None or bad < best[0]:
                 best = bad, side, "; ".join(one.words for one in inputs.values())
+                chosen = inputs
             if compared.agrees(values=repairer.exactly):
                 break
         if best is None:
             return None, "the Target cannot run on inputs of the Source's dimensions"
         _, side, self.words = best
+        if all(way.axes is not None for way in chosen.values()):
+            own = {spec.name: name for name, spec in specs.items()}
+            self.turned = {own[name]: way.axes for name, way in chosen.items() if way.axes is not None}
         return self._back(side), f"no converter gives the repaired model back as {self.target.format}"
 
     def _natively(self, pairs: Sequence[tuple[TensorSpec, TensorSpec]]) -> Stage | None:
@@ -190,6 +198,28 @@ class Dimensions:
                 self.words = "; ".join(way.words for way in chosen)
                 return found[0]
         return None
+
+    def in_own_names(self, outcome: Outcome, stage: Stage) -> Outcome:
+        """What was found in the Target as it came back from its view, by the names that its layers had before."""
+        if not self.turned or self.target.format == "onnx" or not outcome.faults:
+            return outcome
+        material = self.repairer.material
+        given = feed(stage.feeds, material.inputs.read(tuple(material.rows[0][:1])))
+        pairs = zip(self.target.signature.inputs, stage.side.signature.inputs, strict=True)
+        own = {
+            mine.name: np.transpose(given[theirs.name], self.turned.get(mine.name) or range(given[theirs.name].ndim))
+            for mine, theirs in pairs
+        }
+        try:
+            names = renamings(self.repairer.workshop, self.target, own, stage.side, given)
+        except ChildFailed:
+            return outcome
+        found = [replace(one, target_node=names.get(one.target_node, one.target_node)) for one in outcome.faults]
+        looked = outcome.localisation
+        if looked is not None:
+            ranking = tuple((source, names.get(target, target), score) for source, target, score in looked.ranking)
+            looked = replace(looked, ranking=ranking)
+        return replace(outcome, faults=tuple(found), localisation=looked)
 
     def _view(self) -> tuple[Path | None, dict[str, TensorSpec]]:
         """A view that agrees with the Target on probes of its own sizes; the view's inputs by the Target's names."""

@@ -84,13 +84,14 @@ class Given:
             judgement = self._judge(anew.stage)
             verdict = Verdict.REPAIRED if judgement.verdict is Verdict.VERIFIED else judgement.verdict
             return Settled(replace(judgement, verdict=verdict, before=before), anew.stage.side, anew)
-        found = self._fed(apart(stage))
+        stage = apart(stage)
+        found = self._fed(stage)
         good = found.judgement.verdict in (Verdict.VERIFIED, Verdict.REPAIRED)
         faults = look.faults("repaired" if good else "unrepaired")
         judgement = replace(found.judgement, before=before)
         if good:
             judgement = replace(judgement, verdict=Verdict.REPAIRED)
-        outcome = found.outcome
+        outcome = look.in_own_names(found.outcome, stage)
         return Settled(judgement, found.side, _with(outcome, faults, repairer.attempts))
 
     def _fed(self, stage: Stage) -> Settled:

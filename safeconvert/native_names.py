@@ -61,9 +61,7 @@ def traced(
             MODULES[side.format], "trace", path=side.location, arrays=dict(arrays), store=str(store)
         )
         light = workshop.child("light", "light")
-        found = light.call(
-            "repair.locating", "native", role=role, store=str(store), records=records, tensors=tensors
-        )
+        found = light.call("repair.locating", "native", role=role, store=str(store), records=records, tensors=tensors)
     except ChildFailed:
         return [None] * len(faults)
     store.unlink(missing_ok=True)
@@ -105,9 +103,25 @@ def origins(
     return named
 
 
-def _meant(
-    record: Record, makers: Mapping[str, Record], fault: Record, changed: Collection[str] = ()
-) -> Record:
+def renamings(
+    workshop: Workshop, model: Side, arrays: Mapping[str, Array], remade: Side, given: Mapping[str, Array]
+) -> dict[str, str]:
+    """What a model calls the layers of one that was made of it, told by content on one input as each takes it.
+
+    Where several hold the same content, it is the one that does the same to it.
+    """
+    first, second = trace(workshop, model, arrays), trace(workshop, remade, given)
+    light = workshop.child("light", "light")
+    found: dict[str, str] = light.call("repair.departing", "same", source=first, target=second)
+    makers = {one["tensor"]: one for one in first[1]}
+    return {
+        told(remade.format, one): told(model.format, makers[found[one["tensor"]]])
+        for one in second[1]
+        if one["tensor"] in found
+    }
+
+
+def _meant(record: Record, makers: Mapping[str, Record], fault: Record, changed: Collection[str] = ()) -> Record:
     """The operator to blame: a view folds batch normalisations into the convolutions before them.
 
     Weights of which each channel is only scaled are the normalisation's fault, all else is the convolution's.

@@ -76,3 +76,27 @@ def test_a_torch_program_for_another_size_is_exported_anew(tmp_path: Path) -> No
     report = repaired(tmp_path, "source.pt2", "other.pt2", (3, 12, 9))
     assert [one["type"] for one in report["faults"]] == ["ID"]
     assert report["route"] == []
+
+
+TURNED = """
+import keras
+layers = keras.layers
+def net(sizes, turn):
+    keras.utils.set_random_seed(0)
+    inputs = x = keras.Input(sizes, name="image")
+    x = layers.Permute((2, 1, 3), name="swap")(x) if turn else x
+    x = layers.ReLU(name="after")(layers.Conv2D(8, 3, padding="same", name="first")(x))
+    x = layers.Conv2D(12, 3, strides=2, name="second")(x)
+    return keras.Model(inputs, layers.Dense(7, name="head")(layers.Flatten()(x)))
+net((12, 9, 3), False).save("source.keras")
+other = net((9, 12, 3), True)
+second = other.get_layer("second")
+second.set_weights([second.get_weights()[0] * ([1, -2.0] * 6), second.get_weights()[1]])
+other.save("other.keras")
+"""
+
+
+def test_behind_turned_axes_faults_have_the_names_of_the_target_as_it_was_given(tmp_path: Path) -> None:
+    made_by(TURNED, tmp_path)
+    report = repaired(tmp_path, "source.keras", "other.keras", (12, 9, 3))
+    assert [(one["type"], one["target_node"]) for one in report["faults"]] == [("ID", "image"), ("WB", "second")]
