@@ -35,6 +35,8 @@ def convert(
         raise BadInput(f"--embed-preprocessing does not go with {other}. Leave one of them out.")
     if to == recognised.format:
         raise BadInput(f"{source} is a {to} model already. There is nothing to convert.")
+    if chosen.max_size is not None and (to != "tflite" or chosen.quantize not in ("dynamic", "float16")):
+        raise BadInput("--max-size is for weights rounded by --quantize dynamic or float16. Give one of these too.")
     if chosen.quantize != "none" and to != "tflite":
         raise BadInput(f"--quantize {chosen.quantize} is for TFLite Targets; the Target here is {to}.")
     if chosen.signature is not None and recognised.format != "tf":
@@ -92,6 +94,8 @@ def repair(
     chosen = Options.of(options)
     engines.require(chosen.engine)
     models = recognise(Path(source)), recognise(Path(target))
+    if chosen.max_size is not None and models[1].format != "tflite":
+        raise BadInput(f"--max-size is for TFLite Targets; {target} is a {models[1].format} model.")
     final = Path(output)
     for model in models:
         if final.resolve() == model.path.resolve():

@@ -177,7 +177,7 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         "--max-size",
         type=float,
         metavar="MB",
-        help="Of a TFLite Target whose weights were rounded: as many in float32 as fit. [default: all]",
+        help="Of a TFLite Target whose rounded weights change labels: as many in float32 as fit. [default: all]",
     ),
     "force": click.option("--force", is_flag=True, help="Replace what stands at --output."),
     "as_json": click.option(

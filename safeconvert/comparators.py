@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,8 +60,9 @@ class Comparator:
         anything else: what was not judged does not agree."""
         assert self.judging is not None
         try:
-            given = np.asarray(self.judging(source, target))
-        except Exception as error:
+            with _stdout_is_stderr():
+                given = np.asarray(self.judging(source, target))
+        except (Exception, SystemExit) as error:
             first = str(error).strip().partition("\n")[0][:200]
             raise BadInput(f"--comparator {self.name} raised {type(error).__name__}: {first}") from error
         if given.dtype != np.bool_ or given.shape != (count,):
@@ -78,7 +81,9 @@ def comparator(given: str | Judging) -> Comparator:
     if given == TOP1.name:
         return TOP1
     if callable(given):
-        return Comparator(getattr(given, "__qualname__", repr(given)), 0, given)
+        return Comparator(_name(given), 0, given)
+    if not isinstance(given, str):
+        raise BadInput(f"comparator is of type {type(given).__name__}, neither a name nor a function.")
     if given == "logits":
         return Comparator(given, 0)
     if (found := re.fullmatch(r"top([1-9]\d*)", given)) is not None:
@@ -89,15 +94,42 @@ def comparator(given: str | Judging) -> Comparator:
     return Comparator(given, 0, _loaded(given, module, function))
 
 
+def _name(judging: Judging) -> str:
+    """``module:function`` where it can be imported by that, or what kind of thing it is."""
+    module, name = getattr(judging, "__module__", ""), getattr(judging, "__qualname__", "")
+    if module not in ("", "__main__", None) and name.isidentifier():
+        return f"{module}:{name}"
+    return f"a {type(judging).__name__} of the caller's"
+
+
+@contextlib.contextmanager
+def _stdout_is_stderr() -> Iterator[None]:
+    """What a person's code prints is not part of a report on standard output."""
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            sys.stdout.flush()
+            kept = os.dup(1)
+        except (OSError, ValueError):  # there is none
+            yield
+            return
+        try:
+            os.dup2(2, 1)
+            yield
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
 def _loaded(given: str, module: str, function: str) -> Judging:
     """The person's function; modules of the folder they work in are found, as they are for ``--model-fn``."""
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     try:
-        found = getattr(importlib.import_module(module), function)
-    except Exception as error:
+        with _stdout_is_stderr():
+            found = getattr(importlib.import_module(module), function)
+    except (Exception, SystemExit) as error:
         raise BadInput(f"--comparator {given} cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(found):
-        raise BadInput(f"--comparator {given} is a {type(found).__name__}, not a function.")
+        raise BadInput(f"--comparator {given} is of type {type(found).__name__}, not a function.")
     judging: Judging = found
     return judging

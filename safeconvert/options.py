@@ -70,8 +70,8 @@ class Options:
             raise BadInput(f"--timeout {self.timeout} is not a number of seconds above 0.")
         if not self.repair_time > 0:
             raise BadInput(f"--repair-time {self.repair_time} is not a number of seconds above 0.")
-        if self.max_size is not None and not self.max_size > 0:
-            raise BadInput(f"--max-size {self.max_size} is not a number of megabytes above 0.")
+        if self.max_size is not None and not (self.max_size > 0 and np.isfinite(self.max_size)):
+            raise BadInput(f"--max-size {self.max_size:g} is not a number of megabytes above 0.")
         if self.model_fn is not None and ":" not in self.model_fn:
             raise BadInput(f"--model-fn {self.model_fn} is not of the form package.module:function.")
         for name, known in (
@@ -82,7 +82,9 @@ class Options:
         ):
             if getattr(self, name) not in known:
                 raise BadInput(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}.")
-        if self.core_layers is not None and (self.ranking != "kruskal" or not self.core_layers):
+        if self.core_layers is not None and not self.core_layers:
+            raise BadInput("--core-layers names no operator type. Give some, such as Conv,Gemm.")
+        if self.core_layers is not None and self.ranking != "kruskal":
             raise BadInput("--core-layers names the operator types that --ranking kruskal ranks. Give both.")
         split(2, self.holdout, 0)
         _ = self.comparing  # one that cannot be used is told before anything is done
@@ -107,7 +109,8 @@ class Options:
             elif value is True:
                 given.append(name)
             elif one.name == "comparator":
-                given += [name, self.comparing.name] if value != one.default else []
+                shown = self.comparing.name  # a function that cannot be imported has no name to give
+                given += [name, shown] if value != one.default and " " not in shown else []
             elif isinstance(value, tuple):
                 given += [name, ",".join(value)]
             elif value != one.default:

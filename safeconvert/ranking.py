@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from safeconvert.children import Workshop
-from safeconvert.errors import BadInput, ChildFailed
+from safeconvert.errors import BadInput, CallRaised, ChildFailed
 from safeconvert.feeding import Mismatch, feed, plan_feed
 from safeconvert.hopping import Sample, Settings, Stage
 from safeconvert.material import Material
@@ -66,7 +66,7 @@ class Ranker:
         try:
             found, note = self._ranked(pair, looked)
         except ChildFailed as error:
-            return looked, (_kept(shorten(str(error))),)
+            return looked, (_kept(shorten(_told(error))),)
         return found, (note,)
 
     def of_hops(self, findings: Sequence[Finding], looked: Localisation | None, settings: Settings) -> Ranked:
@@ -91,7 +91,7 @@ class Ranker:
                 pair, runs = self._walked(fed, strayed, settings)
                 one, note = self._ranked(pair, replace(looked, model_runs=runs))
             except (ChildFailed, _NoView) as error:
-                return looked, (_kept(shorten(str(error))),)
+                return looked, (_kept(shorten(_told(error))),)
             parts.append(one)
             notes.append(note)
         runs = looked.model_runs + sum(one.model_runs for one in parts)
@@ -234,6 +234,11 @@ class _NoView(Exception):
 
 def _through(feeds: Sequence[Any], one: View, arrays: Mapping[str, Array]) -> dict[str, Array]:
     return feed(one.feeds, feed(feeds, arrays))
+
+
+def _told(error: Exception) -> str:
+    """The words for a person: the kind of a value that cannot be used says nothing more."""
+    return error.message if isinstance(error, CallRaised) and error.kind == "ValueError" else str(error)
 
 
 def _kept(why: str) -> str:

@@ -141,7 +141,7 @@ class Run:
             *self.source.notes,
             *(target.notes if target else []),
         ]
-        notes += [*_fixed_sizes(self.source, target), *self.notes]
+        notes += [*_fixed_sizes(self.source, target), *_too_large(target, self.options), *self.notes]
         with self.clock("engines") if self.options.engine != "onnxruntime" else contextlib.nullcontext():
             opinions = engines.of_files(self.workshop, material, target, self.shapes, opinions)
         notes += [one.words for one in opinions if one.agrees is not True]
@@ -190,6 +190,16 @@ class Run:
             yield
         finally:
             self.timings[what] = self.timings.get(what, 0.0) + time.monotonic() - begun
+
+
+def _too_large(target: Side | None, options: Options) -> list[str]:
+    """A note where the Target, which needed nothing more in float32, is larger than was asked for all the same."""
+    if target is None or options.max_size is None or not target.path.is_file():
+        return []
+    size = target.path.stat().st_size / 1e6
+    if size <= options.max_size:
+        return []
+    return [f"the Target takes {size:.2f} MB, more than --max-size {options.max_size:g}, with no weight restored"]
 
 
 def _fixed_sizes(source: Side, target: Side | None) -> list[str]:

@@ -155,7 +155,7 @@ def _check(check: dict[str, Any]) -> Table:
 def _tolerance(check: dict[str, Any]) -> str:
     rule = check["tolerance"]
     return (
-        f"{check['inputs']['kind']} ({check['inputs']['strength']}); {rule['decides']} decide; tolerance "
+        f"{check['inputs']['kind']} ({check['inputs']['strength']}); decided by {rule['decides']}; tolerance "
         f"{rule['atol']:g} + {rule['rtol']:g} * max|output| ({rule['origin']})"
     )
 

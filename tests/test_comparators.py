@@ -19,6 +19,7 @@ from safeconvert.errors import BadInput
 Array = np.ndarray[Any, Any]
 ROWS = np.array([[5, 4, 3, 2, 1, 0]] * 4, np.float32) + np.arange(4, dtype=np.float32)[:, None]
 MINE = """
+import os, sys
 import numpy as np
 
 def boxes(source, target):
@@ -30,6 +31,14 @@ def one_for_all(source, target):
 
 def numbers(source, target):
     return np.zeros(len(next(iter(source.values()))))
+
+def leaving(source, target):
+    sys.exit(0)
+
+def talking(source, target):
+    print("a word")
+    os.system("echo another")
+    return boxes(source, target)
 
 def broken(source, target):
     raise KeyError("no such output")
@@ -77,7 +86,7 @@ def test_ones_own_function_decides_alone() -> None:
     assert against(swapped(0, 1), alike).agrees()
     found = against(swapped(4, 5, row=2), alike)
     assert (found.labels_differ, found.differing) == (1, (2,))
-    assert "alike" in found.differences()[0]
+    assert "judged by a function" in found.differences()[0]
 
 
 def test_ones_own_function_does_not_make_a_missing_output_or_nan_agree() -> None:
@@ -142,6 +151,7 @@ def test_the_verdict_is_the_comparators(tmp_path: Path, by: str, code: int, deci
         ("mine:one_for_all", "one boolean for each"),
         ("mine:numbers", "float64"),
         ("mine:broken", "KeyError"),
+        ("mine:leaving", "SystemExit"),
         ("mine:limit", "not a function"),
         ("mine:missing", "cannot be imported"),
         ("nowhere:boxes", "cannot be imported"),
@@ -153,3 +163,19 @@ def test_a_function_that_does_not_answer_is_told_in_two_lines(tmp_path: Path, by
     assert done.code == 2
     assert words in done.err
     assert len(done.err.strip().splitlines()) <= 2
+
+
+def test_what_a_function_prints_is_no_part_of_the_report(tmp_path: Path) -> None:
+    _models(tmp_path, wrong=True)
+    command = ("check", "source.onnx", "target.onnx", "--inputs", "x.npz", "--comparator", "mine:talking", "--json")
+    done = safeconvert(*command, folder=tmp_path)
+    assert json.loads(done.out)["verdict"] == "verified"
+    assert "a word" in done.err
+    assert "another" in done.err
+
+
+def test_a_function_is_called_by_what_imports_it_or_by_no_name() -> None:
+    assert comparator(np.allclose).name == "numpy:allclose"
+    assert comparator(lambda source, target: [True]).name == "a function of the caller's"
+    with pytest.raises(BadInput, match="neither a name nor a function"):
+        comparator(5)  # type: ignore[arg-type]

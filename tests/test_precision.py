@@ -136,3 +136,13 @@ def test_a_conversion_with_rounded_weights_says_how_to_have_them_finer(models: P
     assert finer["verdict"] == "repaired"
     assert finer["faults"]
     assert apart(models, "own.tflite") < 1e-5
+
+
+def test_a_size_is_asked_for_only_where_weights_are_rounded(models: Path) -> None:
+    for arguments in (
+        ("keras2onnx", "source.keras", "-o", "o.onnx"),
+        ("keras2tflite", "source.keras", "-o", "o.tflite"),
+        ("repair", "source.keras", "source.keras", "-o", "o.keras"),
+    ):
+        done = safeconvert(*arguments, "--inputs", "x.npz", "--max-size", "1", folder=models)
+        assert (done.code, "--max-size" in done.err) == (2, True)
