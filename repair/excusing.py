@@ -5,7 +5,6 @@ Child side; works on the Target that ``locating.locate`` looked at last.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from . import locating
+from .held import HELD
 from .matching import Array, Contents
 from .runtimes import told
 from .stepping import alone, session
@@ -29,7 +29,7 @@ def segment(index: int, path: str) -> dict[str, Any] | None:
     Gives the "arrays" that it takes, out of the Source's activations, and the "tensor" that it gives; None where the
     finding has no nodes that run alone.
     """
-    held = locating.HELD["last"]
+    held = HELD["last"]
     found, walk = held.found[index], held.walk
     names = set(found.evidence.get("target_nodes", ()))
     tensor = found.evidence.get("target_tensor")
@@ -52,7 +52,7 @@ def excuse(index: int, path: str, arrays: dict[str, Array], theirs: Array) -> di
     unless ONNX's own reference gives what onnxruntime gives: two of three say that the Target is wrong. Gives both
     values (``runtimes.told``), or None where the finding stands.
     """
-    held = locating.HELD["last"]
+    held = HELD["last"]
     assert held.walk is not None
     contents: Contents = held.walk.contents
     tensor = str(held.found[index].evidence["target_tensor"])
@@ -74,9 +74,3 @@ def _reference(model: onnx.ModelProto, arrays: dict[str, Array]) -> Array | None
         return np.asarray(ReferenceEvaluator(model).run(None, arrays)[0])
     except Exception:  # noqa: BLE001 - whatever it raises, it has no say
         return None
-
-
-def dismiss(indices: Sequence[int]) -> None:
-    """Forget these findings: they are no faults. Those that stay keep their order."""
-    held = locating.HELD["last"]
-    held.found = [one for index, one in enumerate(held.found) if index not in set(indices)]

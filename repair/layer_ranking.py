@@ -17,7 +17,8 @@ import onnx
 
 from ..native.arrangement import Arrangement
 from . import kruskal
-from .locating import HELD, canonical
+from .held import HELD
+from .locating import canonical
 from .matching import CLOSE, Match
 from .row_by_row import Model
 from .stepping import Steps

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from ..native.arrangement import Arrangement, moves
+from ..native.arrangement import Arrangement
 from . import computation, equivalents, hyperparameters, preprocessing, structure, weights
 from .computation import telling
-from .edits import Edit, Rewire, SetConstant, applied
-from .matching import CLOSE, Contents, Match
+from .edits import Edit, Rewire
+from .held import HELD, Found, Held
+from .matching import Contents
 from .preprocessing import prepares
 from .proposals import Array, Proposal, core, holds
 from .runtimes import Kept
@@ -29,52 +30,7 @@ from .walking import Parting, Walk
 FAULTS = 400  # at most, in one Target
 PASSES = 12  # of the Target, in nodes run, that the search for one fault may take
 WAYS = 3  # layouts in which a local repair is tried
-DRIFT = 1e-2  # what the roundings of two runtimes may add up to over a whole model; the nearest tensor is meant
 ALIEN = 0.5  # weights whose correlation with the Source's is below this are not theirs
-
-
-@dataclass(frozen=True)
-class Found:
-    """One fault, and the edits that repair it (none where no repair was found)."""
-
-    type: str
-    target_node: str
-    target_tensor: str
-    source_node: str
-    evidence: Mapping[str, Any]
-    edits: tuple[Edit, ...]
-    words: str
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    source_tensor: str = ""
-    op_type: str = ""
-
-    def plain(self) -> dict[str, Any]:
-        return {
-            "type": self.type,
-            "target_node": self.target_node,
-            "target_tensor": self.target_tensor,
-            "source_node": self.source_node,
-            "evidence": dict(self.evidence),
-            "words": self.words,
-            "metadata": dict(self.metadata),
-            "op_type": self.op_type,
-            "repairable": bool(self.edits),
-        }
-
-
-@dataclass
-class Held:
-    """The last Target looked at: its canonical view and what was found in it."""
-
-    model: onnx.ModelProto
-    found: list[Found]
-    given: Mapping[str, Array]
-    contents: Mapping[str, Array]
-    bound: Mapping[str, Match]  # tensors of the Target, and what of the Source each ought to hold
-    walk: Walk | None = None  # kept where findings are held against another runtime
-
-
-HELD: dict[str, Held] = {}
 
 
 def locate(
@@ -137,13 +93,6 @@ def locate(
         "bound": len(walk.bound),
         "excused": contents.excused(ours, theirs, walk.bound) if isinstance(contents, Kept) else [],
     }
-
-
-def write(path: str, chosen: Sequence[int]) -> None:
-    """Write the Target's view with the repairs of these findings (by their places in the list) made."""
-    held = HELD["last"]
-    edits = [edit for index in chosen for edit in held.found[index].edits]
-    onnx.save(applied(held.model, edits), path)
 
 
 def canonical(path: str) -> onnx.ModelProto:
@@ -337,69 +286,3 @@ def alien(steps: Steps, found: Sequence[Found]) -> float:
         and any(name in steps.constants for name in node.input)
     )
     return strange / weighted if weighted else 0.0
-
-
-def native(
-    role: str, store: str, records: Sequence[Mapping[str, Any]], tensors: Sequence[str] | None = None
-) -> list[Mapping[str, Any] | None]:
-    """For each finding, the record of the native tensor that holds what the view's node gives; None where none does.
-
-    ``tensors`` are the view's tensors to look for in place of those of the findings.
-
-    ``role`` is "source" or "target"; ``store`` and ``records`` are the trace of that model (``native/*_layers``) on
-    the first of the inputs that were walked on. The Target's tensor is the one that it gives by itself, unrepaired.
-    """
-    held = HELD["last"]
-    with np.load(store) as stored:
-        contents = Contents({str(i): stored[one["key"]] for i, one in enumerate(records)})
-    contents.limit = DRIFT
-    values = Steps(held.model).everything(held.given) if role == "target" else held.contents
-    found: list[Mapping[str, Any] | None] = []
-    structural = {one.target_tensor for one in held.found if one.type == "TSS"} if role == "target" else set()
-    if tensors is None:
-        tensors = [one.target_tensor if role == "target" else one.source_tensor for one in held.found]
-    for tensor in tensors:
-        value = values.get(tensor)
-        matches = [] if value is None or not value.ndim else contents.find(value[:1])
-        nearest = max(CLOSE, 2 * matches[0].apart) if matches else 0.0
-        holders = [records[i] for i in sorted(int(match.name) for match in matches if match.apart <= nearest)]
-        movers = [one for one in holders if moves(one["operator"])] if tensor in structural else []
-        found.append(next(iter(movers or holders), None))
-    return found
-
-
-def constants_set(chosen: Sequence[int]) -> list[tuple[int, Array, Array]] | None:
-    """Finding, array before and array after of each constant that these repairs set; None where they do more."""
-    held = HELD["last"]
-    steps = Steps(held.model)
-    changes = []
-    for index in chosen:
-        for edit in held.found[index].edits:
-            if not isinstance(edit, SetConstant) or edit.value.dtype.kind != "f":
-                return None
-            node = steps.nodes[steps.index[edit.node]]
-            changes.append((index, steps.constants[node.input[edit.index]], edit.value))
-    return changes
-
-
-def folded(chosen: Sequence[int]) -> list[tuple[int, Array, Array, Array, Array]] | None:
-    """Finding, weights before and after, bias before and after of each convolution that these repairs change.
-
-    Weights are (out channels, in channels / group, kernel...) with all that scales the channels behind them multiplied
-    in. None where a repair changes anything else.
-    """
-    held = HELD["last"]
-    before = Steps(held.model)
-    changes = []
-    for index in chosen:
-        one = held.found[index]
-        if not all(isinstance(edit, SetConstant) for edit in one.edits):
-            return None
-        after = Steps(applied(held.model, one.edits))
-        names = set(one.evidence["target_nodes"])
-        pair = [weights.affine(steps, [n for n in steps.nodes if n.name in names]) for steps in (before, after)]
-        if pair[0] is None or pair[1] is None:
-            return None
-        (w0, b0), (w1, b1) = ((a.weight * a.scale.reshape(-1, *[1] * (a.weight.ndim - 1)), a.shift) for a in pair if a)
-        changes.append((index, w0, w1, b0, b1))
-    return changes

@@ -55,10 +55,10 @@ class Match:
 class Contents:
     """The Source's tensors, to be found by content. ``exactly`` is False where a model is quantised."""
 
-    def __init__(self, tensors: Mapping[str, Array], *, exactly: bool = True) -> None:
+    def __init__(self, tensors: Mapping[str, Array], *, exactly: bool = True, limit: float | None = None) -> None:
         self.tensors = tensors
         self.exactly = exactly
-        self.limit = CLOSE if exactly else 0.12
+        self.limit = limit or (CLOSE if exactly else 0.12)
         self._prints: dict[tuple[int, int], list[tuple[str, Array]]] = {}
         for name, array in tensors.items():
             if array.ndim and array.size:

@@ -60,7 +60,7 @@ class Beside:
             return found
         dismissed = [index for index, one in enumerate(found["faults"][:EXCUSED]) if self._excused(index, one)]
         if dismissed:
-            self._light("dismiss", indices=dismissed)
+            self.workshop.child("light", "light").call("repair.held", "dismiss", indices=dismissed)
         faults = [one for index, one in enumerate(found["faults"]) if index not in dismissed]
         why = found["why"]
         if self.refused and not faults:

@@ -107,9 +107,8 @@ def _stdout_is_stderr() -> Iterator[None]:
     """What a person's code prints is not part of a report on standard output."""
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            sys.stdout.flush()
             kept = os.dup(1)
-        except (OSError, ValueError):  # there is none
+        except OSError:  # there is none
             yield
             return
         try:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from safeconvert.findings import Finding, faults, localisation, refusals
 from safeconvert.hopping import Settings, Stage
 from safeconvert.judge import Judgement, judge, judge_repaired, over
 from safeconvert.material import Material
-from safeconvert.mending import Finding, faults, localisation, refusals
 from safeconvert.model import Fault, Hop, Localisation, Recognised, Verdict
 from safeconvert.pipeline import Pipeline
 from safeconvert.precision import restored
@@ -93,10 +93,9 @@ class Conversion(Run):
         if outcome.stage is None:
             return judgement, target, nothing
         self.notes += outcome.notes
-        finer = judge_repaired(
-            judge(material, outcome.stage.side, outcome.stage.feeds, options, self.observer),
-            material, target.side, target.feeds, options, self.observer,
-        )  # fmt: skip
+        finer = judge(material, outcome.stage.side, outcome.stage.feeds, options, self.observer)
+        verdict = Verdict.REPAIRED if finer.verdict is Verdict.VERIFIED else finer.verdict
+        finer = replace(finer, verdict=verdict, before=judgement.compared)
         after = None if finer.compared is None else finer.compared[0].percent
         faults = tuple(replace(fault, percent_after=after) for fault in outcome.faults)
         return finer, outcome.stage, replace(outcome, faults=faults)

@@ -20,11 +20,11 @@ from safeconvert.errors import BadInput, ChildFailed
 from safeconvert.feeding import TO_NCHW, TO_NHWC, Mismatch, feed, layout_of, plan_feed, to_other_layout
 from safeconvert.hopping import SUFFIX, Sample, Stage
 from safeconvert.inputs import ProbeInputs
-from safeconvert.judge import over
+from safeconvert.judge import badness, over
 from safeconvert.model import Fault, Recognised, TensorSpec
 from safeconvert.native_names import renamings
 from safeconvert.own_file import ROWS
-from safeconvert.repairing import Outcome, Repairer, badness
+from safeconvert.repairing import Outcome, Repairer
 from safeconvert.sides import Side
 
 Shape = tuple[int | None, ...]

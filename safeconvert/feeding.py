@@ -113,3 +113,16 @@ def layout_of(shape: Sequence[int | None], format: str) -> str:
     if first != last:
         return "nchw" if first else "nhwc"
     return "nchw" if format in ("torch", "onnx") else "nhwc"
+
+
+def sizes(feeds: Sequence[Feed], shapes: Mapping[str, Sequence[int | None]]) -> dict[str, list[int | None]]:
+    """The shapes of a model's inputs in this run, by its own names; a batch that it leaves free stays None."""
+    found = {}
+    for one in feeds:
+        shape = list(shapes[one.source])
+        if one.axes is not None:
+            shape = [shape[axis] for axis in one.axes]
+        if one.target.shape:
+            shape[0] = one.target.shape[0]
+        found[one.target.name] = shape
+    return found

@@ -16,14 +16,15 @@ from safeconvert.compare import impossible
 from safeconvert.dimensions import Dimensions
 from safeconvert.feeding import Mismatch, plan_feed
 from safeconvert.hopping import Stage
-from safeconvert.judge import Judgement, judge
+from safeconvert.judge import Judgement, better, judge
 from safeconvert.material import Material
 from safeconvert.model import Attempt, Fault, Verdict
 from safeconvert.options import Observer, Options
 from safeconvert.pipeline import Pipeline, differing
 from safeconvert.precision import restored
 from safeconvert.remaking import remade
-from safeconvert.repairing import Outcome, Repairer, apart, better
+from safeconvert.repair_time import RepairTime
+from safeconvert.repairing import Outcome, Repairer, apart
 from safeconvert.sides import Side
 
 
@@ -120,11 +121,36 @@ class Given:
         if outcome.stage is not None:
             side = outcome.stage.side
             judgement = self._judge(outcome.stage)
+            if rounded is None:
+                outcome, judgement = self._unrounded(outcome, judgement, repairer.budget)
+                side = outcome.stage.side if outcome.stage else side
             verdict = Verdict.REPAIRED if judgement.verdict is Verdict.VERIFIED else judgement.verdict
             judgement = replace(judgement, verdict=verdict, before=before)
         if judgement.verdict is not Verdict.REPAIRED:
             judgement = replace(judgement, reasons=(*judgement.reasons, *outcome.reasons))
         return Settled(judgement, side, outcome)
+
+    def _unrounded(
+        self, outcome: Outcome, judgement: Judgement, budget: RepairTime
+    ) -> tuple[Outcome, Judgement]:
+        """The mended Target, where the rounding of weights is what still differs, with weights in float32 again."""
+        stage, compared = outcome.stage, judgement.compared
+        if stage is None or compared is None or judgement.verdict is not Verdict.DIVERGED:
+            return outcome, judgement
+        repairer = self._repairer(stage.side)
+        repairer.budget = budget
+        with self.clock("repair"), budget.running():
+            rest = restored(repairer, stage.feeds, compared[0])
+        if rest is None or rest.stage is None:
+            return outcome, judgement
+        both = replace(
+            outcome,
+            stage=rest.stage,
+            faults=(*outcome.faults, *rest.faults),
+            attempts=(*outcome.attempts, *rest.attempts),
+            notes=(*outcome.notes, *rest.notes),
+        )
+        return both, self._judge(rest.stage)
 
     def _deployed(self, stage: Stage, judgement: Judgement) -> Settled:
         """The deployment prepares images otherwise: is that the fault, the model, or are both?"""

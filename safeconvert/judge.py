@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from safeconvert.compare import Comparison, compare, impossible
 from safeconvert.errors import ChildFailed
 from safeconvert.feeding import Feed, feed, match_outputs
@@ -99,3 +101,15 @@ def over(
         done += len(batch)
         observer.progress(what, done, len(rows))
     return total
+
+
+def better(one: Comparison, other: Comparison) -> bool:
+    """Does the first differ less: in how many labels, then in problems, then in values?"""
+    return badness(one) < badness(other)
+
+
+def badness(one: Comparison) -> tuple[float, int, int, float]:
+    """The smaller, the better: labels that differ, problems, values that are not finite, the largest difference."""
+    count = max(one.count, 1)
+    largest = one.max_abs
+    return one.labels_differ / count, len(one.problems), one.target_not_finite, np.inf if largest is None else largest

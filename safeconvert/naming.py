@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from safeconvert.sides import Side
 Array = np.ndarray[Any, Any]
 Found = Mapping[str, Any]
 """A finding of ``repair/locating.py``, as plain values."""
-UNKNOWN = ["?"], ["?"]  # not looked at yet
 
 
 @dataclass
@@ -31,12 +30,11 @@ class Names:
     exactly: bool
     pairs: list[tuple[str, str]] = field(default_factory=list)
     _operators: list[tuple[Record | None, Record | None]] = field(default_factory=list)
-    _layers: tuple[list[str], list[str]] | None = UNKNOWN
 
     def look(self, faults: Sequence[Found], arrays: Mapping[str, Array], given: Mapping[str, Array]) -> None:
         """Find the names, on one input: ``arrays`` as the Source takes it, ``given`` as the Target does."""
         heavy = any(one["type"] == "WB" for one in faults)
-        own, original = (self.changed() if heavy else None) or ([], [])
+        own, original = (self.changed if heavy else None) or ([], [])
         theirs = traced(self.workshop, self.source, "source", arrays, faults, changed=original)
         ours = traced(self.workshop, self.target, "target", given, faults, changed=own)
         layers = layer_names(self.target)
@@ -49,20 +47,21 @@ class Names:
             for one, origin, own in zip(faults, theirs, ours, strict=True)
         ]
 
+    @cached_property
     def changed(self) -> tuple[list[str], list[str]] | None:
         """The Target's layers whose arrays are not the Source's, and the Source's whose arrays the Target lacks; None
         where the two do not hold their weights in the same pieces. A view folds settings and normalisations into
         weights, and cannot tell."""
         if "onnx" in (self.source.format, self.target.format) or not self.exactly:
             return None
-        if self._layers is UNKNOWN:
-            self._layers = None
-            with contextlib.suppress(ChildFailed):
-                own, theirs = parameters(self.workshop, self.target), parameters(self.workshop, self.source)
-                left, free = unlike(own, theirs)
-                if own and len(left) == len(free):
-                    self._layers = _layers_of(left), _layers_of([theirs[number] for number in free])
-        return self._layers
+        try:
+            own, theirs = parameters(self.workshop, self.target), parameters(self.workshop, self.source)
+        except ChildFailed:
+            return None
+        left, free = unlike(own, theirs)
+        if not own or len(left) != len(free):
+            return None
+        return _layers_of(left), _layers_of([theirs[number] for number in free])
 
     def operations(self, index: int, one: Found) -> dict[str, str]:
         """The single operators behind the names: in the views, and in the models' own graphs where they were found."""

@@ -55,16 +55,12 @@ def traced(
     """
     if side.format == "onnx":
         return [None] * len(faults)
-    store = workshop.scratch("trace.npz")
     try:
-        records = side.child().call(
-            MODULES[side.format], "trace", path=side.location, arrays=dict(arrays), store=str(store)
-        )
+        store, records = trace(workshop, side, arrays)
         light = workshop.child("light", "light")
-        found = light.call("repair.locating", "native", role=role, store=str(store), records=records, tensors=tensors)
+        found = light.call("repair.held", "native", role=role, store=store, records=records, tensors=tensors)
     except ChildFailed:
         return [None] * len(faults)
-    store.unlink(missing_ok=True)
     makers = {one["tensor"]: one for one in records}
     turned = [role == "target" and fault["type"] == "TSS" for fault in faults]
     return [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from safeconvert.compare import Comparison
 from safeconvert.errors import ChildFailed
 from safeconvert.feeding import Mismatch, plan_feed
 from safeconvert.hopping import Stage
@@ -28,14 +29,15 @@ PIECES = 6  # arrays of a model that one fault of its view may stand for
 
 def set_in_place(
     repairer: Repairer, chosen: Sequence[int], names: Names
-) -> tuple[Stage, dict[int, list[Parameter]]] | None:
-    """The Target's own file with other weights in it, where weights are all that is wrong, and which by fault.
+) -> tuple[Stage, dict[int, list[Parameter]], Comparison] | None:
+    """The Target's own file with other weights in it, where weights are all that is wrong, which by fault, and how it
+    compares over the calibration inputs looked at.
 
     None where they are not, or where the model holds its weights in other pieces than its view and the Source.
     """
     if repairer.target.format == "onnx":
         return None
-    changes = repairer.workshop.child("light", "light").call("repair.locating", "constants_set", chosen=list(chosen))
+    changes = repairer.workshop.child("light", "light").call("repair.held", "constants_set", chosen=list(chosen))
     if changes is None:
         return None
     try:
@@ -63,8 +65,7 @@ def set_in_place(
     material, options = repairer.material, repairer.options
     rows = material.rows[0][:ROWS]
     compared = over(material, side, planned, rows, None, options, repairer.observer, "weighing a repair")
-    agrees = compared.agrees(max_discrepancy=options.max_discrepancy, values=repairer.exactly)
-    return (Stage(side, planned), set_in) if agrees else None
+    return Stage(side, planned), set_in, compared
 
 
 def _assigned(chosen: Sequence[int], changed: Sequence[Parameter], names: Names) -> dict[int, list[Parameter]]:
@@ -88,7 +89,7 @@ def _native_changes(
         else:
             by_fault.setdefault(index, []).append(found)
     if lacking:
-        whole = repairer.workshop.child("light", "light").call("repair.locating", "folded", chosen=sorted(lacking))
+        whole = repairer.workshop.child("light", "light").call("repair.held", "folded", chosen=sorted(lacking))
         for index, w0, w1, b0, b1 in whole or ():
             if pieces := unfolded(own, (w0, b0), (w1, b1)):
                 by_fault[index] = pieces

@@ -14,14 +14,14 @@ import numpy as np
 
 from safeconvert.compare import Comparison
 from safeconvert.errors import BadInput, ChildFailed
-from safeconvert.feeding import Feed, Mismatch, feed, plan_feed
+from safeconvert.feeding import Feed, Mismatch, feed, plan_feed, sizes
 from safeconvert.hopping import Sample, Stage
-from safeconvert.judge import over
+from safeconvert.judge import badness, over
 from safeconvert.material import ImageInput
 from safeconvert.model import Fault, Recognised
 from safeconvert.own_file import ROWS
 from safeconvert.preprocess import Preprocess
-from safeconvert.repairing import Repairer, apart, badness, sizes
+from safeconvert.repairing import Repairer, apart
 from safeconvert.sides import Side
 
 Array = np.ndarray[Any, Any]

@@ -74,7 +74,7 @@ def restored(repairer: Repairer, feeds: Sequence[Feed], before: Comparison) -> O
         faults = _faults(repairer, before, weights, rounding, costs, whole, chosen)
     except ChildFailed:
         return None  # the walk looks for what is wrong then
-    given = f"as it was given: {target.path.stat().st_size / MB:.2f} MB, "
+    given = f"all rounded: {target.path.stat().st_size / MB:.2f} MB, "
     given += f"{before.labels_differ} of {before.count} calibration inputs differ"
     notes = (
         f"the Target's weights are the Source's, rounded. {given}; {few.words(len(weights))}; "
@@ -83,8 +83,7 @@ def restored(repairer: Repairer, feeds: Sequence[Feed], before: Comparison) -> O
     )
     ranking = tuple((fault.source_node, fault.target_node, fault.evidence["cost"] or 0.0) for fault in faults)
     looked = Localisation("replay", "native", search.runs, ranking)
-    kept = tuple(fault for fault in faults if fault.status == "repaired")
-    return Outcome(chosen.stage, kept, looked, attempts=tuple(repairer.attempts), notes=notes)
+    return Outcome(chosen.stage, tuple(faults), looked, attempts=tuple(repairer.attempts), notes=notes)
 
 
 class _Search:
@@ -195,7 +194,9 @@ def _faults(
     whole: Mixed,
     chosen: Mixed,
 ) -> list[Fault]:
-    """One for each rounded weight, the dearest first."""
+    """One for each rounded weight, the dearest first: those restored where that is enough, else all, unrepaired."""
+    allowed = repairer.options.max_discrepancy  # with none restored it is the file that was found to differ
+    enough = bool(chosen.restored) and chosen.compared.agrees(max_discrepancy=allowed, values=False)
     arrays = repairer.material.inputs.read(tuple(repairer.material.rows[0][:1]))
     side = whole.stage.side
     found = origins(repairer.workshop, repairer.source, arrays, side, feed(whole.stage.feeds, arrays))
@@ -209,8 +210,10 @@ def _faults(
             "cost": costs.get(name),
             "cost_is": "mean square change of the outputs by this rounding alone",
         }
-        status = "repaired" if name in chosen.restored else "unrepaired"
-        words = "float32 instead of its rounding" if status == "repaired" else "left as it is"
+        if enough and name not in chosen.restored:
+            continue
+        status = "repaired" if enough else "unrepaired"
+        words = "float32 instead of its rounding" if name in chosen.restored else "left as it is"
         hop = f"{repairer.source.format}->tflite"
         faults.append(Fault("WB", hop, found.get(node, ""), node, evidence, status, before.percent, None, words))
     return faults

@@ -15,15 +15,15 @@ import numpy as np
 
 from safeconvert.children import Workshop
 from safeconvert.errors import BadInput, CallRaised, ChildFailed
-from safeconvert.feeding import Mismatch, feed, plan_feed
+from safeconvert.feeding import Mismatch, feed, plan_feed, sizes
+from safeconvert.findings import Finding
 from safeconvert.hopping import Sample, Settings, Stage
 from safeconvert.material import Material
-from safeconvert.mending import Finding
 from safeconvert.model import Localisation
 from safeconvert.native_names import layer_names, native_name, told, traced
 from safeconvert.options import Observer, Options
 from safeconvert.reference import batches
-from safeconvert.repairing import SHOWN, sizes
+from safeconvert.repairing import SHOWN
 from safeconvert.sides import Side, shorten
 from safeconvert.views import Pair, View, ordered, view
 

@@ -21,9 +21,9 @@ from safeconvert.children import Workshop
 from safeconvert.compare import Comparison
 from safeconvert.engines import Opinion
 from safeconvert.errors import ChildFailed
-from safeconvert.feeding import Feed, Mismatch, feed, plan_feed
+from safeconvert.feeding import Feed, Mismatch, feed, plan_feed, sizes
 from safeconvert.hopping import Sample, Settings, Stage
-from safeconvert.judge import over
+from safeconvert.judge import better, over
 from safeconvert.material import Material
 from safeconvert.model import Attempt, Fault, Localisation, Recognised, Refusal
 from safeconvert.naming import Names
@@ -127,7 +127,7 @@ class Repairer:
         assert not isinstance(plain, Mismatch)
         order = tuple(self._order(theirs))
         pair = Pair(self.source, self.target, theirs, ours, plain, tuple(feeds), order, row, self.exactly)
-        made = self._mend(feeds, before, ours, found)
+        made = self._mend(before, found)
         refused, opinions = (*made.refused, *self.beside.refused), tuple(self.beside.opinions)
         return dataclasses.replace(made, pair=pair, refused=refused, opinions=opinions)
 
@@ -167,7 +167,7 @@ class Repairer:
 
     # -- weighing
 
-    def _mend(self, feeds: Sequence[Feed], before: Comparison, ours: View, found: Mapping[str, Any]) -> Outcome:
+    def _mend(self, before: Comparison, found: Mapping[str, Any]) -> Outcome:
         faults = found["faults"]
         ranking = tuple((*names, _score(one)) for names, one in zip(self._names.pairs, faults, strict=True))
         looked = Localisation("replay", self.beside.engine, int(found["model_runs"]), ranking)
@@ -182,7 +182,7 @@ class Repairer:
             left = tuple(self._fault(i, one, "unrepaired", before.percent) for i, one in enumerate(faults))
             alien = found["alien"] > ALIEN
             return Outcome(None, left, looked, (), tuple(self.attempts), tuple(reasons), alien=alien)
-        side, chosen, percents = self._weigh(usable, feeds, before)
+        side, mended, chosen, percents = self._weigh(usable, before)
         if side is None:
             left = tuple(self._fault(i, one, "unrepaired", before.percent) for i, one in enumerate(faults))
             return Outcome(
@@ -196,9 +196,8 @@ class Repairer:
             if index in usable and index not in chosen
         )
         notes: list[str] = []
-        in_place = set_in_place(self, chosen, self._names.pairs)
-        stage, set_in = in_place or (self.back(side), dict[int, list[Parameter]]())
-        if in_place is None and stage is not None and self.target.signature.quantized:
+        stage, set_in = self._in_own_format(side, chosen, mended, before)
+        if stage is not None and self.target.signature.quantized and not stage.side.signature.quantized:
             notes.append("the repaired Target is float32: its quantisation could not be kept; quantise it again")
         if stage is None:
             reasons.append(f"no converter gives the repaired model back as {self.target.format}")
@@ -208,9 +207,26 @@ class Repairer:
                 status = "repaired" if index in chosen and stage is not None else "unrepaired"
                 fault = self._fault(index, one, status, percents.get(index, before.percent))
                 told.append(in_own_file(fault, set_in[index]) if index in set_in else fault)
-        if any(fault.type == "WB" for fault in told) and self._names.changed() == ([], []):
+        if any(fault.type == "WB" for fault in told) and self._names.changed == ([], []):
             told = [_not_of_weights(fault) for fault in told]
         return Outcome(stage, tuple(merged(told)), looked, refused, tuple(self.attempts), tuple(reasons), tuple(notes))
+
+    def _in_own_format(
+        self, view: Side, chosen: Sequence[int], mended: Comparison, before: Comparison
+    ) -> tuple[Stage | None, Mapping[int, list[Parameter]]]:
+        """The mended Target, and the arrays set in it by fault: its own file with other weights, where that agrees, or
+        is all that can be had (rounding may be left in a quantised one, and in its view); else the view, converted."""
+        found, allowed = set_in_place(self, chosen, self._names.pairs), self.options.max_discrepancy
+        if found is None:
+            return self.back(view), {}
+        stage, set_in, compared = found
+        if compared.agrees(max_discrepancy=allowed, values=self.exactly):
+            return stage, set_in
+        rounded = not self.exactly and better(compared, before)
+        if rounded and not mended.agrees(max_discrepancy=allowed, values=False):
+            return stage, set_in
+        back = self.back(view)
+        return (stage, set_in) if back is None and rounded else (back, {})
 
     def _quantised(self, faults: Sequence[Mapping[str, Any]], looked: Localisation) -> Outcome:
         """A quantised model that differs, and not by anything that can be told from its rounding."""
@@ -225,12 +241,13 @@ class Repairer:
         return Outcome(None, (), looked, refused, tuple(self.attempts), (reason,))
 
     def _weigh(
-        self, usable: Sequence[int], feeds: Sequence[Feed], before: Comparison
-    ) -> tuple[Side | None, list[int], dict[int, float | None]]:
-        """The repairs that are needed, the view with them made, and each one's discrepancy if it alone is left out."""
+        self, usable: Sequence[int], before: Comparison
+    ) -> tuple[Side | None, Comparison, list[int], dict[int, float | None]]:
+        """The view with the repairs made that are needed, how it compares, which they are, and each one's discrepancy
+        if it alone is left out. No view where they do not help."""
         side, compared = self._with(usable)
         if not better(compared, before):
-            return None, [], {}
+            return None, compared, [], {}
         percents: dict[int, float | None] = {}
         chosen = list(usable)
         for index in reversed(usable) if 1 < len(usable) <= ALONE else ():
@@ -244,12 +261,12 @@ class Repairer:
                 chosen, side, compared = fewer, other, without
             else:
                 percents[index] = without.percent
-        return side, chosen, percents
+        return side, compared, chosen, percents
 
     def _with(self, chosen: Sequence[int]) -> tuple[Side, Comparison]:
         """The Target's view with these repairs made, compared with the Source."""
         path = self.workshop.scratch("repaired.onnx")
-        self._light().call("repair.locating", "write", path=str(path), chosen=list(chosen))
+        self._light().call("repair.held", "write", path=str(path), chosen=list(chosen))
         side = Side(self.workshop, "light", Recognised(path, "onnx", "onnx"))
         try:
             side.child()
@@ -333,31 +350,6 @@ def merged(faults: Sequence[Fault]) -> list[Fault]:
     return list(found.values())
 
 
-def better(one: Comparison, other: Comparison) -> bool:
-    """Does the first differ less: in how many labels, then in problems, then in values?"""
-    return badness(one) < badness(other)
-
-
-def badness(one: Comparison) -> tuple[float, int, int, float]:
-    """The smaller, the better: labels that differ, problems, values that are not finite, the largest difference."""
-    count = max(one.count, 1)
-    largest = one.max_abs
-    return one.labels_differ / count, len(one.problems), one.target_not_finite, np.inf if largest is None else largest
-
-
 def _score(one: Mapping[str, Any]) -> float:
     apart = one["evidence"].get("local_difference")
     return float("inf") if apart is None else float(apart)
-
-
-def sizes(feeds: Sequence[Feed], shapes: Mapping[str, Sequence[int | None]]) -> dict[str, list[int | None]]:
-    """The shapes of a model's inputs in this run, by its own names; a batch that it leaves free stays None."""
-    found = {}
-    for one in feeds:
-        shape = list(shapes[one.source])
-        if one.axes is not None:
-            shape = [shape[axis] for axis in one.axes]
-        if one.target.shape:
-            shape[0] = one.target.shape[0]
-        found[one.target.name] = shape
-    return found

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from safeconvert.errors import ChildFailed
+from safeconvert.findings import Finding, Local
 from safeconvert.hopping import Hopper
-from safeconvert.mending import Finding, Local
 from safeconvert.model import Fault, Hop
 from safeconvert.options import Options
 from safeconvert.routes import package_version, version

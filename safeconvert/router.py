@@ -21,8 +21,9 @@ from safeconvert.children import Workshop
 from safeconvert.compare import compare, impossible
 from safeconvert.errors import CallRaised, ChildFailed
 from safeconvert.feeding import Feed, Mismatch, feed, match_outputs, plan_feed
+from safeconvert.findings import Finding
 from safeconvert.hopping import Hopper, Rewritten, Sample, Settings, Stage
-from safeconvert.mending import Finding, Mender
+from safeconvert.mending import Mender
 from safeconvert.model import Attempt, Hop
 from safeconvert.routes import hops_between, missing, version
 from safeconvert.sides import Side, shorten

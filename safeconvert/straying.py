@@ -14,12 +14,10 @@ import numpy as np
 
 from safeconvert.children import Workshop
 from safeconvert.errors import ChildFailed
-from safeconvert.feeding import feed, match_outputs
+from safeconvert.feeding import feed, match_outputs, sizes
 from safeconvert.hopping import Sample, Settings, Stage
 from safeconvert.model import Attempt, Fault, Localisation
-from safeconvert.native_names import told
-from safeconvert.native_weights import MODULES
-from safeconvert.repairing import sizes
+from safeconvert.native_names import told, trace
 from safeconvert.sides import Side
 from safeconvert.views import view
 
@@ -81,9 +79,7 @@ def _scope(name: str) -> str:
     return stem if number.isdigit() and stem else inner
 
 
-def _walked(
-    workshop: Workshop, source: Side, sample: Sample, strayed: Stage, settings: Settings
-) -> Mapping[str, Any]:
+def _walked(workshop: Workshop, source: Side, sample: Sample, strayed: Stage, settings: Settings) -> Mapping[str, Any]:
     """What ``repair/tracing.py`` finds on one input, with native names; nothing where the result has no view."""
     own = Side(workshop, "given", strayed.side.recognised, strayed.side.options)
     own.child()
@@ -95,16 +91,13 @@ def _walked(
     looked = view(workshop, own, shapes, Sample(taken, own.run(taken)), settings, lambda what: None)
     if looked is None:
         return {"faults": [], "model_runs": 0}
-    store = workshop.scratch("trace.npz")
-    records = source.child().call(
-        MODULES[source.format], "trace", path=source.location, arrays=arrays, store=str(store)
-    )
+    store, records = trace(workshop, source, arrays)
     found: dict[str, Any] = workshop.child("light", "light").call(
         "repair.tracing",
         "locate",
         target=str(looked.path),
         given=feed(looked.feeds, feed(strayed.feeds, arrays)),
-        store=str(store),
+        store=store,
         records=records,
         outputs=match_outputs(
             own.output_names, source.output_names, [array[row : row + 1] for array in sample.outputs]
@@ -112,7 +105,6 @@ def _walked(
         exactly=not (source.signature.quantized or own.signature.quantized),
         tflite=own.format == "tflite",
     )
-    store.unlink(missing_ok=True)
     makers = {one["node"]: one for one in records}
     for one in found["faults"]:
         record = makers.get(one["source_node"])
@@ -138,5 +130,3 @@ def _fault(
 def settled(faults: Sequence[Fault], before: float | None, after: float | None) -> list[Fault]:
     """The faults with the discrepancies that the check measured."""
     return [replace(fault, percent_before=before, percent_after=after) for fault in faults]
-
-

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
-from safeconvert.repair import locating
+from safeconvert.repair import held, locating
 
 Array = np.ndarray[Any, Any]
 SIZES = (3, 20, 14)  # channels, height, width: no two alike, and none that a layer gives
@@ -259,7 +259,7 @@ def look(
     feeds = {"x": x}, {target.graph.input[0].name: given(x)}
     order = [o.name for o in source.graph.output]
     found = locating.locate(str(paths[0]), str(paths[1]), *feeds, order)
-    locating.write(str(paths[2]), range(len(found["faults"])))
+    held.write(str(paths[2]), range(len(found["faults"])))
     expected = run(source, fresh)
     distances = [apart(expected, run(one, given(fresh))) for one in (target, onnx.load(paths[2]))]
     kept = {key: found[key] for key in ("faults", "why", "alien", "model_runs", "nodes_run")}

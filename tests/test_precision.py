@@ -102,7 +102,7 @@ def test_repair_restores_what_rounding_changed_and_shows_the_choice(models: Path
     assert not report["target"]["quantized"]
     assert apart(models, "whole.tflite") < 1e-5
     note = next(one for one in report["notes"] if "rounded" in one)
-    assert "as it was given" in note
+    assert "all rounded" in note
     assert "--max-size" in note
 
 
@@ -112,13 +112,15 @@ def test_a_size_is_kept_to_and_too_small_a_one_repairs_nothing(models: Path) -> 
         models, "repair", "source.keras", "dynamic.tflite", "-o", "mixed.tflite",
         "--max-size", f"{whole - 0.02:.4f}", code=None,
     )  # fmt: skip
-    assert 1 <= len(roomy["faults"]) <= 3
+    if roomy["verdict"] == "repaired":
+        assert 1 <= len(roomy["faults"]) <= 3
     made = models / ("mixed.tflite" if roomy["verdict"] == "repaired" else "mixed.unverified.tflite")
     assert given * 1e6 < made.stat().st_size <= (whole - 0.02) * 1e6
     tight = run(
         models, "repair", "source.keras", "dynamic.tflite", "-o", "tight.tflite", "--max-size", f"{given:.4f}", code=1
     )
-    assert (tight["verdict"], tight["faults"]) == ("diverged", [])
+    assert tight["verdict"] == "diverged"
+    assert [one["status"] for one in tight["faults"]] == ["unrepaired"] * 4
     assert not (models / "tight.tflite").exists()
 
 
@@ -146,3 +148,15 @@ def test_a_size_is_asked_for_only_where_weights_are_rounded(models: Path) -> Non
     ):
         done = safeconvert(*arguments, "--inputs", "x.npz", "--max-size", "1", folder=models)
         assert (done.code, "--max-size" in done.err) == (2, True)
+
+
+def test_rounding_left_behind_a_wrong_weight_is_restored_as_well(models: Path) -> None:
+    report = run(models, "repair", "source.keras", "wrong.tflite", "-o", "both.tflite")
+    assert report["verdict"] == "repaired"
+    assert {one["status"] for one in report["faults"]} == {"repaired"}
+    first, *others = report["faults"]
+    assert (first["type"], "third" in first["target_node"]) == ("WB", True)
+    assert "third" in first["source_node"]
+    assert others
+    assert all(one["repair"] == "float32 instead of its rounding" for one in others)
+    assert apart(models, "both.tflite") < 1e-5

@@ -26,8 +26,8 @@ from test_mending import SIZES, average_pool, max_pool, net
 
 from safeconvert.arguments import OPTIONS
 from safeconvert.compare import Comparison
+from safeconvert.findings import Finding, Local, faults, refusals
 from safeconvert.judge import Judgement
-from safeconvert.mending import Finding, Local, faults, refusals
 from safeconvert.model import Verdict
 from safeconvert.options import Options
 from safeconvert.repair_time import RepairTime

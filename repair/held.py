@@ -1,0 +1,145 @@
+"""The last Target that was looked at, and what is asked about it afterwards: repairs made, native names found.
+
+Child side: only numbers of findings travel to the parent and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+
+from ..native.arrangement import moves
+from . import weights
+from .edits import Edit, SetConstant, applied
+from .matching import CLOSE, Contents, Match
+from .proposals import Array
+from .stepping import Steps
+from .walking import Walk
+
+DRIFT = 1e-2  # what the roundings of two runtimes may add up to over a whole model; the nearest tensor is meant
+
+
+@dataclass(frozen=True)
+class Found:
+    """One fault, and the edits that repair it (none where no repair was found)."""
+
+    type: str
+    target_node: str
+    target_tensor: str
+    source_node: str
+    evidence: Mapping[str, Any]
+    edits: tuple[Edit, ...]
+    words: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    source_tensor: str = ""
+    op_type: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        return {
+            "type": self.type,
+            "target_node": self.target_node,
+            "target_tensor": self.target_tensor,
+            "source_node": self.source_node,
+            "evidence": dict(self.evidence),
+            "words": self.words,
+            "metadata": dict(self.metadata),
+            "op_type": self.op_type,
+            "repairable": bool(self.edits),
+        }
+
+
+@dataclass
+class Held:
+    """The last Target looked at: its canonical view and what was found in it."""
+
+    model: onnx.ModelProto
+    found: list[Found]
+    given: Mapping[str, Array]
+    contents: Mapping[str, Array]
+    bound: Mapping[str, Match]  # tensors of the Target, and what of the Source each ought to hold
+    walk: Walk | None = None  # kept where findings are held against another runtime
+
+
+HELD: dict[str, Held] = {}
+
+
+def write(path: str, chosen: Sequence[int]) -> None:
+    """Write the Target's view with the repairs of these findings (by their places in the list) made."""
+    held = HELD["last"]
+    edits = [edit for index in chosen for edit in held.found[index].edits]
+    onnx.save(applied(held.model, edits), path)
+
+
+def native(
+    role: str, store: str, records: Sequence[Mapping[str, Any]], tensors: Sequence[str] | None = None
+) -> list[Mapping[str, Any] | None]:
+    """For each finding, the record of the native tensor that holds what the view's node gives; None where none does.
+
+    ``tensors`` are the view's tensors to look for in place of those of the findings.
+
+    ``role`` is "source" or "target"; ``store`` and ``records`` are the trace of that model (``native/*_layers``) on
+    the first of the inputs that were walked on. The Target's tensor is the one that it gives by itself, unrepaired.
+    """
+    held = HELD["last"]
+    with np.load(store) as stored:
+        contents = Contents({str(i): stored[one["key"]] for i, one in enumerate(records)}, limit=DRIFT)
+    values = Steps(held.model).everything(held.given) if role == "target" else held.contents
+    found: list[Mapping[str, Any] | None] = []
+    structural = {one.target_tensor for one in held.found if one.type == "TSS"} if role == "target" else set()
+    if tensors is None:
+        tensors = [one.target_tensor if role == "target" else one.source_tensor for one in held.found]
+    for tensor in tensors:
+        value = values.get(tensor)
+        matches = [] if value is None or not value.ndim else contents.find(value[:1])
+        nearest = max(CLOSE, 2 * matches[0].apart) if matches else 0.0
+        holders = [records[i] for i in sorted(int(match.name) for match in matches if match.apart <= nearest)]
+        movers = [one for one in holders if moves(one["operator"])] if tensor in structural else []
+        found.append(next(iter(movers or holders), None))
+    return found
+
+
+def constants_set(chosen: Sequence[int]) -> list[tuple[int, Array, Array]] | None:
+    """Finding, array before and array after of each constant that these repairs set; None where they do more."""
+    held = HELD["last"]
+    steps = Steps(held.model)
+    changes = []
+    for index in chosen:
+        for edit in held.found[index].edits:
+            if not isinstance(edit, SetConstant) or edit.value.dtype.kind != "f":
+                return None
+            node = steps.nodes[steps.index[edit.node]]
+            changes.append((index, steps.constants[node.input[edit.index]], edit.value))
+    return changes
+
+
+def folded(chosen: Sequence[int]) -> list[tuple[int, Array, Array, Array, Array]] | None:
+    """Finding, weights before and after, bias before and after of each convolution that these repairs change.
+
+    Weights are (out channels, in channels / group, kernel...) with all that scales the channels behind them multiplied
+    in. None where a repair changes anything else.
+    """
+    held = HELD["last"]
+    before = Steps(held.model)
+    changes = []
+    for index in chosen:
+        one = held.found[index]
+        if not all(isinstance(edit, SetConstant) for edit in one.edits):
+            return None
+        after = Steps(applied(held.model, one.edits))
+        names = set(one.evidence["target_nodes"])
+        pair = [weights.affine(steps, [n for n in steps.nodes if n.name in names]) for steps in (before, after)]
+        if pair[0] is None or pair[1] is None:
+            return None
+        (w0, b0), (w1, b1) = ((a.weight * a.scale.reshape(-1, *[1] * (a.weight.ndim - 1)), a.shift) for a in pair if a)
+        changes.append((index, w0, w1, b0, b1))
+    return changes
+
+
+def dismiss(indices: Sequence[int]) -> None:
+    """Forget these findings: they are no faults. Those that stay keep their order."""
+    held = HELD["last"]
+    held.found = [one for index, one in enumerate(held.found) if index not in set(indices)]
