@@ -102,7 +102,10 @@ class Emitter:
             item = np.asarray(item)
             return item.reshape((1,) * (rank - item.ndim) + item.shape).transpose(order) if item.ndim else item
 
-        return Value(name, {order: self.emit(name, function, *map(operand, operands))})
+        tensors = [operand(item) for item in operands]
+        if function is ops.add and _one_wide_axis_inside(tensors[1]):
+            tensors.reverse()  # Keras adds a second operand like that along the last axis, if its size fits there too
+        return Value(name, {order: self.emit(name, function, *tensors)})
 
     def transpose(self, value: Value, perm: Sequence[int]) -> Value:
         """Logical transposition: no operation, every form is only read by other axis numbers."""
@@ -161,6 +164,11 @@ class Emitter:
         order = self.order_of([item for item in operands if isinstance(item, Value)])
         parts = [self.form(x, order) if isinstance(x, Value) else np.asarray(x).transpose(order) for x in operands]
         return Value(name, {order: self.emit(name, ops.concatenate, parts, axis=order.index(axis % len(order)))})
+
+
+def _one_wide_axis_inside(tensor: Any) -> bool:
+    wide = [axis for axis, size in enumerate(tensor.shape) if size != 1]
+    return len(wide) == 1 and wide[0] != len(tensor.shape) - 1
 
 
 def _without(order: Order, axes: Sequence[int]) -> Order:

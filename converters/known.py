@@ -15,6 +15,7 @@ from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 from torch.utils import _pytree as pytree
 
 INTEGERS, REALS = 1024, 8  # elements that a constant may have, to be one that says how and not what
+SYMBOLS = (torch.SymInt, torch.SymFloat, torch.SymBool)  # what a trace computes from sizes that are left open
 
 
 class Known(torch.Tensor):
@@ -23,7 +24,8 @@ class Known(torch.Tensor):
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         arguments = (args, kwargs or {})
-        alone = all(isinstance(t, Known) for t in pytree.tree_leaves(arguments) if isinstance(t, torch.Tensor))
+        leaves = [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, (torch.Tensor, *SYMBOLS))]
+        alone = all(isinstance(leaf, Known) for leaf in leaves)
         with unset_fake_temporarily(), disable_proxy_modes_tracing(), torch._C.DisableTorchFunctionSubclass():
             plain = pytree.tree_map_only(Known, lambda t: t.as_subclass(torch.Tensor), arguments)
             if alone:

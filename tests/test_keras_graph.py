@@ -73,6 +73,7 @@ CASES: dict[str, tuple[Nodes, Constants]] = {
     "max_pool": ([node("MaxPool", "x", **POOL)], {}),
     "same_max_pool": ([node("MaxPool", "x", kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1])], {}),
     "average_pool": ([node("AveragePool", "x", **POOL)], {}),
+    "added_rows": ([node("Add", "x,rows", "a"), node("Add", "rows,a")], {}),
     "batch_norm": (
         [node("BatchNormalization", "x,s,b,m,v", epsilon=1e-3)],
         {"s": weights(CHANNELS), "b": B, "m": weights(CHANNELS), "v": POSITIVE},
@@ -228,6 +229,8 @@ def model_of(case: str, space: str) -> Any:
         constants = constants | {"a": ints(1, 2, 3, height, width), "b": ints(1, 6, height, width)}
         if space == "cubic":
             constants["a"] = ints(1, 3, 2, height, width)
+    if case == "added_rows":
+        constants = {"rows": weights(height, 1)}
     graph = helper.make_graph(
         nodes,
         case,
