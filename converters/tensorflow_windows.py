@@ -42,6 +42,28 @@ def transposed_convolution(node: Node) -> Any:
     return tf.pad(y, [[0, 0], [0, beyond[0]], [0, beyond[1]], [0, 0]]) if any(beyond) else y
 
 
+def sparse_convolution(node: Node) -> Any:
+    """A convolution whose windows leave elements out at the end: TensorFlow's own TFLite interpreter pads it by less
+    than nothing. Where nothing is padded SAME is VALID; what one axis does need is a Pad of its own."""
+    image, window = node.inputs[0], static(node.inputs[1], 0, 1)
+    sizes = static(image, 1, 2)
+    if sizes is None or window is None or node.attr("padding") != "SAME" or node.attr("data_format") != "NHWC":
+        return None
+    steps, rates = node.attr("strides")[1:3], node.attr("dilations")[1:3]
+    missing = [
+        (-(-size // step) - 1) * step + (side - 1) * rate + 1 - size
+        for size, side, step, rate in zip(sizes, window, steps, rates, strict=True)
+    ]
+    if min(missing) >= 0:
+        return None
+    pads = [[max(few, 0) // 2, max(few, 0) - max(few, 0) // 2] for few in missing]
+    if any(map(any, pads)):
+        image = tf.pad(image, [[0, 0], *pads, [0, 0]])
+    convolve = tf.nn.conv2d if node.op.type == "Conv2D" else tf.nn.depthwise_conv2d
+    dilations = node.attr("dilations") if node.op.type == "Conv2D" else rates
+    return convolve(image, node.inputs[1], node.attr("strides"), "VALID", dilations=dilations)
+
+
 def max_pool(node: Node) -> Any:
     """MaxPool with explicit padding, which never wins, in a Pad of its own."""
     if node.attr("padding") != "EXPLICIT" or node.attr("data_format") != "NHWC":
@@ -103,6 +125,8 @@ def dilation(node: Node) -> Any:
 TF2ONNX = {"Conv2DBackpropInput": transposed_convolution, "Dilation2D": dilation}
 TFLITE = {
     **TF2ONNX,
+    "Conv2D": sparse_convolution,
+    "DepthwiseConv2dNative": sparse_convolution,
     "MaxPool": max_pool,
     "MaxPoolWithArgmax": max_pool_with_argmax,
     "MaxPool3D": pool_of_volumes,

@@ -125,10 +125,9 @@ def _kinds(nodes: Sequence[onnx.NodeProto]) -> list[str]:
 def _told(walk: Walk, parting: Parting, layers: Mapping[str, str]) -> dict[str, Any]:
     ours, theirs = core(parting.nodes) or list(parting.nodes), core(parting.origins) or list(parting.origins)
     kinds = [plain_kind(node.op_type) for node in theirs]
-    odd = [node for node in ours if plain_kind(node.op_type) not in kinds]
-    # Where the Source does in one operator what the Target does in several, the last of them makes the result.
-    node = odd[-1] if odd and len(odd) < len(ours) else ours[-1]
-    origin = theirs[-1] if theirs else None
+    # Where both do the same at the end, the fault is named by what only one of them does before it.
+    node = _odd(ours, theirs)
+    origin = _odd(theirs, ours) if theirs else None
     evidence = {
         "operator": node.op_type,
         "source_operator": "" if origin is None else origin.op_type,
@@ -147,7 +146,15 @@ def _told(walk: Walk, parting: Parting, layers: Mapping[str, str]) -> dict[str, 
     if resizing and layers.get(parting.source) and _at_input(walk, parting):
         kind = "PP"
     name = "" if origin is None else origin.name
-    return _plain(kind, node.name, node.output[0], name, layers.get(parting.source, ""), evidence)
+    layer = "" if origin is None else layers.get(origin.output[0], "")
+    return _plain(kind, node.name, node.output[0], name, layer or layers.get(parting.source, ""), evidence)
+
+
+def _odd(nodes: Sequence[onnx.NodeProto], others: Sequence[onnx.NodeProto]) -> onnx.NodeProto:
+    """The last of the nodes of a kind that the others lack, or the last of all where that is no difference."""
+    kinds = {plain_kind(node.op_type) for node in others}
+    odd = [node for node in nodes if plain_kind(node.op_type) not in kinds]
+    return odd[-1] if 0 < len(odd) < len(nodes) else nodes[-1]
 
 
 def _moved(walk: Walk, parting: Parting, reader: onnx.NodeProto, layers: Mapping[str, str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from safeconvert import second_runtime
 from safeconvert.findings import Finding, faults, localisation, refusals
 from safeconvert.hopping import Settings, Stage
 from safeconvert.judge import Judgement, judge, judge_repaired, over
@@ -179,6 +180,7 @@ class Conversion(Run):
             if framework != self.source.framework:
                 self.workshop.child(f"convert-{framework}", framework)
         Side(self.workshop, "target", Recognised(Path(), to, "")).start()
+        second_runtime.warm(self.source, to)
 
     def _router(self, material: Material) -> Router:
         options = self.options

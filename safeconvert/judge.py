@@ -11,9 +11,10 @@ from safeconvert.compare import Comparison, compare, impossible
 from safeconvert.errors import ChildFailed
 from safeconvert.feeding import Feed, feed, match_outputs
 from safeconvert.inputs import Inputs
-from safeconvert.material import Material
+from safeconvert.material import SAMPLE, Material
 from safeconvert.model import Verdict
 from safeconvert.options import Observer, Options
+from safeconvert.second_runtime import disagreement
 from safeconvert.sides import Side, shorten
 
 
@@ -57,9 +58,20 @@ def judge(material: Material, target: Side, feeds: Sequence[Feed], options: Opti
             ("the Source gives NaN or infinity on some inputs, which cannot be compared", *reasons),
             compared,
         )
-    if reasons and deployed is not None:
+    if not reasons:
+        reasons = _elsewhere(material, target, feeds, options)
+    elif deployed is not None:
         reasons = (*reasons, "the Target's images were prepared by --target-preprocess, another way than the Source's")
     return Judgement(Verdict.DIVERGED if reasons else Verdict.VERIFIED, reasons, compared)
+
+
+def _elsewhere(material: Material, target: Side, feeds: Sequence[Feed], options: Options) -> tuple[str, ...]:
+    """Why a Target that agrees does not where people run it elsewhere, on a few inputs."""
+    arrays = feed(feeds, material.inputs.read(material.rows[0][:SAMPLE]))
+    words = disagreement(
+        material.source, target, arrays, target.run(arrays), options.tolerance, options.comparing
+    )
+    return (words,) if words else ()
 
 
 def judge_repaired(

@@ -26,6 +26,7 @@ from safeconvert.hopping import Hopper, Rewritten, Sample, Settings, Stage
 from safeconvert.mending import Mender
 from safeconvert.model import Attempt, Hop
 from safeconvert.routes import hops_between, missing, version
+from safeconvert.second_runtime import disagreement
 from safeconvert.sides import Side, shorten
 
 # What a converter is fed when the model as it is goes wrong, mildest first: equivalents made of fewer and fewer
@@ -280,7 +281,7 @@ class Router:
             self._after(hop)
         side = self.hopper.side(hop, written, last=last)
         try:
-            reached = self._checked(side, stage, len(self.attempts))
+            reached = self._checked(side, stage, len(self.attempts), last=last)
         except CallRaised as error:
             record("crashed", f"the file that it wrote does not run: {error}")
             return None
@@ -292,7 +293,7 @@ class Router:
         record("diverged" if differences else "ok", "; ".join(differences))
         return reached
 
-    def _checked(self, side: Side, origin: Stage, attempt: int) -> Stage:
+    def _checked(self, side: Side, origin: Stage, attempt: int, *, last: bool) -> Stage:
         """Load what the hop wrote and compare it with the Source on the sample."""
         sample = self._sample()
         side.child()
@@ -300,10 +301,16 @@ class Router:
         attempts = (*origin.attempts, attempt)
         if isinstance(feeds, Mismatch):
             return Stage(side, (), attempts, impossible(sample.count, feeds.reason))
-        given = match_outputs(self.source.output_names, side.output_names, side.run(feed(feeds, sample.arrays)))
-        names = self.source.output_names
+        arrays, names = feed(feeds, sample.arrays), self.source.output_names
+        outputs = side.run(arrays)
+        given = match_outputs(names, side.output_names, outputs)
         settings = self.settings
         comparison = compare(
             range(sample.count), sample.outputs, given, names, settings.tolerance, settings.comparator
         )
-        return Stage(side, feeds, attempts, comparison)
+        reached = Stage(side, feeds, attempts, comparison)
+        if last and self.agrees(reached):
+            words = disagreement(self.source, side, arrays, outputs, settings.tolerance, settings.comparator)
+            if words:
+                return replace(reached, comparison=replace(comparison, problems=(words,)))
+        return reached

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safeconvert import engines, loading, publish
+from safeconvert import engines, loading, publish, second_runtime
 from safeconvert.children import Workshop, remove
 from safeconvert.compare import impossible
 from safeconvert.feeding import Mismatch, plan_feed
@@ -55,6 +55,7 @@ class Run:
 
     def check(self, recognised: Recognised, report: Path | None) -> Result:
         target = loading.side(self.workshop, "target", recognised, self.options)
+        second_runtime.warm(self.source, target.format)
         with self.material() as material:
             material.ahead()
             with self.clock("load"):
@@ -71,6 +72,7 @@ class Run:
     def repair(self, recognised: Recognised, final: Path) -> Result:
         check_core_layers(self.workshop, self.options)
         target = loading.side(self.workshop, "given", recognised, self.options)
+        second_runtime.warm(self.source, target.format)
         with self.material() as material:
             material.ahead()
             with self.clock("load"):

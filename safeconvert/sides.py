@@ -33,12 +33,14 @@ class Side:
     """Source or Target (or what stands between), loaded in the child called ``child_name``.
 
     A child that died is started again and the model loaded again, because it may be needed after a crash.
+    ``runtime`` is the framework and the module to load it with, in place of the format's usual ones.
     """
 
     workshop: Workshop
     child_name: str
     recognised: Recognised
     options: Mapping[str, Any] = field(default_factory=dict)
+    runtime: tuple[str, str] | None = None
     signature: Signature = field(init=False)
     notes: list[str] = field(default_factory=list)
     _pid: int = -1
@@ -60,7 +62,7 @@ class Side:
 
     @property
     def framework(self) -> str:
-        return RUNTIMES[self.format][0]
+        return (self.runtime or RUNTIMES[self.format])[0]
 
     def start(self) -> Child:
         """The child, warming up if it is new; the model is not loaded yet."""
@@ -70,9 +72,8 @@ class Side:
         """The child with the model loaded in it."""
         child = self.start()
         if child.process.pid != self._pid:
-            answer = child.call(
-                RUNTIMES[self.format][1], "load", path=self.location, flavour=self.recognised.flavour, **self.options
-            )
+            module = (self.runtime or RUNTIMES[self.format])[1]
+            answer = child.call(module, "load", path=self.location, flavour=self.recognised.flavour, **self.options)
             self.signature = Signature.from_child(answer)
             self._pid = child.process.pid
         return child

@@ -39,6 +39,8 @@ REWRITES: dict[str, tuple[str, str, str]] = {
                                   " 'VALID')", ""),
     "dilated transposed convolution": ("tflite", "tf.nn.conv2d_transpose(x, noise(3,3,6,4), [tf.shape(x)[0],9,14,6],"
                                        " 1, 'SAME', dilations=2)", ""),
+    "windows far apart": ("tflite", "tf.nn.conv2d(x, noise(3,3,4,6), [1,5,4,1], 'SAME')", ""),
+    "windows far apart, each channel": ("tflite", "tf.nn.depthwise_conv2d(x, noise(3,2,4,2), [1,5,5,1], 'SAME')", ""),
     "dilation": ("tflite", "tf.nn.dilation2d(x, noise(3,2,4), [1,2,1,1], 'SAME', 'NHWC', [1,1,2,1])", "Dilation2D"),
     "explicit pads": ("tflite", "tf.nn.max_pool2d(x - 9, 3, 2, [[0,0],[1,0],[1,1],[0,0]])", ""),
     "pooling with unused places": ("tflite", "tf.nn.max_pool_with_argmax(x, 2, 2, 'SAME')[0]", "MaxPoolWithArgmax"),
@@ -49,7 +51,8 @@ REWRITES: dict[str, tuple[str, str, str]] = {
     "truncated remainder": ("tf2onnx", "tf.truncatemod(x, .7)", "TruncateMod"),
     "softplus": ("tflite", "tf.nn.softplus(x * 60)", "Softplus"),
     "expm1": ("tf2onnx", "tf.math.expm1(x)", "Expm1"),
-    "log1p": ("tf2onnx", "tf.math.log1p(tf.abs(x))", "Log1p"),
+    "log1p": ("tf2onnx", "tf.math.log1p(tf.abs(x)) + tf.math.log1p(x * 1e-8) * 1e8", "Log1p"),
+    "log1p and expm1": ("tflite", "tf.math.log1p(x * 1e-8) * 1e8 + tf.math.expm1(x * 1e-8) * 1e8", "Log1p"),
     "erf": ("tflite", "tf.math.erf(x)", "Erf"),
     "erfc": ("tflite", "tf.math.erfc(x)", "Erfc"),
     "exact gelu": ("tf2onnx", "tf.nn.gelu(x)", "Erfc"),

@@ -39,6 +39,7 @@ CASES: dict[str, tuple[str, str]] = {
     "threshold": ("F.threshold(x, 0.2, -1.5)", "threshold"),
     "trunc_frac": ("torch.trunc(x * 3) + torch.frac(x)", "trunc"),
     "expm1": ("torch.expm1(x * 1e-4) * 1e4 + torch.expm1(x)", "expm1"),
+    "log1p": ("torch.log1p(x.abs() * 1e-8) * 1e8 + torch.log1p(x.abs())", "log1p"),
     "hypot": ("torch.hypot(x, x.flip(1))", "hypot"),
     "floor_divide": ("((x * 9).to(torch.int32) // 4 + (x * 9).to(torch.int64) // -5).float()", "floor_divide"),
     "floor_rounding": ("torch.div((x * 9).to(torch.int64), 4, rounding_mode='floor').float()", ""),
