@@ -18,6 +18,7 @@ from safeconvert.repair.equivalents import convolution, max_pooling
 
 Array = npt.NDArray[Any]
 BATCH = 3
+TO_BOOL = ("Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal", "Not", "And", "Or", "Xor")
 TOLERANCE = 1e-5
 
 
@@ -37,6 +38,8 @@ class Case:
     static: bool = False
     positive: bool = False
     outputs: int = 1
+    cast: int = 0  # the operator's type of the tensor where that is not float; float again after it
+    place: int = 0  # which of the operator's inputs the tensor is
 
 
 def noise(*shape: int, seed: int = 0) -> Array:
@@ -50,13 +53,15 @@ def ints(*values: int) -> Array:
 def build(case: Case, tail: bool = True) -> onnx.ModelProto:
     """The operator between two Muls, so that it touches neither border of the graph."""
     batch: int | str = BATCH if case.static else "N"
-    names, initializers = ["mid"], []
+    names: list[str] = []
+    initializers = []
     for i, constant in enumerate(case.constants):
         if isinstance(constant, str):
             names.append("")
             continue
         names.append(f"c{i}")
         initializers.append(onnx.numpy_helper.from_array(np.asarray(constant), f"c{i}"))
+    names.insert(case.place, "typed" if case.cast else "mid")
     initializers.append(onnx.numpy_helper.from_array(np.asarray(1.5, np.float32), "gain"))
     first = "x"
     nodes = []
@@ -67,9 +72,14 @@ def build(case: Case, tail: bool = True) -> onnx.ModelProto:
         ]
         first = "p"
     nodes.append(helper.make_node("Mul", [first, "gain"], ["mid"], name="before"))
+    if case.cast:
+        nodes.append(helper.make_node("Cast", ["mid"], ["typed"], name="before_cast", to=case.cast))
     results = [f"y{i}" for i in range(case.outputs)]
     nodes.append(helper.make_node(case.op, names, results, name="target", **case.attributes))
     integer = case.op in ("ArgMax", "ArgMin", "Shape")
+    if case.cast or case.op in TO_BOOL:
+        nodes.append(helper.make_node("Cast", ["y0"], ["number"], name="after_cast", to=TensorProto.FLOAT))
+        results = ["number"]
     if tail and not integer:
         nodes += [helper.make_node("Mul", [r, "gain"], [f"out{i}"], name=f"after{i}") for i, r in enumerate(results)]
         finals = [f"out{i}" for i in range(case.outputs)]
@@ -466,12 +476,16 @@ def normal_cases() -> list[Case]:
         ),
         Case("softmax-11", "Softmax", {"axis": 1}, opset=11, stays=True),
         Case("softmax-11-default", "Softmax", {}, opset=7, stays=True),
-        Case("softmax-11-axis2", "Softmax", {"axis": 2}, opset=12, stays=True, static=True),
+        Case("softmax-11-axis2", "Softmax", {"axis": 2}, opset=12, stays=True),
+        Case("softmax-11-axis0", "Softmax", {"axis": 0}, opset=12, stays=True, static=True),
+        Case("logsoftmax-11-axis-2", "LogSoftmax", {"axis": -2}, opset=11),
         Case("logsoftmax-11", "LogSoftmax", {"axis": 1}, opset=11),
         Case("logsoftmax", "LogSoftmax", {"axis": 2}),
         Case("softmax-last", "Softmax", {"axis": 1}, names=("softmax-last-axis",), stays=True),
         Case("softmax-exp", "Softmax", {"axis": 1}, opset=18, names=("softmax-exponentials",)),
-        Case("hardmax-11", "Hardmax", {"axis": 1}, opset=11, stays=True),
+        Case("hardmax-11", "Hardmax", {"axis": 1}, opset=11),
+        Case("hardmax-11-axis2", "Hardmax", {"axis": 2}, opset=11),
+        *(Case(f"hardmax-{axis}", "Hardmax", {"axis": axis}) for axis in (1, -3, -1)),
     ]
 
 
@@ -492,7 +506,90 @@ def reduce_cases() -> list[Case]:
         Case("reduce-noop", "ReduceSum", {"noop_with_empty_axes": 1}, opset=13),
         Case("reduce-matmul", "ReduceMean", {"axes": [3]}, names=("reduce-as-matmul",)),
         Case("argmax", "ArgMax", {"axis": -3}, stays=True),
-        Case("argmin", "ArgMin", {"axis": 1, "keepdims": 0}, stays=True),
+        Case("argmin", "ArgMin", {"axis": 1, "keepdims": 0}),
+        Case("argmin-default", "ArgMin", static=True),
+        Case("argmax-last", "ArgMax", {"axis": -2, "select_last_index": 1}, gone="select_last_index!"),
+        Case("argmin-last", "ArgMin", {"axis": 1, "select_last_index": 1, "keepdims": 0}),
+    ]
+
+
+def arithmetic_cases() -> list[Case]:
+    integer, whole, yes = TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL
+    row = np.asarray([2, -3, 5, -7, 1, -1, 4, 9, -2, 3])
+    cut = W(4, 1, 1)
+    mask = np.arange(10) % 3 == 0
+    tall = np.arange(4).reshape(4, 1, 1) > 1
+    return [
+        *(Case(op.lower(), op) for op in ("Ceil", "Sign", "Round", "Sinh", "Cosh")),
+        Case("mod-float", "Mod", {"fmod": 1}, (row.astype(np.float32) / 3,)),
+        Case("mod-float-channel", "Mod", {"fmod": 1}, (cut,)),
+        Case("mod-int", "Mod", {}, (row.astype(np.int32),), cast=integer),
+        Case("mod-int-fmod", "Mod", {"fmod": 1}, (row.astype(np.int32),), cast=integer),
+        Case("div-int", "Div", {}, (row.astype(np.int32),), cast=integer, opset=14, stays=True),
+        Case("div-int-left", "Div", {}, (np.int32(100),), positive=True, cast=integer, place=1, stays=True),
+        *(Case(f"{op.lower()}", op, {}, (cut,), opset=16) for op in TO_BOOL[:5]),
+        *(Case(f"{op.lower()}-int", op, {}, (row,), cast=whole) for op in TO_BOOL[:5]),
+        *(Case(f"{op.lower()}", op, {}, (mask,), cast=yes) for op in ("And", "Or", "Xor")),
+        Case("not", "Not", {}, cast=yes),
+        Case("where-condition", "Where", {}, (W(10), cut), cast=yes),
+        Case("where-zero", "Where", {}, (W(7, 1), np.float32(0)), cast=yes),
+        Case(
+            "where-zeros-wide",
+            "Where",
+            {},
+            (np.zeros((4, 7, 10), np.float32), np.float32(1)),
+            cast=yes,
+            shape=(4, 7, 1),
+        ),
+        Case("where-constant", "Where", {}, (mask, W(4, 1, 1)), place=1),
+        Case("where-constant-zero", "Where", {}, (tall, np.float32(0)), place=2),
+        Case("where-constant-wide", "Where", {}, (np.ones((4, 7, 10), bool), np.float32(0)), place=1, shape=(4, 7, 1)),
+        Case("cumsum", "CumSum", {}, (np.int64(2),)),
+        Case("cumsum-last", "CumSum", {"exclusive": 1}, (np.int32(-1),), opset=14),
+        Case("cumsum-channels", "CumSum", {"reverse": 1}, (ints(1),), opset=11),
+        Case("cumsum-both", "CumSum", {"reverse": 1, "exclusive": 1}, (np.int64(-2),)),
+        Case("trilu", "Trilu", opset=14),
+        Case("trilu-low", "Trilu", {"upper": 0}, (np.int64(-2),), opset=14),
+        Case("trilu-high", "Trilu", {"upper": 1}, (np.int64(3),), opset=18),
+        Case("power-of-constant", "Pow", {}, (np.abs(cut) + np.float32(0.5),), place=1),
+        Case("power-of-number", "Pow", {}, (np.float32(2),), place=1),
+    ]
+
+
+def selection_cases() -> list[Case]:
+    chosen = np.random.default_rng(3)
+    elements = chosen.integers(-10, 10, (1, 4, 7, 6)).repeat(BATCH, 0)
+    places = np.asarray([[0, 3, -1], [2, 0, 6], [1, -2, 5]])
+    updates = noise(3, 10)
+    one: dict[str, Any] = {"static": True}
+    return [
+        Case("onehot", "OneHot", {"axis": 1}, (np.int64(5), W(2)), shape=(4, 3), cast=TensorProto.INT64),
+        Case("onehot-last", "OneHot", {}, (ints(9), ints(0, 1)), shape=(4,), cast=TensorProto.INT64),
+        Case("compress", "Compress", {"axis": -2}, (np.arange(5) % 2 == 0,)),
+        Case("compress-flat", "Compress", {}, (np.arange(30) % 7 == 0,), **one),
+        Case("gather-elements", "GatherElements", {"axis": 3}, (elements,), **one),
+        Case("gather-nd", "GatherND", {"batch_dims": 1}, (ints(2, 0, -1)[None, :, None].repeat(BATCH, 0),), **one),
+        Case("scatter-nd", "ScatterND", {}, (places, updates), **one),
+        *(
+            Case(f"scatter-nd-{how}", "ScatterND", {"reduction": how}, (places, updates), opset=16, **one)
+            for how in ("add", "mul")
+        ),
+        Case(
+            "scatter-elements",
+            "ScatterElements",
+            {"axis": -1},
+            (np.arange(10)[None, None, None] % 7 - 3, noise(1, 1, 1, 10)),
+            opset=16,
+            **one,
+        ),
+        Case(
+            "scatter-elements-add",
+            "ScatterElements",
+            {"axis": 1, "reduction": "add"},
+            (np.arange(10)[None, None, None] % 4, noise(1, 1, 1, 10)),
+            opset=16,
+            **one,
+        ),
     ]
 
 
@@ -557,6 +654,8 @@ CASES = [
     *activation_cases(),
     *normal_cases(),
     *reduce_cases(),
+    *arithmetic_cases(),
+    *selection_cases(),
     *other_cases(),
 ]
 
@@ -646,7 +745,13 @@ def test_a_wrong_rewrite_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
             Case("", "MaxPool", {"kernel_shape": [2, 2], "pads": [1, 0, 0, 0]}, outputs=2),
             "the Indices output counts in the unpadded tensor",
         ),
-        (Case("", "ArgMax", {"select_last_index": 1}), "select_last_index has no plain form"),
+        (Case("", "CumSum", {}, (np.int64(0),)), "the axis is not static, or too long for a matrix"),
+        (Case("", "Mod", {}, (np.int64(3),), cast=TensorProto.INT64), "integers of 64 bits, which no float holds"),
+        (Case("", "Pow", {}, (np.float32(-2),), place=1), "a base that is not above 0"),
+        (
+            Case("", "Where", {}, (np.float32(np.inf), np.float32(1)), cast=TensorProto.BOOL),
+            "an infinite constant by a computed condition",
+        ),
         (
             Case("", "AveragePool", {"kernel_shape": [2, 2], "auto_pad": "VALID", "ceil_mode": 1}),
             "auto_pad VALID with ceil_mode is read differently by different runtimes",
@@ -738,6 +843,93 @@ def test_a_log_of_a_sigmoid_is_made_stable_only_on_request() -> None:
     assert np.isneginf(execute(model, far)[0]).all()
     np.testing.assert_allclose(execute(result, far)[0], -300, rtol=1e-6)
     assert difference(model, result, (4, 7, 10)) <= 100 * TOLERANCE  # the original itself rounds
+
+
+def alone(op: str, attributes: dict[str, Any], x: Array, *constants: Array, place: int = 0) -> onnx.ModelProto:
+    """The operator by itself on x, in opset 16."""
+    inputs = [f"c{i}" for i in range(len(constants))]
+    inputs.insert(place, "x")
+    kind = helper.np_dtype_to_tensor_dtype(x.dtype)
+    graph = helper.make_graph(
+        [helper.make_node(op, inputs, ["y"], name="target", **attributes)],
+        "alone",
+        [helper.make_tensor_value_info("x", kind, ["N", *x.shape[1:]])],
+        [onnx.ValueInfoProto(name="y")],
+        [onnx.numpy_helper.from_array(c, f"c{i}") for i, c in enumerate(constants)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
+    result = onnx.shape_inference.infer_shapes(model)
+    assert result.graph.output[0].type.HasField("tensor_type")
+    return result
+
+
+HALVES = (np.arange(-41, 42, dtype=np.float32) / 2).reshape(-1, 1)
+NEAR = np.concatenate([np.nextafter(HALVES, np.float32(side)) for side in (-100, 100)])
+TINY = np.asarray([[0], [1e-30], [-1e-30], [1e-38], [8388607.5], [-4194303.5], [3e38], [-3e38]], np.float32)
+FLOATS = np.concatenate([HALVES, NEAR, TINY])
+WHOLE = np.asarray([*range(-20, 21), 2**31 - 1, -(2**31), 2**31 - 2, 46341 * 46340, 49 * 7, -49 * 7], np.int32)
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes", "x", "constants", "place"),
+    [
+        *((op, {}, FLOATS, (), 0) for op in ("Ceil", "Sign", "Round")),
+        *(
+            (op, {}, FLOATS, (np.float32(edge),), 0)
+            for op in ("Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal")
+            for edge in (0, 0.5, 1e-30)
+        ),
+        *(
+            (op, {}, WHOLE.astype(kind)[:, None] * kind(far), (kind(-7 * far),), 0)
+            for op in ("Greater", "LessOrEqual", "Equal")
+            for kind, far in ((np.int32, 1), (np.int64, 2**32))
+        ),
+        *(("Mod", {"fmod": 1}, FLOATS[:-4], (np.float32(y),), 0) for y in (0.3, -1.7, 1000.1, 2, 0.0078125)),
+        *(("Mod", {"fmod": f}, WHOLE[:, None], (np.int32(y),), 0) for f in (0, 1) for y in (7, -7, 1, 49, 46341)),
+        *(("Div", {}, WHOLE[:, None], (np.int32(y),), 0) for y in (7, -7, 1, 49, 46341)),
+        ("Div", {}, WHOLE[WHOLE != 0][:, None], (np.int32(2**31 - 1),), 1),
+        *((op, {"axis": 1}, np.stack([WHOLE, WHOLE[::-1], 0 * WHOLE, WHOLE % 5]), (), 0) for op in ("ArgMin",)),
+        *(
+            (op, {"axis": 1, "select_last_index": last}, np.float32([[1, 3, 3, 1], [2, 2, 2, 2], [-1, -3, -3, -2]]),
+             (), 0)
+            for op in ("ArgMax", "ArgMin")
+            for last in (0, 1)
+        ),
+        ("Hardmax", {}, np.float32([[1, 3, 3, 1], [2, 2, 2, 2], [-1, -3, -3, -1]]), (), 0),
+        ("OneHot", {}, np.asarray([0, 3, -1, -4, 4, -5, 2**40]), (np.int64(4), np.float32([2, 7])), 0),
+    ],
+)  # fmt: skip
+def test_what_jumps_or_counts_is_equal_to_the_last_bit(
+    op: str, attributes: dict[str, Any], x: Array, constants: tuple[Array, ...], place: int
+) -> None:
+    model = alone(op, attributes, x, *(np.asarray(c) for c in constants), place=place)
+    result, applied = equivalents.rewrite(model)
+    assert {a.rewrite for a in applied} - set(equivalents.CANONICAL)
+    wanted, got = execute(model, x)[0], execute(result, x)[0]
+    assert wanted.dtype == got.dtype
+    np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("op", ["Sinh", "Cosh"])
+def test_hyperbolic_functions_lose_nothing_near_zero_or_far_out(op: str) -> None:
+    x = np.asarray([[1e-6], [-1e-3], [0.3], [-1], [1.001], [5], [-30], [88.6], [89.3]], np.float32)
+    model = alone(op, {}, x)
+    got = execute(equivalents.rewrite(model)[0], x)[0]
+    np.testing.assert_allclose(got, getattr(np, op.lower())(x.astype(np.float64)), rtol=2e-6)
+
+
+def test_a_mask_may_cut_off_infinities() -> None:
+    """What attention writes: Where(constant mask, x, -inf), and Trilu of what holds an infinity."""
+    x = noise(BATCH, 4, 4)
+    mask = np.tril(np.ones((4, 4), bool))
+    model = alone("Where", {}, x, mask, np.float32(-np.inf), place=1)
+    result, _ = equivalents.rewrite(model)
+    assert not [n for n in result.graph.node if n.op_type == "Where"]
+    np.testing.assert_array_equal(execute(result, x)[0], np.where(mask, x, -np.inf))
+    x[:, 0, 3] = np.inf
+    model = alone("Trilu", {"upper": 0}, x)
+    result, _ = equivalents.rewrite(model, names=equivalents.MISSING)
+    np.testing.assert_array_equal(execute(result, x)[0], np.tril(x))
 
 
 def test_shapes_computed_from_the_batch_become_constants() -> None:

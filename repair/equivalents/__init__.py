@@ -17,8 +17,11 @@ from . import (
     auto_pad,
     average_pooling,
     broadcasting,
+    comparisons,
     convolution,
+    cumulative,
     defaults,
+    exponentials,
     functions,
     matmul,
     max_pooling,
@@ -27,6 +30,8 @@ from . import (
     reduced_pooling,
     reduction,
     resize,
+    rounding,
+    selection,
     slicing,
     softmax,
     structure,
@@ -73,6 +78,11 @@ REWRITES: tuple[Rewrite, ...] = (
     *normalization.REWRITES,
     *activations.REWRITES,
     *softmax.REWRITES,
+    *exponentials.REWRITES,
+    *rounding.REWRITES,
+    *comparisons.REWRITES,
+    *cumulative.REWRITES,
+    *selection.REWRITES,
     *reduction.REWRITES,
     *matmul.REWRITES,
     *slicing.REWRITES,
@@ -90,6 +100,7 @@ CANONICAL: tuple[str, ...] = (
     "reshape-explicit",
     "gemm-plain",
     "pool-ceil",
+    "constant-of-shape",
 )
 """Safe anywhere: the same operators, said explicitly."""
 
@@ -119,6 +130,14 @@ MISSING: tuple[str, ...] = (
     "conv-pads-asymmetric",
     "conv-dilations-unequal",
     "reduce-prod",
+    "hyperbolic",
+    "hardmax",
+    "onehot",
+    "cumsum",
+    "trilu",
+    "compress",
+    "gather-constant",
+    "scatter-constant",
     "function-body",
 )
 """CANONICAL, and without the operators and attributes that converters commonly lack."""
@@ -139,7 +158,18 @@ PLAIN: tuple[str, ...] = (
     "global-pool",
     "reduce-min",
     "reduce-keepdims",
+    "arg-last",
+    "arg-min",
     "arg-keepdims",
+    "ceil",
+    "sign",
+    "round",
+    "mod",
+    "integer-division",
+    "comparison",
+    "logic",
+    "where",
+    "power-of-constant",
     "squeeze",
     "expand",
     "tile",
@@ -150,8 +180,8 @@ PLAIN: tuple[str, ...] = (
     "matmul-constant-first",
     "matmul-computed",
 )
-"""All in its most primitive form: Conv, MaxPool, AveragePool, MatMul, Gemm, Pad with zeros, Slice,
-Concat, Reshape, Transpose, ReduceSum/Mean/Max, Softmax, Relu, Exp, Log, Sqrt, Pow, Tanh, Sigmoid, + - * /."""
+"""All in its most primitive form: Conv, MaxPool, AveragePool, MatMul, Gemm, Pad with zeros, Slice, Concat, Reshape,
+Transpose, ReduceSum/Mean/Max, ArgMax, Softmax, Relu, Exp, Log, Sqrt, Pow, Tanh, Sigmoid, Floor, Cast, + - * /."""
 
 ALTERNATIVES: tuple[str, ...] = (
     "pad-zeros-as-concat",

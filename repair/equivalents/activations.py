@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from .contract import Outcome, Refused, Rewrite
 from .site import Site
+from .terms import Terms
 
 # erf on [-4, 4] as x * P(x*x) / Q(x*x): the rational that Eigen and XLA use; within 2e-7 of erf.
 _ERF_P = (
@@ -30,48 +31,7 @@ _ERF_Q = (
 )
 
 
-class _Terms:
-    """Arithmetic on the values of one site, numbers as full-rank constants."""
-
-    def __init__(self, at: Site) -> None:
-        self.at, self.x = at, at.input()
-        self.rank = len(at.dims() or [])
-
-    def number(self, value: float) -> ir.Value:
-        return self.at.scalar(value, self.rank)
-
-    def add(self, a: ir.Value, b: ir.Value | float) -> ir.Value:
-        return self.at.op("Add", a, b if isinstance(b, ir.Value) else self.number(b))
-
-    def mul(self, a: ir.Value, b: ir.Value | float) -> ir.Value:
-        return self.at.op("Mul", a, b if isinstance(b, ir.Value) else self.number(b))
-
-    def low(self, a: ir.Value, b: ir.Value | float) -> ir.Value:
-        return self.at.op("Min", a, b if isinstance(b, ir.Value) else self.number(b))
-
-    def high(self, a: ir.Value, b: ir.Value | float) -> ir.Value:
-        return self.at.op("Max", a, b if isinstance(b, ir.Value) else self.number(b))
-
-    def one(self, op_type: str, a: ir.Value) -> ir.Value:
-        return self.at.op(op_type, a)
-
-    def expm1_below_zero(self, scale: float, inner: float = 1.0) -> ir.Value:
-        """scale * (exp(min(x, 0) / inner) - 1)."""
-        below = self.low(self.x, 0.0)
-        power = self.one("Exp", below if inner == 1.0 else self.mul(below, 1 / inner))
-        return self.mul(self.add(power, -1.0), scale)
-
-    def softplus(self, x: ir.Value) -> ir.Value:
-        """log(1 + exp(x)) without overflow."""
-        inner = self.one("Exp", self.low(x, self.mul(x, -1.0)))
-        return self.add(self.one("Relu", x), self.one("Log", self.add(inner, 1.0)))
-
-    def unit(self, x: ir.Value) -> ir.Value:
-        """x clipped to [0, 1]."""
-        return self.low(self.one("Relu", x), 1.0)
-
-
-def _gelu(t: _Terms) -> ir.Value:
+def _gelu(t: Terms) -> ir.Value:
     if t.at.attr("approximate", "none") == "tanh":
         cube = t.mul(t.mul(t.mul(t.x, t.x), t.x), 0.044715)
         inner = t.one("Tanh", t.mul(t.add(cube, t.x), math.sqrt(2 / math.pi)))
@@ -80,15 +40,15 @@ def _gelu(t: _Terms) -> ir.Value:
     return t.mul(t.mul(t.x, 0.5), t.add(inner, 1.0))
 
 
-def _hard_sigmoid(t: _Terms, alpha: float, beta: float) -> ir.Value:
+def _hard_sigmoid(t: Terms, alpha: float, beta: float) -> ir.Value:
     return t.unit(t.add(t.mul(t.x, alpha), beta))
 
 
-def _elu(t: _Terms) -> ir.Value:
+def _elu(t: Terms) -> ir.Value:
     return t.add(t.one("Relu", t.x), t.expm1_below_zero(t.at.attr("alpha", 1.0)))
 
 
-def _selu(t: _Terms) -> ir.Value:
+def _selu(t: Terms) -> ir.Value:
     alpha, gamma = (
         t.at.attr("alpha", 1.67326319217681884765625),
         t.at.attr("gamma", 1.05070102214813232421875),
@@ -96,32 +56,32 @@ def _selu(t: _Terms) -> ir.Value:
     return t.add(t.mul(t.one("Relu", t.x), gamma), t.expm1_below_zero(alpha * gamma))
 
 
-def _celu(t: _Terms) -> ir.Value:
+def _celu(t: Terms) -> ir.Value:
     alpha = t.at.attr("alpha", 1.0)
     return t.add(t.one("Relu", t.x), t.expm1_below_zero(alpha, alpha))
 
 
-def _thresholded(t: _Terms) -> ir.Value:
+def _thresholded(t: Terms) -> ir.Value:
     above = t.at.op("Greater", t.x, t.number(t.at.attr("alpha", 1.0)))
     return t.at.op("Where", above, t.x, t.number(0.0))
 
 
-def _shrink(t: _Terms) -> ir.Value:
+def _shrink(t: Terms) -> ir.Value:
     bias, lambd = t.at.attr("bias", 0.0), t.at.attr("lambd", 0.5)
     below, above = t.at.op("Less", t.x, t.number(-lambd)), t.at.op("Greater", t.x, t.number(lambd))
     upper = t.at.op("Where", above, t.add(t.x, -bias), t.number(0.0))
     return t.at.op("Where", below, t.add(t.x, bias), upper)
 
 
-def _softsign(t: _Terms) -> ir.Value:
+def _softsign(t: Terms) -> ir.Value:
     return t.at.op("Div", t.x, t.add(t.high(t.x, t.mul(t.x, -1.0)), 1.0))
 
 
-def _leaky(t: _Terms) -> ir.Value:
+def _leaky(t: Terms) -> ir.Value:
     return t.add(t.one("Relu", t.x), t.mul(t.one("Relu", t.mul(t.x, -1.0)), -t.at.attr("alpha", 0.01)))
 
 
-def _erf(t: _Terms) -> ir.Value:
+def _erf(t: Terms) -> ir.Value:
     x = t.low(t.high(t.x, -4.0), 4.0)
     square = t.mul(x, x)
 
@@ -134,7 +94,7 @@ def _erf(t: _Terms) -> ir.Value:
     return t.at.op("Div", t.mul(x, horner(_ERF_P)), horner(_ERF_Q))
 
 
-_FORMULAS: dict[str, Callable[[_Terms], ir.Value]] = {
+_FORMULAS: dict[str, Callable[[Terms], ir.Value]] = {
     "Gelu": _gelu,
     "HardSigmoid": lambda t: _hard_sigmoid(t, t.at.attr("alpha", 0.2), t.at.attr("beta", 0.5)),
     "HardSwish": lambda t: t.mul(t.x, _hard_sigmoid(t, 1 / 6, 0.5)),
@@ -158,7 +118,7 @@ def _formula(model: ir.Model, node: ir.Node) -> Outcome:
     at = Site(model, node)
     if not at.floating:
         return Refused(f"{node.op_type} of an integer")
-    return at.replace(_FORMULAS[node.op_type](_Terms(at)))
+    return at.replace(_FORMULAS[node.op_type](Terms(at)))
 
 
 def _prelu(model: ir.Model, node: ir.Node) -> Outcome:
@@ -169,7 +129,7 @@ def _prelu(model: ir.Model, node: ir.Node) -> Outcome:
         return Refused("the slope is computed or the rank unknown")
     if not at.floating:
         return Refused("PRelu of an integer")
-    t = _Terms(at)
+    t = Terms(at)
     full = slope.reshape([1] * (len(dims) - slope.ndim) + list(slope.shape))
     below = at.op("Relu", t.mul(t.x, -1.0))
     return at.replace(t.add(t.one("Relu", t.x), at.op("Mul", below, at.const(-full))))
@@ -193,7 +153,7 @@ def _log_sigmoid(model: ir.Model, node: ir.Node) -> Outcome:
     if producer is None or producer.op_type != "Sigmoid" or producer.inputs[0] is None:
         return False
     at = Site(model, node)
-    t = _Terms(at)
+    t = Terms(at)
     return at.replace(t.mul(t.softplus(t.mul(producer.inputs[0], -1.0)), -1.0))
 
 

@@ -17,7 +17,7 @@ import onnx_ir as ir
 from .contract import NotConvertible, Outcome, Refused
 from .engine import load, name_nodes, settle
 from .lowering import lower
-from .site import Site
+from .site import Site, reshapable
 
 FLOOR = 13
 
@@ -75,11 +75,11 @@ def _flattened(graph: ir.Model, node: ir.Node) -> Outcome:
     axis = at.attr("axis", 1) % rank
     if axis == rank - 1:
         return at.retain(axis=axis)
-    if None in dims[1:] or (axis == 0 and None in dims):
+    if None in dims[axis:] or not reshapable(dims):
         return Refused("it flattens axes that are not static")
     inner = int(np.prod([d or 1 for d in dims[axis:]]))
-    outer = None if dims[0] is None else int(np.prod([d or 1 for d in dims[:axis]], dtype=np.int64))
-    y = at.op(node.op_type, at.reshape(at.input(), [outer, inner]), axis=1)
+    # The axes before stay apart: no converter needs to take the batch together with another axis.
+    y = at.op(node.op_type, at.reshape(at.input(), [*dims[:axis], inner] if axis else [1, inner]), axis=max(axis, 1))
     return at.replace(at.reshape(y, dims))
 
 

@@ -127,7 +127,7 @@ def _arg(model: ir.Model, node: ir.Node) -> Outcome:
     if dims is None:
         return Refused("the rank is unknown")
     if at.attr("select_last_index", 0):
-        return Refused("select_last_index has no plain form")
+        return False
     axis, keep = at.attr("axis", 0), at.attr("keepdims", 1)
     if axis >= 0 and not keep:
         return False
