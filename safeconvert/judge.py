@@ -14,7 +14,7 @@ from safeconvert.inputs import Inputs
 from safeconvert.material import SAMPLE, Material
 from safeconvert.model import Verdict
 from safeconvert.options import Observer, Options
-from safeconvert.second_runtime import disagreement
+from safeconvert.second_runtime import WORDS, elsewhere
 from safeconvert.sides import Side, shorten
 
 
@@ -58,20 +58,17 @@ def judge(material: Material, target: Side, feeds: Sequence[Feed], options: Opti
             ("the Source gives NaN or infinity on some inputs, which cannot be compared", *reasons),
             compared,
         )
-    if not reasons:
-        reasons = _elsewhere(material, target, feeds, options)
-    elif deployed is not None:
+    if reasons and deployed is not None:
         reasons = (*reasons, "the Target's images were prepared by --target-preprocess, another way than the Source's")
+    if reasons and target.runtime is not None:
+        reasons = (WORDS, *reasons)
+    if not reasons and (other := elsewhere(material.source, target)) is not None:
+        few = over(material, other, feeds, calibration[:SAMPLE], deployed, options, observer, "running it elsewhere")
+        if not few.agrees(max_discrepancy=50.0 if quantized else 0.0, values=not quantized):
+            found = judge(material, other, feeds, options, observer)
+            if found.verdict is Verdict.DIVERGED:
+                return found
     return Judgement(Verdict.DIVERGED if reasons else Verdict.VERIFIED, reasons, compared)
-
-
-def _elsewhere(material: Material, target: Side, feeds: Sequence[Feed], options: Options) -> tuple[str, ...]:
-    """Why a Target that agrees does not where people run it elsewhere, on a few inputs."""
-    arrays = feed(feeds, material.inputs.read(material.rows[0][:SAMPLE]))
-    words = disagreement(
-        material.source, target, arrays, target.run(arrays), options.tolerance, options.comparing
-    )
-    return (words,) if words else ()
 
 
 def judge_repaired(

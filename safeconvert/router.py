@@ -26,7 +26,7 @@ from safeconvert.hopping import Hopper, Rewritten, Sample, Settings, Stage
 from safeconvert.mending import Mender
 from safeconvert.model import Attempt, Hop
 from safeconvert.routes import hops_between, missing, version
-from safeconvert.second_runtime import disagreement
+from safeconvert.second_runtime import WORDS, elsewhere
 from safeconvert.sides import Side, shorten
 
 # What a converter is fed when the model as it is goes wrong, mildest first: equivalents made of fewer and fewer
@@ -301,16 +301,22 @@ class Router:
         attempts = (*origin.attempts, attempt)
         if isinstance(feeds, Mismatch):
             return Stage(side, (), attempts, impossible(sample.count, feeds.reason))
-        arrays, names = feed(feeds, sample.arrays), self.source.output_names
-        outputs = side.run(arrays)
-        given = match_outputs(names, side.output_names, outputs)
-        settings = self.settings
-        comparison = compare(
-            range(sample.count), sample.outputs, given, names, settings.tolerance, settings.comparator
-        )
-        reached = Stage(side, feeds, attempts, comparison)
-        if last and self.agrees(reached):
-            words = disagreement(self.source, side, arrays, outputs, settings.tolerance, settings.comparator)
-            if words:
-                return replace(reached, comparison=replace(comparison, problems=(words,)))
-        return reached
+        reached = self._compared(Stage(side, feeds, attempts), sample)
+        other = elsewhere(self.source, side) if last and self.agrees(reached) else None
+        if other is None:
+            return reached
+        try:
+            again = self._compared(Stage(other, feeds, attempts), sample)
+        except ChildFailed as error:
+            again = Stage(other, feeds, attempts, impossible(sample.count, shorten(str(error))))
+        assert again.comparison is not None
+        if self.agrees(again):
+            return reached
+        return replace(again, comparison=replace(again.comparison, problems=(WORDS, *again.comparison.problems)))
+
+    def _compared(self, stage: Stage, sample: Sample) -> Stage:
+        outputs, names = stage.side.run(feed(stage.feeds, sample.arrays)), self.source.output_names
+        given = match_outputs(names, stage.side.output_names, outputs)
+        rows, settings = range(sample.count), self.settings
+        comparison = compare(rows, sample.outputs, given, names, settings.tolerance, settings.comparator)
+        return replace(stage, comparison=comparison)

@@ -13,53 +13,70 @@ from typing import Any
 
 import numpy as np
 
-from safeconvert.comparators import Comparator
-from safeconvert.compare import Tolerance, compare
-from safeconvert.errors import ChildFailed
-from safeconvert.sides import Side, shorten
+from safeconvert.compare import Tolerance
+from safeconvert.feeding import Feed, feed
+from safeconvert.native_names import origins
+from safeconvert.sides import Side
 
 Array = np.ndarray[Any, Any]
 RUNTIME = ("tensorflow", "native.tensorflow_lite")
-NAME = "TensorFlow's own interpreter"
-
-
-def applies(format: str) -> bool:
-    return format == "tflite" and importlib.util.find_spec("tensorflow") is not None
-
-
-def child_name(source: Side) -> str:
-    """The child that has TensorFlow already, or will be the one to have it."""
-    return source.child_name if source.framework == "tensorflow" else "convert-tensorflow"
+WORDS = "TensorFlow's own interpreter answers otherwise than LiteRT"
 
 
 def warm(source: Side, format: str) -> None:
     """Let TensorFlow load while other things are done."""
-    if applies(format):
-        source.workshop.child(child_name(source), "tensorflow")
+    if _applies(format):
+        source.workshop.child(_child_name(source), "tensorflow")
 
 
-def disagreement(
-    source: Side,
-    target: Side,
-    arrays: Mapping[str, Array],
-    outputs: Sequence[Array],
-    tolerance: Tolerance,
-    comparator: Comparator,
-) -> str:
-    """In words, how the second runtime's answers to ``arrays`` (a batch as the Target takes it) and ``outputs``,
-    the first one's, differ. Empty where they do not, or where there is no second runtime.
+def elsewhere(source: Side, target: Side) -> Side | None:
+    """The Target in its second runtime; None where it has none."""
+    if target.runtime is not None or not _applies(target.format):
+        return None
+    other = Side(target.workshop, _child_name(source), target.recognised, runtime=RUNTIME)
+    other.signature = target.signature  # it is the same file
+    return other
 
-    Of a quantised file only most labels must agree: the runtimes may round integers otherwise.
+
+def operators_apart(
+    source: Side, target: Side, feeds: Sequence[Feed], arrays: Mapping[str, Array], tolerance: Tolerance
+) -> list[dict[str, Any]]:
+    """The operators that the two runtimes compute differently, each alone and fed the same.
+
+    ``target`` is in the second runtime, ``arrays`` is one input as the Source takes it. Gives "type" (LH for operators
+    with windows, else CG), "source_name", "target_name" and "evidence" of each, in execution order. Raises
+    :class:`ChildFailed`.
     """
-    if not applies(target.format):
-        return ""
-    other = Side(target.workshop, child_name(source), target.recognised, runtime=RUNTIME)
-    rows = range(len(next(iter(arrays.values()))))
-    try:
-        found = compare(rows, outputs, other.run(arrays), target.output_names, tolerance, comparator)
-    except ChildFailed as error:
-        return f"{NAME} does not run the file: {shorten(str(error))}"
-    quantized = target.signature.quantized
-    if found.agrees(max_discrepancy=50.0 if quantized else 0.0, values=not quantized):
-        return ""
-    return f"LiteRT and {NAME} answer otherwise on the same file: {'; '.join(found.differences())}"
+    workshop, first = target.workshop, Side(target.workshop, "given", target.recognised)
+    given = feed(feeds, arrays)
+    folder = workshop.scratch("operators")
+    folder.mkdir()
+    alone = first.child().call(
+        "native.light_alone", "apart", path=first.location, arrays=given, folder=str(folder)
+    )
+    far = target.child().call(RUNTIME[1], "differing", operators=alone, atol=tolerance.atol, rtol=tolerance.rtol)
+    wrong = [(one, by) for one, by in zip(alone, far, strict=True) if by is not None]
+    named = origins(workshop, source, arrays, first, given) if wrong else {}
+    return [
+        {
+            "type": "LH" if one["window"] else "CG",
+            "source_name": named.get(one["tensor"], ""),
+            "target_name": one["tensor"],
+            "evidence": {
+                "operator": one["operator"],
+                "tflite_operator": one["operator"],
+                "difference": WORDS,
+                "local_difference": by if np.isfinite(by) else None,
+            },
+        }
+        for one, by in wrong
+    ]
+
+
+def _applies(format: str) -> bool:
+    return format == "tflite" and importlib.util.find_spec("tensorflow") is not None
+
+
+def _child_name(source: Side) -> str:
+    """The child that has TensorFlow already, or will be the one to have it."""
+    return source.child_name if source.framework == "tensorflow" else "convert-tensorflow"

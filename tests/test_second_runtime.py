@@ -62,7 +62,6 @@ def test_a_file_that_only_one_runtime_answers_rightly_is_not_verified(models: Pa
     said = report(safeconvert("check", "source.keras", "plain.tflite", "--inputs", "x.npz", "--json", folder=models))
     assert (said["verdict"] == "verified") == (by < 1e-3)
     assert by < 1e-3 or "TensorFlow's own interpreter" in said["reasons"][0]
-    assert said["check"]["after"]["heldout"]["labels_differ"] == 0  # LiteRT is right
 
 
 def test_a_conversion_gives_a_file_that_both_runtimes_answer_rightly(models: Path) -> None:
@@ -71,7 +70,14 @@ def test_a_conversion_gives_a_file_that_both_runtimes_answer_rightly(models: Pat
     )
     assert done.code == 0, done.out + done.err
     assert apart(models, "out.tflite") < 1e-4
-    assert report(done)["verdict"] in ("verified", "repaired")
+    said = report(done)
+    if apart(models, "plain.tflite") > 1e-3:  # the converter's own file
+        assert said["verdict"] == "repaired"
+        assert said["check"]["before"]["calibration"]["max_abs"] > 1e-3
+        assert [(one["type"], one["source_node"], one["status"]) for one in said["faults"]] == [
+            ("LH", "sparse", "repaired")
+        ]
+        assert said["faults"][0]["evidence"]["operator"] == "CONV_2D"
 
 
 def test_repair_makes_such_a_file_anew(models: Path) -> None:

@@ -31,14 +31,7 @@ def trace(path: str, arrays: Arrays, store: str) -> list[Record]:
     (member of ``store``, float32). Integers with a scale are real numbers: they are dequantised. The interpreter
     runs without delegates, which keep no tensors; their kernels round integers otherwise than those of an ordinary run.
     """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    interpreter = Interpreter(
-        model_path=path,
-        num_threads=light_models.THREADS,
-        experimental_preserve_all_tensors=True,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
+    interpreter = observed(path)
     model = light_models.interpreted(interpreter)
 
     def one(part: Arrays, target: str) -> list[Record]:
@@ -70,6 +63,18 @@ def trace(path: str, arrays: Arrays, store: str) -> list[Record]:
             return kept.records
 
     return in_batches(model, arrays, store, one)
+
+
+def observed(path: str) -> Any:
+    """An interpreter of the file that keeps every tensor."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    return Interpreter(
+        model_path=path,
+        num_threads=light_models.THREADS,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
 
 
 def real(array: Array, quantization: dict[str, Any]) -> Array | None:
