@@ -144,6 +144,8 @@ class Run:
             *(target.notes if target else []),
         ]
         notes += [*_fixed_sizes(self.source, target), *_too_large(target, self.options), *self.notes]
+        if judgement.verdict is not Verdict.REPAIRED:
+            notes += _unquantised(target, self.options)
         with self.clock("engines") if self.options.engine != "onnxruntime" else contextlib.nullcontext():
             opinions = engines.of_files(self.workshop, material, target, self.shapes, opinions)
         notes += [one.words for one in opinions if one.agrees is not True]
@@ -192,6 +194,13 @@ class Run:
             yield
         finally:
             self.timings[what] = self.timings.get(what, 0.0) + time.monotonic() - begun
+
+
+def _unquantised(target: Side | None, options: Options) -> list[str]:
+    """A note where TFLiteConverter found nothing to quantise."""
+    if target is None or options.quantize != "dynamic" or target.signature.quantized:
+        return []
+    return ["--quantize dynamic: nothing is quantised: TFLiteConverter leaves weights below 1024 elements as they are"]
 
 
 def _too_large(target: Side | None, options: Options) -> list[str]:

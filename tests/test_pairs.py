@@ -114,6 +114,14 @@ def test_an_8_bit_target_is_calibrated_and_judged_by_labels(sources: dict[str, P
     assert report["check"]["after"]["calibration"]["values_differ"] > 0
 
 
+def test_a_model_too_small_to_be_quantised_says_so(sources: dict[str, Path], tmp_path: Path) -> None:
+    options = ("--quantize", "dynamic", "-o", "m.tflite", "--json")
+    done = safeconvert("keras2tflite", sources["keras"], *options, folder=tmp_path)
+    report = json.loads(done.out)
+    assert report["target"]["quantized"] == (not any("nothing is quantised" in note for note in report["notes"]))
+    assert not report["target"]["quantized"]
+
+
 @pytest.mark.parametrize("target", ["onnx", "torch", "keras"])
 def test_an_integer_source_is_spoken_to_in_real_numbers(target: str, keras_models: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", np.random.default_rng(1).normal(size=(30, 8, 8, 3)).astype("float32"))
