@@ -373,6 +373,54 @@ def resize_cases() -> list[Case]:
             ("", np.asarray([2, 3], np.float32)),
             opset=18,
         ),
+        *(
+            Case(
+                f"antialias-{mode}-{c}-{s[2]}-{outside}",
+                "Resize",
+                {"mode": mode, "antialias": 1, "coordinate_transformation_mode": c, "exclude_outside": outside},
+                ("", s),
+                opset=18,
+            )
+            for mode in ("linear", "cubic")
+            for c in ("half_pixel", "align_corners", "asymmetric")
+            for s in (*scales, np.asarray([1, 1, 0.3, 1], np.float32))
+            for outside in ((0, 1) if mode == "cubic" else (0,))
+        ),
+        Case(
+            "antialias-axes",
+            "Resize",
+            {"mode": "linear", "antialias": 1, "axes": [-1, 2]},
+            ("", "", ints(4, 5)),
+            opset=18,
+        ),
+        *(
+            Case(
+                f"crop-{mode}-{name}-{opset}",
+                "Resize",
+                {"mode": mode, "coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": 0.5},
+                (np.asarray(roi, np.float32), "", ints(BATCH, 4, 9, 6)),
+                static=True,
+                opset=opset,
+            )
+            for mode in ("linear", "nearest", "cubic")
+            for opset in (13, 18)
+            for name, roi in (
+                ("inside", [0, 0, 0.1, 0.2, 1, 1, 0.8, 0.7]),
+                ("outside", [0, 0, -0.2, 0.3, 1, 1, 0.9, 1.4]),
+                ("turned", [0, 0, 0.9, 0, 1, 1, 0.1, 1]),
+            )
+        ),
+        *(
+            Case(
+                f"aspect-{policy}-{size}",
+                "Resize",
+                {"mode": "linear", "axes": [3, 2], "keep_aspect_ratio_policy": policy},
+                ("", "", ints(*size)),
+                opset=18,
+            )
+            for policy in ("not_larger", "not_smaller", "stretch")
+            for size in ((15, 9), (6, 6), (25, 4))
+        ),
         Case("nearest-gather", "Resize", {"mode": "nearest"}, ("", scales[0]), names=("resize-nearest-gather",)),
         Case("nearest-slices", "Resize", {"mode": "nearest"}, ("", scales[1]), names=("resize-nearest-slices",)),
         Case("upsample-9", "Upsample", {"mode": "nearest"}, (np.asarray([1, 1, 2, 3], np.float32),), opset=9),
@@ -434,6 +482,10 @@ def activation_cases() -> list[Case]:
             for i, s in enumerate([(10,), (4, 1, 1), (1, 4, 1, 1), (7, 10), (1,)])
         ),
         Case("swish", "Swish", {"alpha": 0.7}, opset=24),
+        *(Case(f"rms-{axis}", "RMSNormalization", {"axis": axis}, (W(10),), opset=23) for axis in (-1, 2)),
+        Case("rms-channels", "RMSNormalization", {"axis": 1, "epsilon": 1e-3}, (W(4, 7, 10),), opset=23),
+        Case("crop-pad", "CenterCropPad", {"axes": [2, -1]}, (ints(5, 13),), opset=18, stays=True),
+        Case("crop-pad-all", "CenterCropPad", {}, (ints(BATCH, 2, 9, 10),), opset=18, static=True),
     ]
 
 
@@ -735,11 +787,11 @@ def test_a_wrong_rewrite_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
             Case(
                 "",
                 "Resize",
-                {"mode": "linear", "antialias": 1},
-                ("", np.asarray([1, 1, 0.5, 0.5], np.float32)),
+                {"mode": "linear", "antialias": 1, "coordinate_transformation_mode": "tf_crop_and_resize"},
+                (np.zeros(8, np.float32), np.asarray([1, 1, 0.5, 0.5], np.float32)),
                 opset=18,
             ),
-            "antialias is not a fixed interpolation matrix here",
+            "antialias of a region of interest",
         ),
         (
             Case("", "MaxPool", {"kernel_shape": [2, 2], "pads": [1, 0, 0, 0]}, outputs=2),

@@ -11,10 +11,13 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript import optimizer
 
+from .reduction import REDUCTIONS
 from .site import Array, constant_of, dims_of
 
 _BATCHES = (5, 7)
-_SHAPED = frozenset({"Reshape", "Expand", "Slice", "Pad", "Resize", "Tile", "Split", "Squeeze", "Unsqueeze"})
+_SHAPED = (
+    frozenset({"Reshape", "Expand", "Slice", "Pad", "Resize", "Tile", "Split", "Squeeze", "Unsqueeze"}) | REDUCTIONS
+)
 
 
 def freeze_computed_shapes(model: ir.Model) -> bool:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from . import activations, average_pooling, cumulative, functions, normalization, pads, reduction, resize, selection
 from .contract import NotConvertible, Outcome, Refused
-from .engine import infer
+from .engine import infer, settle
 from .site import Site, dims_of, reshapable
 
 # Versions that differ in meaning although the older schema takes the same node.
@@ -19,6 +19,7 @@ _IDLE = frozenset({"saturate", "round_mode"})
 
 
 def lower(graph: ir.Model, current: int, target: int) -> None:
+    _spell_out(graph, target)
     graph.graph.opset_imports[""] = target
     for _ in range(8):
         changed = [_lower_node(graph, node, current, target) for node in list(graph.graph) if node.domain == ""]
@@ -26,6 +27,22 @@ def lower(graph: ir.Model, current: int, target: int) -> None:
             return
         infer(graph)
     raise NotConvertible("a function body without end", current, target)
+
+
+def _spell_out(graph: ir.Model, target: int) -> None:
+    """Write operators that the target lacks as their bodies while the graph has the opset that these are written in.
+
+    What a body computes from shapes, axes most of all, is folded there: the older operators want it as numbers.
+    """
+    for _ in range(4):
+        newer = [
+            node
+            for node in graph.graph
+            if node.domain == "" and node.op_type not in _FORMS and not onnx.defs.has(node.op_type, target, "")
+        ]
+        if not [node for node in newer if functions.inline(graph, node) is True]:
+            return
+        settle(graph)
 
 
 def _lower_node(graph: ir.Model, node: ir.Node, current: int, target: int) -> bool:
@@ -110,8 +127,10 @@ def _pad(graph: ir.Model, node: ir.Node, target: int) -> Outcome:
 
 def _resize(graph: ir.Model, node: ir.Node, target: int) -> Outcome:
     at = Site(graph, node)
-    modern = at.attr("coordinate_transformation_mode") == "half_pixel_symmetric" and target < 19
-    if modern or ("axes" in node.attributes and target < 18):
+    symmetric = at.attr("coordinate_transformation_mode") == "half_pixel_symmetric" and target < 19
+    policy = at.attr("keep_aspect_ratio_policy", "stretch") != "stretch"
+    modern = "axes" in node.attributes or at.attr("antialias", 0) or policy
+    if symmetric or (modern and target < 18):
         return resize.BY_NAME["resize-matmul"].apply(graph, node)
     return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -59,16 +60,60 @@ def _cubic(at: float, size: int, a: float, exclude_outside: bool) -> dict[int, f
     return row
 
 
-def matrix(at: Site, size: int, out: int, scale: np.float32) -> Array:
-    """(size, out): column j holds the weights with which output j mixes the inputs."""
+def _cropped(position: int, size: int, out: int, roi: tuple[np.float32, np.float32]) -> float:
+    """The source coordinate of tf_crop_and_resize, in float32."""
+    last, (start, end) = np.float32(size - 1), roi
+    if out == 1:
+        return float(np.float32(0.5) * (start + end) * last)
+    return float(start * last + np.float32(position) * (end - start) * last / np.float32(out - 1))
+
+
+def _antialiased(
+    center: float, size: int, scale: float, cubic: float | None, exclude_outside: bool
+) -> dict[int, float]:
+    """A filter as wide as what one output covers; outside the image its edge counts, or nothing. center: in pixels."""
+    narrow = min(scale, 1.0)
+    reach = (1.0 if cubic is None else 2.0) / narrow
+    row: dict[int, float] = {}
+    for i in range(math.floor(center - reach + 0.5), math.floor(center + reach + 0.5)):
+        if exclude_outside and not 0 <= i < size:
+            continue
+        apart = abs((i - center + 0.5) * narrow)
+        if cubic is None:
+            weight = max(1 - apart, 0.0)
+        elif apart < 1:
+            weight = ((cubic + 2) * apart - (cubic + 3)) * apart * apart + 1
+        else:
+            weight = ((cubic * apart - 5 * cubic) * apart + 8 * cubic) * apart - 4 * cubic if apart < 2 else 0.0
+        index = min(max(i, 0), size - 1)
+        row[index] = row.get(index, 0.0) + weight
+    total = sum(row.values())
+    return {i: w / total for i, w in row.items()}
+
+
+def matrix(at: Site, size: int, out: int, scale: np.float32, roi: tuple[np.float32, np.float32] | None = None) -> Array:
+    """(size, out): column j holds the weights with which output j mixes the inputs.
+
+    roi: start and end of what tf_crop_and_resize reads, as shares of the axis; columns that read outside are zero.
+    """
     mode = str(at.attr("mode", "nearest"))
     default = "half_pixel" if at.node.op_type == "Resize" else "asymmetric"
     coordinates = str(at.attr("coordinate_transformation_mode", default))
     round_mode = str(at.attr("nearest_mode", "round_prefer_floor" if at.node.op_type == "Resize" else "floor"))
     result = np.zeros((size, out))
     for j in range(out):
-        x = source_coordinate(coordinates, j, scale, size, out) if scale != 1 or out != size else float(j)
-        if mode == "nearest":
+        if roi is not None:
+            x = _cropped(j, size, out, roi)
+            if not 0 <= x <= size - 1:
+                continue
+        else:
+            x = source_coordinate(coordinates, j, scale, size, out) if scale != 1 or out != size else float(j)
+        if at.attr("antialias", 0) and mode != "nearest":
+            a = float(at.attr("cubic_coeff_a", -0.75)) if mode == "cubic" else None
+            excluded = bool(at.attr("exclude_outside", 0))
+            for i, weight in _antialiased(x + 0.5, size, float(scale), a, excluded).items():
+                result[i, j] = weight
+        elif mode == "nearest":
             result[min(max(_ROUND[round_mode](x), 0), size - 1), j] = 1
         elif mode == "cubic":
             a = float(at.attr("cubic_coeff_a", -0.75))
@@ -82,43 +127,74 @@ def matrix(at: Site, size: int, out: int, scale: np.float32) -> Array:
     return result
 
 
-def _geometry(at: Site) -> list[tuple[int, int, int, np.float32]] | Refused:
-    """(axis, size, out, scale) for each axis that is resized."""
+@dataclass(frozen=True)
+class _Axis:
+    """An axis that is resized, and what of it is read (None: all)."""
+
+    axis: int
+    size: int
+    out: int
+    scale: np.float32
+    roi: tuple[np.float32, np.float32] | None = None
+
+    def matrix(self, at: Site) -> Array:
+        return matrix(at, self.size, self.out, self.scale, self.roi)
+
+
+def _geometry(at: Site) -> list[_Axis] | Refused:
+    """The axes that are resized."""
     dims = at.dims()
     if dims is None:
         return Refused("the rank is unknown")
-    if at.attr("antialias", 0):
-        return Refused("antialias is not a fixed interpolation matrix here")
-    if at.attr("coordinate_transformation_mode") == "tf_crop_and_resize":
-        return Refused("tf_crop_and_resize reads a region of interest")
-    if at.attr("keep_aspect_ratio_policy", "stretch") != "stretch":
-        return Refused("keep_aspect_ratio_policy other than stretch")
     axes = [int(a) % len(dims) for a in at.attr("axes") or range(len(dims))]
     upsample = at.node.op_type == "Upsample"
     scales, sizes = at.constant(1 if upsample else 2), None if upsample else at.constant(3)
-    found: list[tuple[int, int, int, np.float32]] = []
+    whole = (np.float32(0), np.float32(1))
+    regions: list[tuple[np.float32, np.float32]] = [whole] * len(axes)
+    cropped = at.attr("coordinate_transformation_mode") == "tf_crop_and_resize"
+    if cropped:
+        roi = at.constant(1)
+        if roi is None or roi.size != 2 * len(axes):
+            return Refused("a computed region of interest")
+        if at.attr("antialias", 0):
+            return Refused("antialias of a region of interest")
+        regions = list(zip(roi[: len(axes)].astype(np.float32), roi[len(axes) :].astype(np.float32), strict=True))
+    found: list[_Axis] = []
     if scales is not None and scales.size:
-        for axis, scale in zip(axes, scales.astype(np.float32), strict=True):
+        for axis, scale, region in zip(axes, scales.astype(np.float32), regions, strict=True):
             size = dims[axis]
-            if scale == 1:
+            if scale == 1 and region == whole:
                 continue
             if size is None:
                 return Refused("Resize needs static dims on the axes that it resizes")
-            found.append((axis, size, math.floor(np.float32(size) * scale), scale))
+            read = np.float32(size) * (region[1] - region[0]) if cropped else np.float32(size)
+            found.append(_Axis(axis, size, math.floor(read * scale), scale, region if cropped else None))
     elif sizes is not None and sizes.size:
-        for axis, out in zip(axes, sizes, strict=True):
+        policy = at.attr("keep_aspect_ratio_policy", "stretch")
+        common = _common_scale(policy, [dims[a] for a in axes], sizes)
+        for axis, wanted, region in zip(axes, sizes, regions, strict=True):
             size = dims[axis]
-            if size is None and axis == 0:
+            if size is None and axis == 0 and common is None:
                 continue
             if size is None:
                 return Refused("Resize needs static dims on the axes that it resizes")
-            if int(out) != size:
-                found.append((axis, size, int(out), np.float32(out) / np.float32(size)))
+            out = int(wanted) if common is None else math.floor(np.float32(size) * common + np.float32(0.5))
+            scale = np.float32(out) / np.float32(size) if common is None else common
+            if out != size or region != whole:
+                found.append(_Axis(axis, size, out, scale, region if cropped else None))
     else:
         return Refused("scales and sizes are computed")
-    if any(size * out > MAX_ELEMENTS for _, size, out, _ in found):
+    if any(a.size * a.out > MAX_ELEMENTS for a in found):
         return Refused("the interpolation matrix would be too large")
     return found
+
+
+def _common_scale(policy: str, dims: Dims, sizes: Array) -> np.float32 | None:
+    """The one scale of all axes that keep_aspect_ratio_policy asks for; None where each has its own."""
+    if policy == "stretch" or None in dims:
+        return None
+    scales = [np.float32(wanted) / np.float32(size or 1) for wanted, size in zip(sizes, dims, strict=True)]
+    return min(scales) if policy == "not_larger" else max(scales)
 
 
 def _matmul(model: ir.Model, node: ir.Node) -> Outcome:
@@ -129,17 +205,21 @@ def _matmul(model: ir.Model, node: ir.Node) -> Outcome:
     if not at.floating:
         return Refused("interpolation matrices are for float types")
     rank, x = len(at.dims() or []), at.input()
-    for axis, size, out, scale in sorted(geometry, key=lambda g: -g[0]):
-        weights = at.const(matrix(at, size, out, scale))
-        x = at.swap_last(at.op("MatMul", at.swap_last(x, axis, rank), weights), axis, rank)
+    outside = np.zeros([1] * rank, dtype=bool)
+    for a in sorted(geometry, key=lambda g: -g.axis):
+        weights = a.matrix(at)
+        x = at.swap_last(at.op("MatMul", at.swap_last(x, a.axis, rank), at.const(weights)), a.axis, rank)
+        outside = outside | ~weights.any(axis=0).reshape([-1 if i == a.axis else 1 for i in range(rank)])
+    if outside.any():
+        x = at.op("Add", x, at.const(outside * at.attr("extrapolation_value", 0.0)))
     return at.replace(x, dims=_resized(at, geometry))
 
 
-def _resized(at: Site, geometry: list[tuple[int, int, int, np.float32]]) -> Dims:
+def _resized(at: Site, geometry: list[_Axis]) -> Dims:
     """Output dims: onnxruntime multiplies size and scale in float32, shape inference may not."""
     dims = at.dims() or []
-    for axis, _, out, _ in geometry:
-        dims[axis] = out
+    for a in geometry:
+        dims[a.axis] = a.out
     return dims
 
 
@@ -151,12 +231,15 @@ def _nearest_positions(model: ir.Model, node: ir.Node, gather: bool) -> Outcome:
     if isinstance(geometry, Refused):
         return geometry
     x: Any = at.input()
-    for axis, size, out, scale in geometry:
-        positions = [int(p) for p in matrix(at, size, out, scale).argmax(axis=0)]
+    for a in geometry:
+        weights = a.matrix(at)
+        if not weights.any(axis=0).all():
+            return Refused("positions outside the image")
+        positions = [int(p) for p in weights.argmax(axis=0)]
         if gather:
-            x = at.op("Gather", x, at.ints(positions), axis=axis)
+            x = at.op("Gather", x, at.ints(positions), axis=a.axis)
         else:
-            x = gather_by_slices(at, x, axis, size, positions)
+            x = gather_by_slices(at, x, a.axis, a.size, positions)
     return at.replace(x, dims=_resized(at, geometry))
 
 

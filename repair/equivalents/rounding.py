@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx_ir as ir
 
@@ -55,14 +57,32 @@ def _integers(at: Site) -> Refused | None:
     return None
 
 
-def _toward_zero(t: Terms, a: ir.Value, b: ir.Value) -> ir.Value:
-    """The quotient of integers held in float64.
+@dataclass(frozen=True)
+class _Whole:
+    """An integer operand in float64. What is known of a constant is computed here: not all converters do it."""
+
+    value: ir.Value
+    size: ir.Value
+    sign: ir.Value
+
+
+def _whole(t: Terms, index: int) -> _Whole:
+    array = t.at.constant(index)
+    if array is None:
+        value = t.cast(t.at.input(index))
+        return _Whole(value, t.size(value), t.sign(value))
+    full = array.astype(np.float64).reshape([1] * (t.rank - array.ndim) + list(array.shape))
+    return _Whole(*(t.at.const(v, t.dtype) for v in (full, np.abs(full), np.sign(full))))
+
+
+def _toward_zero(t: Terms, a: _Whole, b: _Whole) -> ir.Value:
+    """The quotient without its fraction.
 
     A half added to the dividend keeps the quotient so far from the integers above and below that no rounding
     of the division, nor a product with the reciprocal in its place, crosses one.
     """
-    whole = t.one("Floor", t.at.op("Div", t.add(t.size(a), 0.5), t.size(b)))
-    return t.mul(t.mul(whole, t.sign(a)), t.sign(b))
+    quotient = t.one("Floor", t.at.op("Div", t.add(a.size, 0.5), b.size))
+    return t.mul(t.mul(quotient, a.sign), b.sign)
 
 
 def _integer_division(model: ir.Model, node: ir.Node) -> Outcome:
@@ -74,7 +94,7 @@ def _integer_division(model: ir.Model, node: ir.Node) -> Outcome:
     if refused is not None:
         return refused
     t = Terms(at, np.float64)
-    return at.replace(t.cast(_toward_zero(t, t.cast(at.input(0)), t.cast(at.input(1))), at.dtype))
+    return at.replace(t.cast(_toward_zero(t, _whole(t, 0), _whole(t, 1)), at.dtype))
 
 
 def _mod(model: ir.Model, node: ir.Node) -> Outcome:
@@ -85,13 +105,12 @@ def _mod(model: ir.Model, node: ir.Node) -> Outcome:
     if refused is not None:
         return refused
     t = Terms(at, np.float64)
-    a, b = t.cast(at.input(0)), t.cast(at.input(1))
+    a, b = _whole(t, 0), _whole(t, 1)
     if at.attr("fmod", 0):
         quotient = _toward_zero(t, a, b)
     else:  # the sign of the divisor, as in Python
-        turned = t.add(t.mul(a, t.sign(b)), 0.5)
-        quotient = t.one("Floor", t.at.op("Div", turned, t.size(b)))
-    return at.replace(t.cast(t.sub(a, t.mul(quotient, b)), at.dtype))
+        quotient = t.one("Floor", at.op("Div", t.add(t.mul(a.value, b.sign), 0.5), b.size))
+    return at.replace(t.cast(t.sub(a.value, t.mul(quotient, b.value)), at.dtype))
 
 
 def _float_mod(at: Site) -> Outcome:
