@@ -54,6 +54,15 @@ def _hypotenuse(_: Any, a: Any, b: Any) -> Any:
     return large * torch.sqrt(1 + share * share)
 
 
+def _copied_sign(operator: Any, x: Any, sign: Any) -> Any:
+    """``copysign``; a negative zero is told from a positive one by its reciprocal."""
+    if not x.dtype.is_floating_point:
+        return operator(x, sign)
+    sign = torch.as_tensor(sign, dtype=x.dtype)
+    negative = (sign < 0) | ((sign == 0) & (1 / sign < 0))
+    return torch.where(negative, -torch.abs(x), torch.abs(x))
+
+
 def _log1p(operator: Any, x: Any) -> Any:
     """Exported as Log(1 + x), which cancels around 0: its series there, whose error is below 4e-8 of it."""
     if not x.dtype.is_floating_point:
@@ -190,6 +199,7 @@ REWRITES: dict[Any, Rewrite] = {
         (_hypotenuse, (ATEN.hypot.default,)),
         (_expm1, (ATEN.expm1.default,)),
         (_log1p, (ATEN.log1p.default,)),
+        (_copied_sign, (ATEN.copysign.Tensor, ATEN.copysign.Scalar)),
         (_floor_divided, (ATEN.floor_divide.default, ATEN.floor_divide.Scalar)),
         (_floor_divided, (ATEN.div.Tensor_mode, ATEN.div.Scalar_mode)),
         (_shifted_right, (ATEN.__rshift__.Scalar, ATEN.bitwise_right_shift.Tensor_Scalar)),

@@ -40,6 +40,7 @@ CASES: dict[str, tuple[str, str]] = {
     "trunc_frac": ("torch.trunc(x * 3) + torch.frac(x)", "trunc"),
     "expm1": ("torch.expm1(x * 1e-4) * 1e4 + torch.expm1(x)", "expm1"),
     "log1p": ("torch.log1p(x.abs() * 1e-8) * 1e8 + torch.log1p(x.abs())", "log1p"),
+    "copysign": ("torch.copysign(x, x.flip(1)) + torch.copysign(x * 2, -0.0 * (x > 0))", "copysign"),
     "hypot": ("torch.hypot(x, x.flip(1))", "hypot"),
     "floor_divide": ("((x * 9).to(torch.int32) // 4 + (x * 9).to(torch.int64) // -5).float()", "floor_divide"),
     "floor_rounding": ("torch.div((x * 9).to(torch.int64), 4, rounding_mode='floor').float()", ""),
