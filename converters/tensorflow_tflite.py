@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from ..native import tensorflow_model
 from .keras_onnx import called, traced
@@ -59,10 +60,12 @@ def keras_function(
 ) -> None:
     """``TFLiteConverter.from_concrete_functions`` on the model's call, or on its plain ``form``."""
     model = called(path, turn)
-    call = traced(model)
+    call = traced(model).get_concrete_function()
     if form:
-        call = plain(call.get_concrete_function(), "tflite")
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([call.get_concrete_function()], model)
+        call = plain(call, "tflite").get_concrete_function()
+    # Variables that are left in become tensors which the interpreter never fills.
+    frozen = convert_variables_to_constants_v2(call, lower_control_flow=False)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], model)
     _write(converter, target, quantize, calibration, [t.name for t in model.inputs])
 
 
