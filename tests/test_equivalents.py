@@ -645,6 +645,32 @@ def selection_cases() -> list[Case]:
     ]
 
 
+def product_cases() -> list[Case]:
+    einsum: list[tuple[str, tuple[Array, ...], dict[str, Any]]] = [
+        ("nchw,cd->ndhw", (W(4, 6),), {}),
+        ("nchw->nwch", (), {}),
+        ("nchw->nc", (), {}),
+        ("nchw,cwd->nchd", (W(4, 10, 3),), {}),
+        ("ncw,cwd->ncd", (W(7, 10, 3),), {"shape": (7, 10)}),
+        ("nchw,chw->nc", (W(4, 7, 10),), {}),
+        ("nchw,cdhe->nwde", (W(4, 5, 7, 2),), {}),
+        ("nchw,c->nchw", (W(4),), {}),
+        ("n...w,wk", (W(10, 3),), {}),
+        ("...w,vw->...v", (W(3, 10),), {}),
+        ("nc,d->ncd", (W(5),), {"shape": (4,)}),
+        ("nchw,cd,hde->nwe", (W(4, 6), W(7, 6, 2)), {}),
+        ("a,nab->nb", (W(7),), {"shape": (7, 10), "place": 1}),
+        ("nchw,nkhw->nck", (W(BATCH, 3, 7, 10),), {"static": True}),
+    ]
+    return [
+        *(Case(f"einsum-{e}", "Einsum", {"equation": e}, c, **{"opset": 13, **m}) for e, c, m in einsum),
+        Case("matmul-stack", "MatMul", {}, (W(4, 10, 5),), stays=True),
+        Case("matmul-stacks", "MatMul", {}, (W(1, 2, 3, 10, 5),), shape=(2, 3, 7, 10), stays=True),
+        Case("matmul-stack-wide", "MatMul", {}, (W(4, 10, 5),), shape=(1, 7, 10), stays=True),
+        Case("gemm-constant-left", "Gemm", {"transA": 1, "transB": 1}, (W(6, 5),), shape=(6,), place=1, gone="transA!"),
+    ]
+
+
 def other_cases() -> list[Case]:
     wide: dict[str, Any] = {"shape": (6,)}
     return [
@@ -708,6 +734,7 @@ CASES = [
     *reduce_cases(),
     *arithmetic_cases(),
     *selection_cases(),
+    *product_cases(),
     *other_cases(),
 ]
 
@@ -800,6 +827,11 @@ def test_a_wrong_rewrite_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
         (Case("", "CumSum", {}, (np.int64(0),)), "the axis is not static, or too long for a matrix"),
         (Case("", "Mod", {}, (np.int64(3),), cast=TensorProto.INT64), "integers of 64 bits, which no float holds"),
         (Case("", "Pow", {}, (np.float32(-2),), place=1), "a base that is not above 0"),
+        (Case("", "Einsum", {"equation": "nchh->nch"}, shape=(4, 7, 7)), "a diagonal"),
+        (
+            Case("", "Einsum", {"equation": "nchw,nd->cdhw"}, (W(BATCH, 5),)),
+            "axes that may be broadcast",
+        ),
         (
             Case("", "Where", {}, (np.float32(np.inf), np.float32(1)), cast=TensorProto.BOOL),
             "an infinite constant by a computed condition",
@@ -982,6 +1014,64 @@ def test_a_mask_may_cut_off_infinities() -> None:
     model = alone("Trilu", {"upper": 0}, x)
     result, _ = equivalents.rewrite(model, names=equivalents.MISSING)
     np.testing.assert_array_equal(execute(result, x)[0], np.tril(x))
+
+
+def _chain(steps: Sequence[tuple[str, dict[str, Any], tuple[Array, ...]]], shape: tuple[int, ...]) -> onnx.ModelProto:
+    """Operators one after the other, with constants as further inputs; `last` puts them before the tensor."""
+    nodes, initializers, value = [], [], "x"
+    for i, (op, attributes, constants) in enumerate(steps):
+        names = [f"c{i}_{j}" for j in range(len(constants))]
+        initializers += [onnx.numpy_helper.from_array(c, n) for c, n in zip(constants, names, strict=True)]
+        last = attributes.pop("last", False)
+        inputs = [*names, value] if last else [value, *names]
+        value = f"v{i}"
+        nodes.append(helper.make_node(op, inputs, [value], name=f"{op}{i}", **attributes))
+    graph = helper.make_graph(
+        nodes,
+        "chain",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", *shape])],
+        [helper.make_tensor_value_info(value, TensorProto.FLOAT, None)],
+        initializers,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+@pytest.mark.parametrize(
+    ("steps", "shape"),
+    [
+        ([("Transpose", {"perm": [1, 0]}, ()), ("Gemm", {"transA": 1}, (W(6, 5), W(5)))], (6,)),
+        (
+            [
+                ("Gemm", {"transB": 1, "last": True}, (W(5, 6),)),
+                ("Add", {}, (W(5, 1),)),
+                ("Transpose", {}, ()),
+            ],
+            (6,),
+        ),
+        (
+            [
+                ("Transpose", {}, ()),
+                ("Sub", {"last": True}, (W(5, 1),)),
+                ("Transpose", {"perm": [2, 0, 1]}, ()),
+            ],
+            (5, 6),
+        ),
+        ([("Transpose", {}, ()), ("Tanh", {}, ()), ("Transpose", {"perm": [3, 1, 2, 0]}, ())], (4, 5, 6)),
+        ([("Reshape", {}, (ints(-1, 10),)), ("Reshape", {}, (ints(-1, 70, 4),))], (4, 7, 10)),
+        ([("Flatten", {"axis": 2}, ()), ("Reshape", {}, (ints(-1, 280),))], (4, 7, 10)),
+    ],
+)
+def test_a_batch_that_only_travels_stays_first(
+    steps: list[tuple[str, dict[str, Any], tuple[Array, ...]]], shape: tuple[int, ...]
+) -> None:
+    model = _chain([(op, dict(attributes), constants) for op, attributes, constants in steps], shape)
+    result, _ = equivalents.rewrite(model)
+    onnx.checker.check_model(result, full_check=True)
+    for node in result.graph.node:
+        for attribute in node.attribute:
+            assert attribute.name != "perm" or attribute.ints[0] == 0, result.graph.node
+    assert sum(n.op_type in ("Reshape", "Flatten") for n in result.graph.node) <= 1
+    assert difference(model, result, shape) <= TOLERANCE
 
 
 def test_shapes_computed_from_the_batch_become_constants() -> None:

@@ -6,9 +6,10 @@ import numpy as np
 import onnx_ir as ir
 
 from .contract import Outcome, Refused, Rewrite
-from .site import Site
+from .site import Array, Site
 
 MAX_PRODUCTS = 1_000_000
+MAX_MATRICES = 128
 
 
 def _gemm(model: ir.Model, node: ir.Node) -> Outcome:
@@ -22,7 +23,11 @@ def _gemm(model: ir.Model, node: ir.Node) -> Outcome:
         return False
     if not at.floating:
         return Refused("Gemm of integers")
-    x = at.op("Transpose", at.input(), perm=[1, 0]) if trans_a else at.input()
+    a = at.constant(0)
+    if trans_a and a is not None:
+        x = at.const(a.T)
+    else:
+        x = at.op("Transpose", at.input(), perm=[1, 0]) if trans_a else at.input()
     if b is not None:
         right = at.const((b.T if trans_b else b).astype(np.float64) * alpha)
     else:
@@ -64,6 +69,32 @@ def _constant_first(model: ir.Model, node: ir.Node) -> Outcome:
     return at.replace(at.swap_last(at.op("MatMul", x, at.const(left.T)), rank - 2, rank))
 
 
+def _stack(model: ir.Model, node: ir.Node) -> Outcome:
+    """A product with a stack of constant matrices, one for each position on the axes before, matrix by matrix."""
+    at, right, dims = Site(model, node), Site(model, node).constant(1), Site(model, node).dims()
+    if right is None or right.ndim < 3 or at.constant(0) is not None:
+        return False
+    if dims is None or len(dims) < right.ndim:
+        return Refused("the stack of matrices widens the tensor")
+    ahead = len(dims) - right.ndim
+    lead = right.shape[:-2]
+    if int(np.prod(lead)) > MAX_MATRICES:
+        return Refused(f"more than {MAX_MATRICES} matrices")
+    if ahead == 0 and lead[0] != 1:
+        return Refused("a matrix for each sample of the batch")
+
+    def product(x: ir.Value, depth: int, matrices: Array) -> ir.Value:
+        if depth == len(lead):
+            return at.op("MatMul", x, at.const(matrices))
+        axis, count = ahead + depth, lead[depth]
+        if count == 1:
+            return product(x, depth + 1, matrices[0])
+        parts = [x if dims[axis] == 1 else at.slice(x, axis, i, i + 1) for i in range(count)]
+        return at.op("Concat", *(product(p, depth + 1, m) for p, m in zip(parts, matrices, strict=True)), axis=axis)
+
+    return at.replace(product(at.input(), 0, right))
+
+
 def _computed(model: ir.Model, node: ir.Node) -> Outcome:
     """A product of two computed matrices as Mul and ReduceSum."""
     at = Site(model, node)
@@ -89,5 +120,6 @@ REWRITES = (
     Rewrite("gemm-plain", _GEMM, "WB", "alpha, beta and transposes go into the constants", _gemm),
     Rewrite("gemm-as-matmul", _GEMM, "CG", "Gemm becomes MatMul and Add", _gemm_as_matmul),
     Rewrite("matmul-constant-first", _MATMUL, "WB", "a constant on the left moves to the right", _constant_first),
+    Rewrite("matmul-stack", _MATMUL, "WB", "a stack of constant matrices becomes a MatMul for each", _stack),
     Rewrite("matmul-computed", _MATMUL, "CG", "two computed operands become Mul and ReduceSum", _computed),
 )
