@@ -6,8 +6,9 @@
     python benchmarks/rankings.py --data DIR --work DIR --cases 4,11,12,13,14              # of the paper's table
 
 Single faults are seeded as ``seeded_faults`` does it, or the cases of ``paper_table`` are taken (``--work``: its own
-folder, so that what it made is used again), and the Target is put through ``safeconvert repair --no-repair`` with
-either ranking. A layer's rank counts from 1; one that is not in the list has none.
+folder, so that what it made is used again), and the Target is put through ``safeconvert repair`` with either ranking;
+seeded ones with ``--no-repair``, while cases are repaired, since some must be before their layers can be looked at. A
+layer's rank counts from 1; one that is not in the list has none.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def seeded_trial(bench: Bench, case: Case, trial: Trial) -> Row:
     start = {"key": trial.key, "percent": seeded["percent"], "nodes": [seeded["seeded"][0]["node"]]}
     given = [str(case.source), str(target), *case.arguments, "--images", str(case.images)]
     given += ["--preprocess", str(case.preprocess_file)]
-    return {**start, **ranked(folder, given, seeded["seeded"])}
+    return {**start, **ranked(folder, [*given, "--no-repair"], seeded["seeded"])}
 
 
 def ranked(folder: Path, given: Sequence[str], faults: Sequence[Row]) -> Row:
@@ -96,7 +97,7 @@ def ranked(folder: Path, given: Sequence[str], faults: Sequence[Row]) -> Row:
     row: Row = {}
     for method, clock in METHODS.items():
         command = [sys.executable, "-m", "safeconvert", "repair", *given, "-o", str(folder / method)]
-        command += ["--ranking", method, "--no-repair", "--force", "--json"]
+        command += ["--ranking", method, "--force", "--json"]
         ran = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
         if ran.returncode not in (0, 1):
             raise Refused(f"{method}: {ran.stderr.strip()}")
