@@ -38,6 +38,7 @@ from . import (
     softmax,
     structure,
     transposed,
+    trigonometry,
 )
 from .contract import Applied, NotConvertible, Refused, Rewrite, Skipped
 from .engine import load, name_nodes, run, settle
@@ -81,6 +82,7 @@ REWRITES: tuple[Rewrite, ...] = (
     *activations.REWRITES,
     *softmax.REWRITES,
     *exponentials.REWRITES,
+    *trigonometry.REWRITES,
     *rounding.REWRITES,
     *comparisons.REWRITES,
     *cumulative.REWRITES,
@@ -174,6 +176,8 @@ PLAIN: tuple[str, ...] = (
     "logic",
     "where",
     "power-of-constant",
+    "trigonometry",
+    "reduce-batch-of-one",
     "squeeze",
     "expand",
     "tile",
@@ -188,6 +192,7 @@ PLAIN: tuple[str, ...] = (
     "transposes-as-one",
     "batch-back",
     "reshapes-as-one",
+    "rows-apart",
 )
 """All in its most primitive form: Conv, MaxPool, AveragePool, MatMul, Gemm, Pad with zeros, Slice, Concat, Reshape,
 Transpose, ReduceSum/Mean/Max, ArgMax, Softmax, Relu, Exp, Log, Sqrt, Pow, Tanh, Sigmoid, Floor, Cast, + - * /."""

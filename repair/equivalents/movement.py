@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 
@@ -72,11 +74,63 @@ def _merge_reshapes(model: ir.Model, node: ir.Node) -> Outcome:
     return at.replace(at.reshape(before.inputs[0], dims))
 
 
+def _rows_apart(model: ir.Model, node: ir.Node) -> Outcome:
+    """What treats every row alike, on rows that a Reshape made of the batch and other axes: those axes stay apart.
+
+    f(Reshape(x, [n c, k])) becomes Reshape(f(Reshape(x, [n, c, k])), [n c, m]), and a Reshape that follows meets it.
+    """
+    at = Site(model, node)
+    given = [v for v in node.inputs if v is not None and constant_of(v) is None]
+    before = given[0].producer() if len(given) == 1 else None
+    if before is None or before.op_type not in ("Reshape", "Flatten") or before.inputs[0] is None:
+        return False
+    source, rows, out = dims_of(before.inputs[0]), dims_of(before.outputs[0]), dims_of(node.outputs[0])
+    if not source or not rows or not out or len(rows) != 2 or len(out) != 2 or _same_batch(source, rows):
+        return False
+    if None in source[1:] or rows[1] is None or out[1] is None or not _by_row(at, rows[1]):
+        return False
+    apart = next((k for k in range(2, len(source)) if _count(source[k:]) == rows[1]), None)
+    if apart is None:
+        return Refused("a row is no whole number of axes")
+    split: Dims = [*source[:apart], rows[1]]
+    x = at.reshape(before.inputs[0], split) if split != source else before.inputs[0]
+    if node.op_type == "Gemm":
+        y = at.op("MatMul", x, at.input(1))
+        y = at.op("Add", y, at.full_rank(np.asarray(at.constant(2)), len(split), len(split) - 1)) if at.has(2) else y
+    else:
+        y = at.op(node.op_type, *(x if v is given[0] else v for v in node.inputs), **_attributes(node, len(split) - 1))
+    return at.replace(at.reshape(y, [None, out[1]] if out[0] is None else out))
+
+
+def _attributes(node: ir.Node, axis: int) -> dict[str, Any]:
+    """The node's own, the last axis where it names one."""
+    return {a.name: axis if a.name == "axis" else a.value for a in node.attributes.values()}
+
+
+def _by_row(at: Site, columns: int) -> bool:
+    """Whether a node with one computed operand of rank 2 does the same to each row."""
+    kind, array = at.node.op_type, at.constant(1)
+    if kind in ("Softmax", "LogSoftmax"):
+        return int(at.attr("axis", -1)) in (-1, 1)
+    if kind in ("MatMul", "Gemm"):
+        plain = (
+            not at.attr("transA", 0) and not at.attr("transB", 0) and at.attr("alpha", 1.0) == at.attr("beta", 1.0) == 1
+        )
+        bias = at.constant(2) if at.has(2) else np.zeros(1)
+        return plain and array is not None and array.ndim == 2 and bias is not None and bias.ndim == 1
+    constants = [c for c in (at.constant(i) for i in range(len(at.node.inputs))) if c is not None]
+    return all(c.size == 1 or (c.size == columns == c.shape[-1]) for c in constants)
+
+
+def _count(dims: Dims) -> int:
+    return int(np.prod([d or 1 for d in dims]))
+
+
 def _same_batch(source: Dims, between: Dims) -> bool:
     """Whether a Reshape leaves the first axis alone, as far as its dims tell."""
     if source[0] is not None and between[0] is not None:
         return source[0] == between[0]
-    sizes = [int(np.prod([d or 1 for d in dims[1:]])) for dims in (source, between) if None not in dims[1:]]
+    sizes = [_count(dims[1:]) for dims in (source, between) if None not in dims[1:]]
     return len(sizes) == 2 and sizes[0] == sizes[1]
 
 
@@ -86,5 +140,12 @@ REWRITES = (
         "transposes-as-one", _TRANSPOSE, "TSS", "a Transpose of a Transpose becomes one, or none", _merge_transposes
     ),
     Rewrite("batch-back", _TRANSPOSE, "TSS", "what is computed on a moved batch is computed before", _move_batch_back),
+    Rewrite(
+        "rows-apart",
+        _BETWEEN | {"MatMul", "Gemm", "Softmax", "LogSoftmax"},
+        "TSS",
+        "rows made of batch and other axes become axes of their own",
+        _rows_apart,
+    ),
     Rewrite("reshapes-as-one", frozenset({"Reshape"}), "TSS", "a Reshape of a Reshape becomes one", _merge_reshapes),
 )

@@ -61,6 +61,17 @@ def _keepdims(model: ir.Model, node: ir.Node) -> Outcome:
     return at.replace(at.reshape(at.reduce(node.op_type, at.input(), axes), left))
 
 
+def _batch_of_one(model: ir.Model, node: ir.Node) -> Outcome:
+    """A batch of one sample is not reduced: nothing changes, and converters that free the batch stay right."""
+    at = Site(model, node)
+    axes, dims = axes_of(at), at.dims()
+    if isinstance(axes, Refused) or dims is None:
+        return axes if isinstance(axes, Refused) else False
+    if len(axes) < 2 or axes[0] != 0 or dims[0] != 1 or not at.attr("keepdims", 1):
+        return False
+    return at.replace(at.reduce(node.op_type, at.input(), axes[1:]))
+
+
 def _composite(model: ir.Model, node: ir.Node) -> Outcome:
     at = Site(model, node)
     axes, dims = axes_of(at), at.dims()
@@ -157,6 +168,7 @@ def _matmul_mean(model: ir.Model, node: ir.Node) -> Outcome:
 
 REWRITES = (
     Rewrite("reduce-axes", REDUCTIONS, "LH", "axes become explicit and positive", _explicit),
+    Rewrite("reduce-batch-of-one", REDUCTIONS, "TSS", "a static batch of one sample is not reduced", _batch_of_one),
     Rewrite("reduce-composite", _COMPOSITE, "CG", "norms and logs of sums become ReduceSum", _composite),
     Rewrite("reduce-min", frozenset({"ReduceMin"}), "CG", "becomes -ReduceMax(-x)", _min),
     Rewrite("reduce-prod", frozenset({"ReduceProd"}), "CG", "becomes a chain of Mul", _prod),
