@@ -828,6 +828,7 @@ def test_a_wrong_rewrite_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
         (Case("", "CumSum", {}, (np.int64(0),)), "the axis is not static, or too long for a matrix"),
         (Case("", "Mod", {}, (np.int64(3),), cast=TensorProto.INT64), "integers of 64 bits, which no float holds"),
         (Case("", "Pow", {}, (np.float32(-2),), place=1), "a base that is not above 0"),
+        (Case("", "Compress", {"axis": 1}, (np.zeros(4, bool),)), "nothing is kept"),
         (Case("", "Einsum", {"equation": "nchh->nch"}, shape=(4, 7, 7)), "a diagonal"),
         (
             Case("", "Einsum", {"equation": "nchw,nd->cdhw"}, (W(BATCH, 5),)),
@@ -930,16 +931,19 @@ def test_a_log_of_a_sigmoid_is_made_stable_only_on_request() -> None:
     assert difference(model, result, (4, 7, 10)) <= 100 * TOLERANCE  # the original itself rounds
 
 
-def alone(op: str, attributes: dict[str, Any], x: Array, *constants: Array, place: int = 0) -> onnx.ModelProto:
+def alone(
+    op: str, attributes: dict[str, Any], x: Array, *constants: Array, place: int = 0, outputs: int = 1
+) -> onnx.ModelProto:
     """The operator by itself on x, in opset 16."""
+    names = [f"y{i}" for i in range(outputs)]
     inputs = [f"c{i}" for i in range(len(constants))]
     inputs.insert(place, "x")
     kind = helper.np_dtype_to_tensor_dtype(x.dtype)
     graph = helper.make_graph(
-        [helper.make_node(op, inputs, ["y"], name="target", **attributes)],
+        [helper.make_node(op, inputs, names, name="target", **attributes)],
         "alone",
         [helper.make_tensor_value_info("x", kind, ["N", *x.shape[1:]])],
-        [onnx.ValueInfoProto(name="y")],
+        [onnx.ValueInfoProto(name=n) for n in names],
         [onnx.numpy_helper.from_array(c, f"c{i}") for i, c in enumerate(constants)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
@@ -1013,6 +1017,20 @@ def test_waves_are_right_far_from_zero_and_angles_near_it() -> None:
         got = execute(equivalents.rewrite(alone(op, {}, small))[0], small)[0]
         wanted = getattr(np, op.lower().replace("at", "arct"))(small.astype(float))
         np.testing.assert_allclose(got, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("attributes", [{}, {"largest": 0}, {"axis": 1}, {"axis": -2, "largest": 0}])
+def test_the_largest_come_in_order_with_their_positions(attributes: dict[str, Any]) -> None:
+    x = np.float32([[1, 5, 5, -2, 5, 1], [0, 0, 0, 0, 0, 0], [-1, -3e38, 3e38, -7, 2, -7], [2, 5, 1, 1, -1, 0]])
+    for shape in ((1, 4, 6), (4, 6, 1), (2, 6, 2)):
+        data = np.ascontiguousarray(x.reshape(shape))
+        if attributes.get("axis", -1) == -1 and shape[-1] < 2:
+            continue
+        model = alone("TopK", attributes, data, ints(2), outputs=2)
+        result, _ = equivalents.rewrite(model)
+        assert not [n for n in result.graph.node if n.op_type == "TopK"]
+        for wanted, got in zip(execute(model, data), execute(result, data), strict=True):
+            np.testing.assert_array_equal(got, wanted)
 
 
 def test_a_mask_may_cut_off_infinities() -> None:
@@ -1138,6 +1156,33 @@ def test_shapes_computed_from_the_batch_become_constants() -> None:
     shape = next(i for i in result.graph.initializer if i.name == result.graph.node[0].input[1])
     assert onnx.numpy_helper.to_array(shape).tolist() == [-1, 4, 14, 5]
     assert difference(model, result, (4, 7, 10)) == 0
+
+
+def test_sizes_computed_from_the_batch_become_scales() -> None:
+    """What exporters write for interpolate(x, size=(12, 15))."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("Slice", ["s", "zero", "two"], ["n"]),
+        helper.make_node("Concat", ["n", "size"], ["sizes"], axis=0),
+        helper.make_node("Resize", ["x", "", "", "sizes"], ["y"], name="up", mode="linear"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "sizes",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4, 7, 10])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [
+            onnx.numpy_helper.from_array(v, k)
+            for k, v in {"zero": ints(0), "two": ints(2), "size": ints(12, 15)}.items()
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    plain, _ = equivalents.rewrite(model, names=())
+    assert [n.op_type for n in plain.graph.node] == ["Resize"]
+    assert difference(model, plain, (4, 7, 10)) == 0
+    result, applied = equivalents.rewrite(model)
+    assert "resize-matmul" in {a.rewrite for a in applied}
+    assert difference(model, result, (4, 7, 10)) <= TOLERANCE
 
 
 def _groups(model: onnx.ModelProto) -> list[int]:

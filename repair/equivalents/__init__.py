@@ -164,6 +164,7 @@ PLAIN: tuple[str, ...] = (
     "global-pool",
     "reduce-min",
     "reduce-keepdims",
+    "top",
     "arg-last",
     "arg-min",
     "arg-keepdims",

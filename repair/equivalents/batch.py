@@ -81,12 +81,31 @@ def _freeze(
         ]
         arrays = [a for a in found if a is not None]
         frozen = _common(arrays[0], arrays[1], node.op_type == "Reshape") if len(arrays) == 2 else None
+        if frozen is None and node.op_type == "Resize" and index == 3 and len(arrays) == 2:
+            _freeze_sizes(model, node, arrays[0], arrays[1])
         if frozen is not None:
-            label = f"{node.name}/frozen_{index}"
-            tensor = ir.tensor(frozen, name=label)
-            constant = ir.Value(name=label, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-            model.graph.register_initializer(constant)
-            node.replace_input_with(index, constant)
+            _set(model, node, index, frozen)
+
+
+def _set(model: ir.Model, node: ir.Node, index: int, array: Array) -> None:
+    label = f"{node.name}/frozen_{index}"
+    tensor = ir.tensor(array, name=label)
+    constant = ir.Value(name=label, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+    model.graph.register_initializer(constant)
+    node.replace_input_with(index, constant)
+
+
+def _freeze_sizes(model: ir.Model, node: ir.Node, a: Array, b: Array) -> None:
+    """Sizes of a Resize that keep the batch, as the scales that onnxruntime computes from them."""
+    dims, policy = dims_of(node.inputs[0]), node.attributes.get("keep_aspect_ratio_policy")
+    kept = (int(a[0]), int(b[0])) == _BATCHES and (a[1:] == b[1:]).all()
+    if not kept or dims is None or None in dims[1:] or len(dims) != len(a) or "axes" in node.attributes or policy:
+        return
+    sizes = np.asarray([d or 1 for d in dims[1:]], dtype=np.float32)
+    scales = a[1:].astype(np.float32) / sizes
+    if (np.floor(sizes * scales) == a[1:]).all():
+        _set(model, node, 2, np.concatenate([np.ones(1, np.float32), scales]))
+        node.replace_input_with(3, None)
 
 
 def _common(a: Array, b: Array, reshape: bool) -> Array | None:

@@ -12,6 +12,7 @@ from .site import Array, Site, dims_of, reshapable
 from .terms import Terms
 
 MAX_ELEMENTS = 4_000_000
+MAX_TOP = 16
 _EXACT_POSITIONS = 1 << 22  # positions that float32 holds exactly, with room for a negative one
 
 
@@ -60,6 +61,33 @@ def _one_hot(model: ir.Model, node: ir.Node) -> Outcome:
     if on - off != 1:
         marks = at.op("Mul", marks, at.const(np.full([1] * rank, on - off), kind))
     return at.replace(marks if off == 0 else at.op("Add", marks, at.const(np.full([1] * rank, off), kind)))
+
+
+def _top(model: ir.Model, node: ir.Node) -> Outcome:
+    """The largest, then the largest without it, and so on; equal ones in the order of their positions."""
+    at, dims, wanted = Site(model, node), Site(model, node).dims(), Site(model, node).constant(1)
+    if wanted is None or dims is None or not at.floating:
+        return Refused("a computed count, integers, or the rank is unknown")
+    axis, count = at.attr("axis", -1) % len(dims), int(wanted.reshape(-1)[0])
+    size, kept = dims[axis], [1 if i == axis else d for i, d in enumerate(dims)]
+    if size is None or size > _EXACT_POSITIONS or not reshapable(kept) or not 0 < count <= MAX_TOP:
+        return Refused(f"the shape is not static enough, or more than {MAX_TOP} are asked for")
+    if not at.attr("sorted", 1) and count > 1:
+        return Refused("an order that is left open")
+    t = Terms(at)
+    largest, x = at.attr("largest", 1), t.x
+    rest = x if largest else t.minus(x)
+    lowest = float(np.finfo(at.dtype).min)
+    tops, places = [], []
+    for left in range(count - 1, -1, -1):
+        tops.append(at.reduce("ReduceMax", rest, [axis]))
+        places.append(at.reshape(at.op("ArgMax", rest, axis=axis, keepdims=0), kept))
+        if left:
+            mark = _marks(t, t.cast(places[-1]), size, len(dims), axis)
+            rest = t.add(t.mul(rest, t.add(t.minus(mark), 1.0)), t.mul(mark, lowest))
+    values = tops[0] if count == 1 else at.op("Concat", *tops, axis=axis)
+    indices = places[0] if count == 1 else at.op("Concat", *places, axis=axis)
+    return at.replace(values if largest else t.minus(values), indices)
 
 
 def _compress(model: ir.Model, node: ir.Node) -> Outcome:
@@ -161,6 +189,7 @@ _GATHERS, _SCATTERS = frozenset({"GatherElements", "GatherND"}), frozenset({"Sca
 REWRITES = (
     Rewrite("hardmax", frozenset({"Hardmax"}), "CG", "becomes ArgMax and a distance to it", _hardmax),
     Rewrite("onehot", frozenset({"OneHot"}), "CG", "becomes a distance to each position", _one_hot),
+    Rewrite("top", frozenset({"TopK"}), "CG", "the largest one by one, by ReduceMax and ArgMax", _top),
     Rewrite("compress", frozenset({"Compress"}), "TSS", "a constant condition becomes a Gather", _compress),
     Rewrite("gather-constant", _GATHERS, "TSS", "constant positions become a MatMul", _gather_constant),
     Rewrite("scatter-constant", _SCATTERS, "TSS", "constant updates become a Where", _scatter_constant),
