@@ -81,13 +81,14 @@ def _top(model: ir.Model, node: ir.Node) -> Outcome:
     tops, places = [], []
     for left in range(count - 1, -1, -1):
         tops.append(at.reduce("ReduceMax", rest, [axis]))
-        places.append(at.reshape(at.op("ArgMax", rest, axis=axis, keepdims=0), kept))
+        places.append(at.reshape(t.cast(at.op("ArgMax", rest, axis=axis, keepdims=0)), kept))
         if left:
-            mark = _marks(t, t.cast(places[-1]), size, len(dims), axis)
+            mark = _marks(t, places[-1], size, len(dims), axis)
             rest = t.add(t.mul(rest, t.add(t.minus(mark), 1.0)), t.mul(mark, lowest))
     values = tops[0] if count == 1 else at.op("Concat", *tops, axis=axis)
+    # Joined as floats: Keras takes what its Concatenate layer gives for floats even where it is given integers.
     indices = places[0] if count == 1 else at.op("Concat", *places, axis=axis)
-    return at.replace(values if largest else t.minus(values), indices)
+    return at.replace(values if largest else t.minus(values), t.cast(indices, np.int64))
 
 
 def _compress(model: ir.Model, node: ir.Node) -> Outcome:
