@@ -561,7 +561,7 @@ def reduce_cases() -> list[Case]:
         Case("argmax", "ArgMax", {"axis": -3}, stays=True),
         Case("argmin", "ArgMin", {"axis": 1, "keepdims": 0}),
         Case("argmin-default", "ArgMin", static=True),
-        Case("argmax-last", "ArgMax", {"axis": -2, "select_last_index": 1}, gone="select_last_index!"),
+        Case("argmax-last", "ArgMax", {"axis": -2, "select_last_index": 1}, gone="select_last_index"),
         Case("argmin-last", "ArgMin", {"axis": 1, "select_last_index": 1, "keepdims": 0}),
     ]
 
@@ -593,6 +593,10 @@ def arithmetic_cases() -> list[Case]:
             (np.zeros((4, 7, 10), np.float32), np.float32(1)),
             cast=yes,
             shape=(4, 7, 1),
+        ),
+        Case("where-zeros-rank", "Where", {}, (np.zeros((1, 1, 1, 1), np.float32), W(10)), cast=yes, shape=(10,)),
+        Case(
+            "where-zeros-one", "Where", {}, (np.zeros((1, 4, 1, 10), np.float32), W(7, 1)), cast=yes, shape=(4, 1, 10)
         ),
         Case("where-constant", "Where", {}, (mask, W(4, 1, 1)), place=1),
         Case("where-constant-zero", "Where", {}, (tall, np.float32(0)), place=2),

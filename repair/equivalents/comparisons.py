@@ -96,12 +96,13 @@ def _idle(at: Site, out: list[int | None]) -> int | None:
         if constant is None or constant.any():
             continue
         rest = [at.dims(i) or [] for i in (0, 3 - index)]
-        if all(
-            any(len(d) >= axis and (d[-axis] == out[-axis] is not None or d[-axis] not in (None, 1)) for d in rest)
-            or out[-axis] == 1
-            or constant.ndim < axis
-            for axis in range(1, len(out) + 1)
-        ):
+        wide = any(
+            constant.ndim >= axis
+            and constant.shape[-axis] != 1
+            and not any(len(d) >= axis and d[-axis] == size for d in rest)
+            for axis, size in enumerate(reversed(out), start=1)
+        )
+        if not wide and max(len(d) for d in rest) == len(out):
             return index
     return None
 
