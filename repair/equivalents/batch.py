@@ -11,10 +11,12 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript import optimizer
 
+from .broadcasting import ELEMENTWISE
 from .reduction import REDUCTIONS
 from .site import Array, constant_of, dims_of
 
 _BATCHES = (5, 7)
+_Reading = dict[str | None, ir.Value]  # the values by name, at one size of the batch
 _SHAPED = (
     frozenset({"Reshape", "Expand", "Slice", "Pad", "Resize", "Tile", "Split", "Squeeze", "Unsqueeze"}) | REDUCTIONS
 )
@@ -37,6 +39,12 @@ def freeze_computed_shapes(model: ir.Model) -> bool:
             _fill_dims(output, first.get(output.name), second.get(output.name))
         if node.op_type in _SHAPED:
             _freeze(model, node, first, second)
+    for node in list(model.graph):
+        if node.op_type in ELEMENTWISE:
+            _unexpand(node, first, second)
+    for node in list(model.graph):
+        if node.op_type == "Slice":
+            _undo_added_rows(node, first, second)
     common.RemoveUnusedNodesPass()(model)
     return True
 
@@ -118,3 +126,70 @@ def _common(a: Array, b: Array, reshape: bool) -> Array | None:
     if not reshape or differing.size > 1 or -1 in a:
         return None
     return np.where(a != b, np.int64(-1), a)
+
+
+def _undo_added_rows(node: ir.Node, first: _Reading, second: _Reading) -> None:
+    """Rows joined to the batch, against an empty one, that this Slice takes off again: a Concat that does nothing."""
+    if not all(_takes_batch(node, batch, reading) for batch, reading in zip(_BATCHES, (first, second), strict=True)):
+        return
+    value = node.inputs[0]
+    producer = value.producer() if value is not None else None
+    while producer is not None and producer.op_type == "Transpose" and _keeps_first(producer):
+        if len(producer.outputs[0].uses()) != 1 or producer.inputs[0] is None:
+            return
+        producer = producer.inputs[0].producer()
+    if producer is None or producer.op_type != "Concat" or producer.attributes["axis"].as_int() != 0:
+        return
+    joined, batch = producer.outputs[0], producer.inputs[0]
+    whole = [dims_of(reading.get(batch.name) if batch is not None else None) for reading in (first, second)]
+    sizes = dims_of(batch)
+    if sizes is not None and batch is not None and batch.producer() is None:
+        whole = [[b, *sizes[1:]] for b in _BATCHES] if sizes[0] is None else whole
+    rows = [None if dims is None else dims[0] for dims in whole]
+    if batch is None or rows != list(_BATCHES) or len(joined.uses()) != 1 or node.outputs[0].is_graph_output():
+        return
+    ir.convenience.replace_all_uses_with(joined, batch)
+    ir.convenience.replace_all_uses_with(node.outputs[0], node.inputs[0])
+
+
+def _keeps_first(node: ir.Node) -> bool:
+    perm = node.attributes.get("perm")
+    return perm is not None and perm.as_ints()[0] == 0
+
+
+def _takes_batch(node: ir.Node, batch: int, reading: _Reading) -> bool:
+    """Does the Slice give the first rows, as many as the batch, and all of the other axes?"""
+    value = reading.get(node.outputs[0].name)
+    twin = value.producer() if value is not None else None
+    if twin is None or twin.op_type != "Slice":
+        return False
+    arrays = [constant_of(one) if one is not None else None for one in twin.inputs[1:]]
+    dims = dims_of(twin.inputs[0])
+    if len(arrays) < 2 or arrays[0] is None or arrays[1] is None or dims is None:
+        return False
+    axes = list(range(len(arrays[0]))) if len(arrays) < 3 or arrays[2] is None else [int(a) for a in arrays[2]]
+    steps = arrays[3] if len(arrays) > 3 else None
+    taken = dict.fromkeys(range(len(dims)), (0, np.inf)) | {
+        axis % len(dims): (int(start), int(end))
+        for axis, start, end in zip(axes, arrays[0], arrays[1], strict=True)
+    }
+    wanted = [batch, *dims[1:]]
+    ends = [size is not None and min(end, size) == want for (_, end), size, want in
+            zip(taken.values(), dims, wanted, strict=True)]  # fmt: skip
+    return all(ends) and not any(start for start, _ in taken.values()) and (steps is None or bool((steps == 1).all()))
+
+
+def _unexpand(node: ir.Node, first: _Reading, second: _Reading) -> None:
+    """A number that is expanded to the shape of the operand it meets: as a number it does the same."""
+    if len(node.inputs) != 2 or node.op_type == "PRelu":
+        return
+    for index, value in enumerate(node.inputs):
+        producer = value.producer() if value is not None else None
+        other = node.inputs[1 - index]
+        if producer is None or producer.op_type != "Expand" or other is None:
+            continue
+        number = constant_of(producer.inputs[0])
+        name = node.outputs[0].name
+        meets = [(dims_of(reading.get(name)), dims_of(reading.get(other.name))) for reading in (first, second)]
+        if number is not None and number.size == 1 and all(a is not None and a == b for a, b in meets):
+            node.replace_input_with(index, producer.inputs[0])
