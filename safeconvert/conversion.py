@@ -45,6 +45,9 @@ class Conversion(Run):
                 judgement = judge(material, target.side, target.feeds, self.options, self.observer)
                 if judgement.verdict is Verdict.DIVERGED:
                     judgement = replace(judgement, reasons=(*judgement.reasons, *reasons))
+                elif stage.comparison is not None and not router.agrees(stage):
+                    seen = "; ".join(stage.comparison.differences())
+                    self.notes.append(f"your inputs agree, but among a few of them and a few random ones: {seen}")
                 deploying = material.deploying
                 if self.options.embed_preprocessing:
                     material.deploying = None  # what the converters gave takes what the Source takes

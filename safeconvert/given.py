@@ -14,6 +14,7 @@ from typing import Any
 from safeconvert.children import Workshop
 from safeconvert.compare import impossible
 from safeconvert.dimensions import Dimensions
+from safeconvert.errors import ChildFailed
 from safeconvert.feeding import Mismatch, plan_feed
 from safeconvert.hopping import Stage
 from safeconvert.judge import Judgement, better, judge
@@ -25,6 +26,7 @@ from safeconvert.precision import restored
 from safeconvert.remaking import remade
 from safeconvert.repair_time import RepairTime
 from safeconvert.repairing import Outcome, Repairer, apart
+from safeconvert.second_runtime import WORDS, elsewhere, operators_apart
 from safeconvert.sides import Side
 
 
@@ -109,6 +111,7 @@ class Given:
         """Faults of the model itself. Both sides are fed the same."""
         assert judgement.compared is not None
         before, side = judgement.compared, stage.side
+        told = WORDS in judgement.reasons  # LiteRT is right: what the other runtime computes otherwise is at fault
         repairer = self._repairer(side)
         with self.clock("repair"), repairer.budget.running():
             rounded = None if self.options.no_repair else restored(repairer, stage.feeds, before[0])
@@ -128,7 +131,27 @@ class Given:
             judgement = replace(judgement, verdict=verdict, before=before)
         if judgement.verdict is not Verdict.REPAIRED:
             judgement = replace(judgement, reasons=(*judgement.reasons, *outcome.reasons))
+        if told:
+            found = self._computed_otherwise(stage, before[0].percent, judgement.verdict is Verdict.REPAIRED)
+            outcome = replace(outcome, faults=(*outcome.faults, *found))
         return Settled(judgement, side, outcome)
+
+    def _computed_otherwise(self, stage: Stage, percent: float | None, repaired: bool) -> list[Fault]:
+        """The operators of the Target as it was that its second runtime gets wrong."""
+        source, other = self.material.source, elsewhere(self.material.source, stage.side)
+        if other is None:
+            return []
+        arrays = self.material.inputs.read(self.material.rows[0][:1])
+        try:
+            found = operators_apart(source, other, stage.feeds, arrays, self.options.tolerance)
+        except ChildFailed:
+            return []
+        told = ("repaired", percent, None, "the Target was made anew") if repaired else ("unrepaired", percent, None, "")
+        return [
+            Fault(one["type"], f"{source.format}->{stage.format}", one["source_name"], one["target_name"],
+                  one["evidence"], *told)
+            for one in found
+        ]  # fmt: skip
 
     def _unrounded(
         self, outcome: Outcome, judgement: Judgement, budget: RepairTime

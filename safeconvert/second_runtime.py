@@ -20,7 +20,8 @@ from safeconvert.sides import Side
 
 Array = np.ndarray[Any, Any]
 RUNTIME = ("tensorflow", "native.tensorflow_lite")
-WORDS = "TensorFlow's own interpreter answers otherwise than LiteRT"
+ELSEWHERE = "TensorFlow's own interpreter"
+WORDS = f"{ELSEWHERE} answers otherwise than LiteRT"
 
 
 def warm(source: Side, format: str) -> None:

@@ -64,3 +64,45 @@ def test_rows_that_stay_are_kept(other: dict[str, int]) -> None:
     assert "Concat" in [node.op_type for node in result.graph.node]
     for batch in (2, 3):
         np.testing.assert_array_equal(run(result, batch), run(model, batch))
+
+
+def test_a_size_that_small_batches_change_is_no_constant() -> None:
+    nodes = [
+        helper.make_node("Shape", ["x"], ["sizes"]),
+        helper.make_node("Gather", ["sizes", "first"], ["batch"], axis=0),
+        helper.make_node("Min", ["batch", "four"], ["end"]),
+        helper.make_node("Slice", ["x", "first", "end", "axis"], ["y"]),
+    ]
+    constants = {"first": [0], "four": [4], "axis": [2]}
+    graph = helper.make_graph(
+        nodes,
+        "least",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4, 7])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(value, np.int64), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    result, _ = equivalents.rewrite(model, names=())
+    for batch in (1, 2, 3, 6):
+        np.testing.assert_array_equal(run(result, batch), run(model, batch))
+
+
+def test_a_where_that_guards_against_infinities_stays() -> None:
+    """x * mask + y * (1 - mask) would be no number wherever the branch that is not chosen is infinite."""
+    nodes = [
+        helper.make_node("Greater", ["x", "zero"], ["positive"]),
+        helper.make_node("Log", ["x"], ["log"]),
+        helper.make_node("Where", ["positive", "log", "zero"], ["y"], name="guard"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "guard",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4, 7])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.zeros((1, 1, 1), np.float32), "zero")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    result, _ = equivalents.rewrite(model)
+    assert np.isfinite(run(result, 3)).all()
+    np.testing.assert_allclose(run(result, 3), run(model, 3), rtol=1e-5, atol=1e-6)
+    assert ("where", "guard") in {(one.rewrite, one.node) for one in equivalents.refusals(model)}

@@ -86,3 +86,5 @@ def test_repair_makes_such_a_file_anew(models: Path) -> None:
     )
     assert done.code == 0, done.out + done.err
     assert apart(models, "mended.tflite") < 1e-4
+    if apart(models, "plain.tflite") > 1e-3:
+        assert [(one["type"], one["source_node"]) for one in report(done)["faults"]] == [("LH", "sparse")]

@@ -6,6 +6,8 @@ two batch sizes: what comes out equal is constant, the one number of a Reshape t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
@@ -16,6 +18,7 @@ from .reduction import REDUCTIONS
 from .site import Array, constant_of, dims_of
 
 _BATCHES = (5, 7)
+_OTHERS = (1, 8)  # what is constant must be so here too
 _Reading = dict[str | None, ir.Value]  # the values by name, at one size of the batch
 _SHAPED = (
     frozenset({"Reshape", "Expand", "Slice", "Pad", "Resize", "Tile", "Split", "Squeeze", "Unsqueeze"}) | REDUCTIONS
@@ -34,11 +37,12 @@ def freeze_computed_shapes(model: ir.Model) -> bool:
     if not any(d and d[0] is None for d in sizes):
         return False
     first, second = (_at_batch(model, batch) for batch in _BATCHES)
+    others = [_at_batch(model, batch) for batch in _OTHERS]
     for node in model.graph:
         for output in node.outputs:
             _fill_dims(output, first.get(output.name), second.get(output.name))
         if node.op_type in _SHAPED:
-            _freeze(model, node, first, second)
+            _freeze(model, node, first, second, others)
     for node in list(model.graph):
         if node.op_type in ELEMENTWISE:
             _unexpand(node, first, second)
@@ -75,10 +79,11 @@ def _fill_dims(value: ir.Value, first: ir.Value | None, second: ir.Value | None)
 
 
 def _freeze(
-    model: ir.Model, node: ir.Node, first: dict[str | None, ir.Value], second: dict[str | None, ir.Value]
+    model: ir.Model, node: ir.Node, first: _Reading, second: _Reading, others: Sequence[_Reading]
 ) -> None:
     name = node.outputs[0].name
     twins = [v.producer() for v in (first.get(name), second.get(name)) if v is not None]
+    checks = [v.producer() for reading in others if (v := reading.get(name)) is not None]
     for index, value in enumerate(node.inputs):
         if index == 0 or value is None or constant_of(value) is not None:
             continue
@@ -89,10 +94,21 @@ def _freeze(
         ]
         arrays = [a for a in found if a is not None]
         frozen = _common(arrays[0], arrays[1], node.op_type == "Reshape") if len(arrays) == 2 else None
+        for twin in checks:
+            if frozen is None or twin is None or twin.op_type != node.op_type or index >= len(twin.inputs):
+                continue  # a reading in which this does nothing tells nothing
+            seen = constant_of(twin.inputs[index])
+            if seen is not None and not _fits(frozen, seen):
+                frozen = None
         if frozen is None and node.op_type == "Resize" and index == 3 and len(arrays) == 2:
             _freeze_sizes(model, node, arrays[0], arrays[1])
         if frozen is not None:
             _set(model, node, index, frozen)
+
+
+def _fits(frozen: Array, seen: Array) -> bool:
+    """Is this what was frozen, at another size of the batch? -1 is whatever the batch makes of it."""
+    return frozen.shape == seen.shape and bool(((frozen == seen) | (frozen == -1)).all())
 
 
 def _set(model: ir.Model, node: ir.Node, index: int, array: Array) -> None:

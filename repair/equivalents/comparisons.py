@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from .contract import Outcome, Refused, Rewrite
-from .site import Array, Site, dims_of
+from .site import Array, Site, constant_of, dims_of
 from .terms import Terms
 
 _NUMBERS = ("float32", "float64", "int32", "int64")
@@ -54,6 +54,26 @@ def _logic(model: ir.Model, node: ir.Node) -> Outcome:
     return at.replace(t.cast(joined, np.bool_))
 
 
+_UNBOUNDED = frozenset({"Log", "Sqrt", "Div", "Pow", "Reciprocal", "Exp", "Tan", "Asin", "Acos", "Acosh", "Atanh"})
+_CLOSED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "MaxPool", "AveragePool", "GlobalAveragePool", "Clip"})
+
+
+def _may_overflow(value: ir.Value) -> bool:
+    """Does anything between the last layer and this value give infinities or NaN for ordinary numbers?"""
+    seen, waiting = set[int](), [value]
+    while waiting:
+        producer = waiting.pop().producer()
+        if producer is None or id(producer) in seen or producer.op_type in _CLOSED:
+            continue
+        if producer.op_type in _UNBOUNDED:
+            divisor = constant_of(producer.inputs[1]) if producer.op_type == "Div" else None
+            if divisor is None or not divisor.all():
+                return True
+        seen.add(id(producer))
+        waiting += [one for one in producer.inputs if one is not None]
+    return False
+
+
 def _where(model: ir.Model, node: ir.Node) -> Outcome:
     at = Site(model, node)
     kind = at.input(1).dtype
@@ -79,6 +99,8 @@ def _where(model: ir.Model, node: ir.Node) -> Outcome:
             continue
         if constant is not None and not np.isfinite(constant).all():
             return Refused("an infinite constant by a computed condition")
+        if constant is None and _may_overflow(at.input(index)):
+            return Refused("the branch that is not chosen may be infinite or no number")
         value = at.input(index) if constant is None else at.const(full(constant), t.dtype)
         if choice is not None:
             mask = at.const(full(choice) == sense, t.dtype)
