@@ -146,12 +146,13 @@ class Given:
             found = operators_apart(source, other, stage.feeds, arrays, self.options.tolerance)
         except ChildFailed:
             return []
-        told = ("repaired", percent, None, "the Target was made anew") if repaired else ("unrepaired", percent, None, "")
+        hop = f"{source.format}->{stage.format}"
+        status, words = ("repaired", "the Target was made anew") if repaired else ("unrepaired", "")
+        names = [(one["source_name"], one["target_name"]) for one in found]
         return [
-            Fault(one["type"], f"{source.format}->{stage.format}", one["source_name"], one["target_name"],
-                  one["evidence"], *told)
-            for one in found
-        ]  # fmt: skip
+            Fault(one["type"], hop, *both, one["evidence"], status, percent, None, words)
+            for one, both in zip(found, names, strict=True)
+        ]
 
     def _unrounded(
         self, outcome: Outcome, judgement: Judgement, budget: RepairTime
