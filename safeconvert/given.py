@@ -26,7 +26,7 @@ from safeconvert.precision import restored
 from safeconvert.remaking import remade
 from safeconvert.repair_time import RepairTime
 from safeconvert.repairing import Outcome, Repairer, apart
-from safeconvert.second_runtime import WORDS, elsewhere, operators_apart
+from safeconvert.second_runtime import operators_apart
 from safeconvert.sides import Side
 
 
@@ -111,7 +111,7 @@ class Given:
         """Faults of the model itself. Both sides are fed the same."""
         assert judgement.compared is not None
         before, side = judgement.compared, stage.side
-        told = WORDS in judgement.reasons  # LiteRT is right: what the other runtime computes otherwise is at fault
+        elsewhere = judgement.elsewhere  # set where LiteRT is right: what the other computes otherwise is at fault
         repairer = self._repairer(side)
         with self.clock("repair"), repairer.budget.running():
             rounded = None if self.options.no_repair else restored(repairer, stage.feeds, before[0])
@@ -131,27 +131,28 @@ class Given:
             judgement = replace(judgement, verdict=verdict, before=before)
         if judgement.verdict is not Verdict.REPAIRED:
             judgement = replace(judgement, reasons=(*judgement.reasons, *outcome.reasons))
-        if told:
-            found = self._computed_otherwise(stage, before[0].percent, judgement.verdict is Verdict.REPAIRED)
+        if elsewhere is not None:
+            found = self._computed_otherwise(elsewhere, stage, before[0].percent, judgement.verdict)
             outcome = replace(outcome, faults=(*outcome.faults, *found))
         return Settled(judgement, side, outcome)
 
-    def _computed_otherwise(self, stage: Stage, percent: float | None, repaired: bool) -> list[Fault]:
+    def _computed_otherwise(
+        self, elsewhere: Side, stage: Stage, percent: float | None, verdict: Verdict
+    ) -> list[Fault]:
         """The operators of the Target as it was that its second runtime gets wrong."""
-        source, other = self.material.source, elsewhere(self.material.source, stage.side)
-        if other is None:
-            return []
-        arrays = self.material.inputs.read(self.material.rows[0][:1])
+        source, arrays = self.material.source, self.material.inputs.read(self.material.rows[0][:1])
         try:
-            found = operators_apart(source, other, stage.feeds, arrays, self.options.tolerance)
+            found = operators_apart(source, elsewhere, stage.feeds, arrays, self.options.tolerance)
         except ChildFailed:
             return []
-        hop = f"{source.format}->{stage.format}"
-        status, words = ("repaired", "the Target was made anew") if repaired else ("unrepaired", "")
-        names = [(one["source_name"], one["target_name"]) for one in found]
+        hop, status, words = f"{source.format}->{stage.format}", "unrepaired", ""
+        if verdict is Verdict.REPAIRED:
+            status, words = "repaired", "the Target was replaced by one that is right in both runtimes"
         return [
-            Fault(one["type"], hop, *both, one["evidence"], status, percent, None, words)
-            for one, both in zip(found, names, strict=True)
+            Fault(
+                one["type"], hop, one["source_name"], one["target_name"], one["evidence"], status, percent, None, words
+            )
+            for one in found
         ]
 
     def _unrounded(

@@ -14,7 +14,7 @@ from safeconvert.comparators import TOP1, Comparator
 from safeconvert.compare import Comparison, Tolerance
 from safeconvert.environments import interpreter
 from safeconvert.errors import CallRaised
-from safeconvert.feeding import TO_NCHW, TO_NHWC, Feed, layout_of
+from safeconvert.feeding import TO_NCHW, TO_NHWC, Feed, layout_of, sizes
 from safeconvert.model import Hop, Recognised
 from safeconvert.repair_time import RepairTime
 from safeconvert.sides import RUNTIMES, Side
@@ -227,12 +227,4 @@ class Hopper:
 
     def shapes_of(self, stage: Stage) -> Shapes:
         """The shapes of the stage's inputs in this run, by its own names; a free batch stays None."""
-        found: Shapes = {}
-        for one in self.fed(stage) if stage.format == "onnx" else stage.feeds:
-            shape = list(self.shapes[one.source])
-            if one.axes is not None:
-                shape = [shape[axis] for axis in one.axes]
-            if one.target.shape:
-                shape[0] = one.target.shape[0]
-            found[one.target.name] = shape
-        return found
+        return sizes(self.fed(stage) if stage.format == "onnx" else stage.feeds, self.shapes)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from safeconvert.compare import Comparison, compare, impossible
-from safeconvert.errors import CallRaised, ChildFailed
+from safeconvert.errors import ChildFailed
 from safeconvert.feeding import Feed, feed, match_outputs
 from safeconvert.inputs import Inputs
 from safeconvert.material import SAMPLE, Material
 from safeconvert.model import Verdict
 from safeconvert.options import Observer, Options
-from safeconvert.second_runtime import ELSEWHERE, WORDS, elsewhere
+from safeconvert.second_runtime import WORDS, elsewhere, unasked
 from safeconvert.sides import Side, shorten
 
 
@@ -22,13 +22,15 @@ from safeconvert.sides import Side, shorten
 class Judgement:
     """A verdict, why it is not ``verified``, and the comparisons over calibration and held-out set (None: not made).
 
-    ``before`` are those of the unrepaired model, where something was repaired.
+    ``before`` are those of the unrepaired model, where something was repaired. ``elsewhere`` is the Target in the
+    second runtime, where that is what differs and what was compared.
     """
 
     verdict: Verdict
     reasons: tuple[str, ...] = ()
     compared: tuple[Comparison, Comparison] | None = None
     before: tuple[Comparison, Comparison] | None = None
+    elsewhere: Side | None = None
 
 
 def judge(material: Material, target: Side, feeds: Sequence[Feed], options: Options, observer: Observer) -> Judgement:
@@ -63,18 +65,13 @@ def judge(material: Material, target: Side, feeds: Sequence[Feed], options: Opti
     if reasons and target.runtime is not None:
         reasons = (WORDS, *reasons)
     if not reasons and (other := elsewhere(material.source, target)) is not None:
-        try:
-            other.child()
-        except CallRaised:
-            pass  # it does not take the file: told as a difference below
-        except ChildFailed as error:
-            material.notes.append(f"{ELSEWHERE} could not be asked: {shorten(str(error))}")
-            return Judgement(Verdict.VERIFIED, (), compared)
+        if why := unasked(other):
+            return Judgement(Verdict.UNDECIDED, (why,), compared)
         few = over(material, other, feeds, calibration[:SAMPLE], deployed, options, observer, "running it elsewhere")
         if not few.agrees(values=not quantized):
             found = judge(material, other, feeds, options, observer)
             if found.verdict is Verdict.DIVERGED:
-                return found
+                return replace(found, elsewhere=other)
     return Judgement(Verdict.DIVERGED if reasons else Verdict.VERIFIED, reasons, compared)
 
 

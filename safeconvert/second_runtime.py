@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from safeconvert.compare import Tolerance
+from safeconvert.errors import CallRaised, ChildFailed
 from safeconvert.feeding import Feed, feed
 from safeconvert.native_names import origins
-from safeconvert.sides import Side
+from safeconvert.sides import Side, shorten
 
 Array = np.ndarray[Any, Any]
 RUNTIME = ("tensorflow", "native.tensorflow_lite")
@@ -34,9 +35,26 @@ def elsewhere(source: Side, target: Side) -> Side | None:
     """The Target in its second runtime; None where it has none."""
     if target.runtime is not None or not _applies(target.format):
         return None
-    other = Side(target.workshop, _child_name(source), target.recognised, runtime=RUNTIME)
-    other.signature = target.signature  # it is the same file
-    return other
+    if target.second is None:
+        target.second = Side(target.workshop, _child_name(source), target.recognised, runtime=RUNTIME)
+        target.second.signature = target.signature  # it is the same file
+    return target.second
+
+
+def unasked(other: Side) -> str:
+    """Why the second runtime cannot be asked: its process died as the file was loaded, and once more. Empty where it
+    can be, or where it refuses the file, which running it will tell."""
+    why = ""
+    for _ in range(2):
+        try:
+            other.child()
+        except CallRaised:
+            return ""
+        except ChildFailed as error:
+            why = f"{ELSEWHERE} could not be asked: {shorten(str(error))}"
+        else:
+            return ""
+    return why
 
 
 def operators_apart(

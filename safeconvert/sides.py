@@ -33,7 +33,8 @@ class Side:
     """Source or Target (or what stands between), loaded in the child called ``child_name``.
 
     A child that died is started again and the model loaded again, because it may be needed after a crash.
-    ``runtime`` is the framework and the module to load it with, in place of the format's usual ones.
+    ``runtime`` is the framework and the module to load it with, in place of the format's usual ones; ``second`` is the
+    same file in such a one, once it was asked for (see ``second_runtime``).
     """
 
     workshop: Workshop
@@ -41,6 +42,7 @@ class Side:
     recognised: Recognised
     options: Mapping[str, Any] = field(default_factory=dict)
     runtime: tuple[str, str] | None = None
+    second: Side | None = field(default=None, repr=False)
     signature: Signature = field(init=False)
     notes: list[str] = field(default_factory=list)
     _pid: int = -1

@@ -1,7 +1,8 @@
 """Shapes that a graph computes from its free batch, as constants.
 
 Exporters write `Reshape(x, Concat(Shape(x)[0], 12, ...))`, which few converters follow. The graph is read at
-two batch sizes: what comes out equal is constant, the one number of a Reshape that does not is the batch, -1.
+several batch sizes: what comes out equal is constant, the one number of a Reshape that does not is the batch, -1.
+What a tool writes so that an empty batch too can be padded (onnx2tf) does nothing at any other size, and goes.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def _at_batch(model: ir.Model, batch: int) -> dict[str | None, ir.Value]:
     optimizer.fold_constants(copy, onnx_shape_inference=True, input_size_limit=1 << 16, output_size_limit=1 << 16)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
     common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
-    return {v.name: v for n in graph for v in n.outputs}
+    return {v.name: v for v in (*graph.inputs, *(v for n in graph for v in n.outputs))}
 
 
 def _fill_dims(value: ir.Value, first: ir.Value | None, second: ir.Value | None) -> None:
@@ -157,12 +158,10 @@ def _undo_added_rows(node: ir.Node, first: _Reading, second: _Reading) -> None:
     if producer is None or producer.op_type != "Concat" or producer.attributes["axis"].as_int() != 0:
         return
     joined, batch = producer.outputs[0], producer.inputs[0]
-    whole = [dims_of(reading.get(batch.name) if batch is not None else None) for reading in (first, second)]
-    sizes = dims_of(batch)
-    if sizes is not None and batch is not None and batch.producer() is None:
-        whole = [[b, *sizes[1:]] for b in _BATCHES] if sizes[0] is None else whole
-    rows = [None if dims is None else dims[0] for dims in whole]
-    if batch is None or rows != list(_BATCHES) or len(joined.uses()) != 1 or node.outputs[0].is_graph_output():
+    if batch is None or len(joined.uses()) != 1 or node.outputs[0].is_graph_output():
+        return
+    found = [dims_of(reading.get(batch.name)) for reading in (first, second)]
+    if [dims[0] if dims else None for dims in found] != list(_BATCHES):
         return
     ir.convenience.replace_all_uses_with(joined, batch)
     ir.convenience.replace_all_uses_with(node.outputs[0], node.inputs[0])
@@ -179,20 +178,22 @@ def _takes_batch(node: ir.Node, batch: int, reading: _Reading) -> bool:
     twin = value.producer() if value is not None else None
     if twin is None or twin.op_type != "Slice":
         return False
-    arrays = [constant_of(one) if one is not None else None for one in twin.inputs[1:]]
+    arrays = [constant_of(one) for one in twin.inputs[1:] if one is not None]
     dims = dims_of(twin.inputs[0])
-    if len(arrays) < 2 or arrays[0] is None or arrays[1] is None or dims is None:
+    known = [array for array in arrays if array is not None]
+    if dims is None or len(known) < len(arrays) or len(twin.inputs) != 1 + len(known):
+        return False  # bounds that are computed, or steps without axes
+    starts, stops = known[:2]
+    axes = known[2] if len(known) > 2 else range(len(starts))
+    if len(known) > 3 and (known[3] != 1).any():
         return False
-    axes = list(range(len(arrays[0]))) if len(arrays) < 3 or arrays[2] is None else [int(a) for a in arrays[2]]
-    steps = arrays[3] if len(arrays) > 3 else None
-    taken = dict.fromkeys(range(len(dims)), (0, np.inf)) | {
-        axis % len(dims): (int(start), int(end))
-        for axis, start, end in zip(axes, arrays[0], arrays[1], strict=True)
-    }
-    wanted = [batch, *dims[1:]]
-    ends = [size is not None and min(end, size) == want for (_, end), size, want in
-            zip(taken.values(), dims, wanted, strict=True)]  # fmt: skip
-    return all(ends) and not any(start for start, _ in taken.values()) and (steps is None or bool((steps == 1).all()))
+    ends = list(dims)
+    for axis, start, end in zip(map(int, axes), starts, stops, strict=True):
+        size = dims[axis]
+        if size is None or start:
+            return False
+        ends[axis] = min(int(end), size)
+    return ends == [batch, *dims[1:]]
 
 
 def _unexpand(node: ir.Node, first: _Reading, second: _Reading) -> None:

@@ -1,4 +1,7 @@
-"""Ceil, Sign, Round, Mod and the integer Div from Floor, Relu, Cast and + - * /. All exact, for finite values."""
+"""Ceil, Sign, Round, Mod and the integer Div from Floor, Relu, Cast and + - * /. All exact, for finite values.
+
+Integers are computed on in float64, which onnx2keras's layers narrow to float32: there they are exact up to 2^24.
+"""
 
 from __future__ import annotations
 

@@ -64,7 +64,10 @@ def _one_hot(model: ir.Model, node: ir.Node) -> Outcome:
 
 
 def _top(model: ir.Model, node: ir.Node) -> Outcome:
-    """The largest, then the largest without it, and so on; equal ones in the order of their positions."""
+    """The largest, then the largest without it, and so on; equal ones in the order of their positions.
+
+    One that was taken becomes the least finite number, so that positions are right for values above that one only.
+    """
     at, dims, wanted = Site(model, node), Site(model, node).dims(), Site(model, node).constant(1)
     if wanted is None or dims is None or not at.floating:
         return Refused("a computed count, integers, or the rank is unknown")

@@ -1,4 +1,7 @@
-"""Sin, Cos, Tan and Atan from Floor and polynomials, within a few rounding errors of float32."""
+"""Sin, Cos, Tan and Atan from Floor and polynomials, within a few rounding errors of float32.
+
+Sin, Cos and Tan so for angles up to 2^13 half turns (25 000); beyond, what is left of pi grows with the angle.
+"""
 
 from __future__ import annotations
 

@@ -64,4 +64,5 @@ def _constant(buffers: Any, tensor: Any) -> bool:
 
 def _graphs_named(options: Any) -> list[str]:
     """The fields of an operator's options that name another graph of the file (IF, WHILE, CALL_ONCE and kin)."""
-    return [field for field in vars(options or object) if field.lower().endswith("subgraphindex")]
+    fields = [] if options is None else list(vars(options))
+    return [field for field in fields if field.lower().endswith("subgraphindex")]
