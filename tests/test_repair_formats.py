@@ -57,6 +57,32 @@ example = (torch.zeros(2, 3, 12, 9),)
 program = torch.export.export(Net().eval(), example, dynamic_shapes=({0: torch.export.Dim("batch")},))
 torch.export.save(program, "source.pt2")
 """
+UNSTACKED = """
+import numpy as np, tensorflow as tf
+draw = np.random.default_rng(0).normal
+first, second, head = (tf.constant(draw(size=n).astype("f4") * 0.3) for n in ((3, 3, 3, 8), (3, 3, 8, 6), (6, 5)))
+@tf.function(input_signature=[tf.TensorSpec((1, 12, 9, 3), tf.float32, name="image")])
+def call(x):
+    x = tf.nn.conv2d(x, first, 1, "SAME", name="before")
+    x = tf.reshape(tf.concat(tf.unstack(x, axis=2), axis=1, name="joined"), (1, 1, 108, 8))
+    x = tf.nn.relu(tf.nn.conv2d(x, second, 1, "SAME", name="behind"))
+    return {"out": tf.matmul(tf.reduce_mean(x * tf.range(1.0, 109.0)[None, None, :, None], [1, 2]), head)}
+module = tf.Module(); module.call = call
+tf.saved_model.save(module, "source", signatures=call)
+"""
+LOGARITHM = """
+import torch
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(108, 5)
+    def forward(self, x):
+        return self.head(torch.nn.functional.logsigmoid(x[:, 0] * 300).flatten(1) * 1e-3)
+torch.manual_seed(0)
+example = (torch.zeros(2, 3, 12, 9),)
+program = torch.export.export(Net().eval(), example, dynamic_shapes=({0: torch.export.Dim("batch")},))
+torch.export.save(program, "source.pt2")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +155,24 @@ def test_a_torch_module_that_the_exporter_gets_wrong_is_named_though_another_for
     assert report["verdict"] == "repaired"
     assert [(one["type"], one["source_node"]) for one in report["faults"]] == [("LH", "pool")]
     assert report["faults"][0]["evidence"]["operator"] == "AveragePool"
+
+
+def test_what_only_the_source_does_names_the_fault_and_not_the_layer_behind_it(tmp_path: Path) -> None:
+    made_by(UNSTACKED, tmp_path)
+    report = run(tmp_path, "tf2tflite", "source", "-o", "target.tflite")
+    assert report["route"][0]["status"] == "diverged"
+    assert report["verdict"] == "repaired"
+    assert [one["evidence"]["source_operator"] for one in report["faults"]] == ["ConcatV2"]
+    assert "joined" in report["faults"][0]["source_node"]
+
+
+def test_a_target_that_is_right_on_the_persons_inputs_alone_says_so(tmp_path: Path) -> None:
+    """LogSigmoid exported as Log(Sigmoid) is minus infinity far below zero, where these inputs do not go."""
+    made_by(LOGARITHM, tmp_path)
+    np.savez(tmp_path / "x.npz", np.random.default_rng(0).uniform(0, 1, size=(24, 3, 12, 9)).astype("float32"))
+    options = ("--inputs", "x.npz", "--no-repair", "-o", "target.onnx", "--json")
+    done = safeconvert("torch2onnx", "source.pt2", *options, folder=tmp_path)
+    report = json.loads(done.out)
+    assert report["verdict"] == "verified"
+    assert {one["status"] for one in report["route"]} == {"diverged"}
+    assert any("your inputs agree, but" in note for note in report["notes"])
