@@ -40,8 +40,8 @@ def _hardmax(model: ir.Model, node: ir.Node) -> Outcome:
 
 
 def _one_hot(model: ir.Model, node: ir.Node) -> Outcome:
-    at, dims, depth, values = Site(model, node), Site(model, node).dims(), None, None
-    depth, values = at.constant(1), at.constant(2)
+    at = Site(model, node)
+    dims, depth, values = at.dims(), at.constant(1), at.constant(2)
     if dims is None or depth is None or values is None or not reshapable(dims):
         return Refused("computed depth or values, or the shape is not static enough")
     if at.floating or values.dtype.name not in ("float32", "float64", "int32", "int64"):
