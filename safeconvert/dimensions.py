@@ -23,9 +23,9 @@ from safeconvert.inputs import ProbeInputs
 from safeconvert.judge import badness, over
 from safeconvert.model import Fault, Recognised, TensorSpec
 from safeconvert.native_names import renamings
-from safeconvert.own_file import ROWS
 from safeconvert.repairing import Outcome, Repairer
 from safeconvert.sides import Side
+from safeconvert.weighing import ROWS
 
 Shape = tuple[int | None, ...]
 PLAIN = (0, 1, 2, 3)

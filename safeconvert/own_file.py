@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +12,11 @@ from safeconvert.compare import Comparison
 from safeconvert.errors import ChildFailed
 from safeconvert.feeding import Mismatch, plan_feed
 from safeconvert.hopping import Stage
-from safeconvert.judge import over
+from safeconvert.judge import better, over
 from safeconvert.model import Fault
 from safeconvert.native_weights import Parameter, by_change, leftovers, parameters, replaced, unfolded
 from safeconvert.sides import Side
+from safeconvert.weighing import ROWS
 
 if TYPE_CHECKING:
     from safeconvert.repairing import Repairer
@@ -23,11 +24,31 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 Names = Sequence[tuple[str, str]]
 """Native names of each fault's nodes, in the Source and in the Target."""
-ROWS = 64  # calibration inputs on which a repair is weighed
 PIECES = 6  # arrays of a model that one fault of its view may stand for
 
 
-def set_in_place(
+def in_own_format(
+    repairer: Repairer, view: Side, chosen: Sequence[int], names: Names, mended: Comparison, before: Comparison
+) -> tuple[Stage | None, Mapping[int, list[Parameter]]]:
+    """The mended Target, and the arrays set in it by fault: its own file with other weights, where that agrees, or
+    is all that can be had (rounding may be left in a quantised one, and in its view); else the view, converted.
+
+    ``mended`` is how the mended ``view`` compares with the Source, ``before`` how the Target does as it is.
+    """
+    found, allowed = _set_in_place(repairer, chosen, names), repairer.options.max_discrepancy
+    if found is None:
+        return repairer.back(view), {}
+    stage, set_in, compared = found
+    if compared.agrees(max_discrepancy=allowed, values=repairer.exactly):
+        return stage, set_in
+    rounded = not repairer.exactly and better(compared, before)
+    if rounded and not mended.agrees(max_discrepancy=allowed, values=False):
+        return stage, set_in
+    back = repairer.back(view)
+    return (stage, set_in) if back is None and rounded else (back, {})
+
+
+def _set_in_place(
     repairer: Repairer, chosen: Sequence[int], names: Names
 ) -> tuple[Stage, dict[int, list[Parameter]], Comparison] | None:
     """The Target's own file with other weights in it, where weights are all that is wrong, which by fault, and how it

@@ -19,10 +19,10 @@ from safeconvert.hopping import Sample, Stage
 from safeconvert.judge import badness, over
 from safeconvert.material import ImageInput
 from safeconvert.model import Fault, Recognised
-from safeconvert.own_file import ROWS
 from safeconvert.preprocess import Preprocess
 from safeconvert.repairing import Repairer, apart
 from safeconvert.sides import Side
+from safeconvert.weighing import ROWS
 
 Array = np.ndarray[Any, Any]
 SETS = {

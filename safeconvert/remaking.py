@@ -22,9 +22,9 @@ from safeconvert.model import Fault, Localisation
 from safeconvert.native.arrangement import arrangements
 from safeconvert.native_names import told, trace
 from safeconvert.native_weights import Parameter, parameters
-from safeconvert.own_file import ROWS
 from safeconvert.repairing import ALIEN, Outcome, Repairer
 from safeconvert.views import travel
+from safeconvert.weighing import ROWS
 
 Array = np.ndarray[Any, Any]
 SMALL = 16  # values that an array must have to tell anything of where it comes from

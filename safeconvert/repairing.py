@@ -20,24 +20,21 @@ from safeconvert.beside import Beside
 from safeconvert.children import Workshop
 from safeconvert.compare import Comparison
 from safeconvert.engines import Opinion
-from safeconvert.errors import ChildFailed
 from safeconvert.feeding import Feed, Mismatch, feed, plan_feed, sizes
 from safeconvert.hopping import Sample, Settings, Stage
-from safeconvert.judge import better, over
 from safeconvert.material import Material
-from safeconvert.model import Attempt, Fault, Localisation, Recognised, Refusal
+from safeconvert.model import Attempt, Fault, Localisation, Refusal
 from safeconvert.naming import Names
-from safeconvert.native_weights import Parameter
 from safeconvert.options import Observer, Options
-from safeconvert.own_file import ROWS, in_own_file, set_in_place
+from safeconvert.own_file import in_own_file, in_own_format
 from safeconvert.repair_time import RepairTime
-from safeconvert.sides import Side, shorten
+from safeconvert.sides import Side
 from safeconvert.views import Pair, View, ordered, travel, view
+from safeconvert.weighing import needed
 
 Array = np.ndarray[Any, Any]
 SHOWN = 3  # inputs that the walk is made on
 ALIEN = 0.5  # share of weighted layers with unrelated weights above which a Target is another model
-ALONE = 12  # faults that are each weighed alone; more are weighed together only
 
 
 @dataclass(frozen=True)
@@ -165,7 +162,7 @@ class Repairer:
         """The Source view's outputs in the order in which the Target gives them."""
         return ordered(theirs, self.source.output_names, self.target.output_names)
 
-    # -- weighing
+    # -- mending
 
     def _mend(self, before: Comparison, found: Mapping[str, Any]) -> Outcome:
         faults = found["faults"]
@@ -182,7 +179,7 @@ class Repairer:
             left = tuple(self._fault(i, one, "unrepaired", before.percent) for i, one in enumerate(faults))
             alien = found["alien"] > ALIEN
             return Outcome(None, left, looked, (), tuple(self.attempts), tuple(reasons), alien=alien)
-        side, mended, chosen, percents = self._weigh(usable, before)
+        side, mended, chosen, percents = needed(self, usable, before)
         if side is None:
             left = tuple(self._fault(i, one, "unrepaired", before.percent) for i, one in enumerate(faults))
             return Outcome(
@@ -196,7 +193,7 @@ class Repairer:
             if index in usable and index not in chosen
         )
         notes: list[str] = []
-        stage, set_in = self._in_own_format(side, chosen, mended, before)
+        stage, set_in = in_own_format(self, side, chosen, self._names.pairs, mended, before)
         if stage is not None and self.target.signature.quantized and not stage.side.signature.quantized:
             notes.append("the repaired Target is float32: its quantisation could not be kept; quantise it again")
         if stage is None:
@@ -211,23 +208,6 @@ class Repairer:
             told = [_not_of_weights(fault) for fault in told]
         return Outcome(stage, tuple(merged(told)), looked, refused, tuple(self.attempts), tuple(reasons), tuple(notes))
 
-    def _in_own_format(
-        self, view: Side, chosen: Sequence[int], mended: Comparison, before: Comparison
-    ) -> tuple[Stage | None, Mapping[int, list[Parameter]]]:
-        """The mended Target, and the arrays set in it by fault: its own file with other weights, where that agrees, or
-        is all that can be had (rounding may be left in a quantised one, and in its view); else the view, converted."""
-        found, allowed = set_in_place(self, chosen, self._names.pairs), self.options.max_discrepancy
-        if found is None:
-            return self.back(view), {}
-        stage, set_in, compared = found
-        if compared.agrees(max_discrepancy=allowed, values=self.exactly):
-            return stage, set_in
-        rounded = not self.exactly and better(compared, before)
-        if rounded and not mended.agrees(max_discrepancy=allowed, values=False):
-            return stage, set_in
-        back = self.back(view)
-        return (stage, set_in) if back is None and rounded else (back, {})
-
     def _quantised(self, faults: Sequence[Mapping[str, Any]], looked: Localisation) -> Outcome:
         """A quantised model that differs, and not by anything that can be told from its rounding."""
         refused = tuple(
@@ -239,44 +219,6 @@ class Repairer:
             "with --max-discrepancy"
         )
         return Outcome(None, (), looked, refused, tuple(self.attempts), (reason,))
-
-    def _weigh(
-        self, usable: Sequence[int], before: Comparison
-    ) -> tuple[Side | None, Comparison, list[int], dict[int, float | None]]:
-        """The view with the repairs made that are needed, how it compares, which they are, and each one's discrepancy
-        if it alone is left out. No view where they do not help."""
-        side, compared = self._with(usable)
-        if not better(compared, before):
-            return None, compared, [], {}
-        percents: dict[int, float | None] = {}
-        chosen = list(usable)
-        for index in reversed(usable) if 1 < len(usable) <= ALONE else ():
-            if not self.budget.allows():
-                break
-            fewer = [other for other in chosen if other != index]
-            if not fewer:
-                continue
-            other, without = self._with(fewer)
-            if without.agrees(values=self.exactly) or not better(compared, without):
-                chosen, side, compared = fewer, other, without
-            else:
-                percents[index] = without.percent
-        return side, compared, chosen, percents
-
-    def _with(self, chosen: Sequence[int]) -> tuple[Side, Comparison]:
-        """The Target's view with these repairs made, compared with the Source."""
-        path = self.workshop.scratch("repaired.onnx")
-        self._light().call("repair.held", "write", path=str(path), chosen=list(chosen))
-        side = Side(self.workshop, "light", Recognised(path, "onnx", "onnx"))
-        try:
-            side.child()
-        except ChildFailed as error:
-            return side, Comparison(1, labels_differ=1, values_differ=1, problems=(shorten(str(error)),))
-        planned = plan_feed(self.source.signature, self.shapes, side.signature)
-        if isinstance(planned, Mismatch):
-            return side, Comparison(1, labels_differ=1, values_differ=1, problems=(planned.reason,))
-        rows = self.material.rows[0][:ROWS]
-        return side, over(self.material, side, planned, rows, None, self.options, self.observer, "weighing a repair")
 
     # -- back into the Target's format
 
