@@ -58,7 +58,7 @@ _UNBOUNDED = frozenset({"Log", "Sqrt", "Div", "Pow", "Reciprocal", "Exp", "Tan",
 _CLOSED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "MaxPool", "AveragePool", "GlobalAveragePool", "Clip"})
 
 
-def _may_overflow(value: ir.Value) -> bool:
+def may_overflow(value: ir.Value) -> bool:
     """Does anything between the last layer and this value give infinities or NaN for ordinary numbers?"""
     seen, waiting = set[int](), [value]
     while waiting:
@@ -99,7 +99,7 @@ def _where(model: ir.Model, node: ir.Node) -> Outcome:
             continue
         if constant is not None and not np.isfinite(constant).all():
             return Refused("an infinite constant by a computed condition")
-        if constant is None and _may_overflow(at.input(index)):
+        if constant is None and may_overflow(at.input(index)):
             return Refused("the branch that is not chosen may be infinite or no number")
         value = at.input(index) if constant is None else at.const(full(constant), t.dtype)
         if choice is not None:

@@ -8,7 +8,18 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from . import activations, average_pooling, cumulative, functions, normalization, pads, reduction, resize, selection
+from . import (
+    activations,
+    average_pooling,
+    cumulative,
+    functions,
+    normalization,
+    pads,
+    recurrent,
+    reduction,
+    resize,
+    selection,
+)
 from .contract import NotConvertible, Outcome, Refused
 from .engine import infer, settle
 from .site import Site, dims_of, reshapable
@@ -182,6 +193,12 @@ _SPECIAL: dict[str, Callable[[ir.Model, ir.Node, int], Outcome]] = {
 }
 _FORMS: dict[str, Callable[[ir.Model, ir.Node], Outcome]] = {
     op_type: rule.apply
-    for rule in (*activations.REWRITES[:2], *normalization.REWRITES, *cumulative.REWRITES, *selection.REWRITES)
+    for rule in (
+        *activations.REWRITES[:2],
+        *normalization.REWRITES,
+        *cumulative.REWRITES,
+        *selection.REWRITES,
+        *recurrent.REWRITES,
+    )
     for op_type in sorted(rule.operators)
 }

@@ -74,6 +74,28 @@ def _merge_reshapes(model: ir.Model, node: ir.Node) -> Outcome:
     return at.replace(at.reshape(before.inputs[0], dims))
 
 
+def _batch_first(model: ir.Model, node: ir.Node) -> Outcome:
+    """Reshape(Transpose(x)) of a batch that left the first place as Transpose(Reshape(Transpose(x))), batch first.
+
+    Only where the output has the batch as an axis of its own with as many elements ahead of it as before.
+    """
+    at, before = Site(model, node), node.inputs[0].producer() if node.inputs[0] else None
+    perm, dims, out = _perm(before), dims_of(node.inputs[0]), dims_of(node.outputs[0])
+    if perm is None or before is None or before.inputs[0] is None or perm[0] == 0 or dims is None or not out:
+        return False
+    place = perm.index(0)
+    if node.op_type == "Reshape" and at.constant(1) is None:
+        return Refused("a computed shape")
+    rest, batch = [*dims[:place], *dims[place + 1 :]], dims[place]
+    places = [j for j, d in enumerate(out) if d == batch and _count(out[:j]) == _count(dims[:place])]
+    if None in rest or not places or None in [*out[: places[0]], *out[places[0] + 1 :]]:
+        return Refused("the batch is taken together with other axes, or the shape is not static enough")
+    j = places[0]
+    first = at.op("Transpose", before.inputs[0], perm=[0, *(p for p in perm if p != 0)])
+    y = at.reshape(first, [batch, *out[:j], *out[j + 1 :]])
+    return at.replace(y if j == 0 else at.op("Transpose", y, perm=[*range(1, j + 1), 0, *range(j + 1, len(out))]))
+
+
 def _rows_apart(model: ir.Model, node: ir.Node) -> Outcome:
     """What treats every row alike, on rows that a Reshape made of the batch and other axes: those axes stay apart.
 
@@ -140,6 +162,13 @@ REWRITES = (
         "transposes-as-one", _TRANSPOSE, "TSS", "a Transpose of a Transpose becomes one, or none", _merge_transposes
     ),
     Rewrite("batch-back", _TRANSPOSE, "TSS", "what is computed on a moved batch is computed before", _move_batch_back),
+    Rewrite(
+        "batch-first",
+        frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten"}),
+        "TSS",
+        "a batch that was moved is moved after the Reshape instead",
+        _batch_first,
+    ),
     Rewrite(
         "rows-apart",
         _BETWEEN | {"MatMul", "Gemm", "Softmax", "LogSoftmax"},

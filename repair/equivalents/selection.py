@@ -16,7 +16,7 @@ MAX_TOP = 16
 _EXACT_POSITIONS = 1 << 22  # positions that float32 holds exactly, with room for a negative one
 
 
-def _marks(t: Terms, position: ir.Value, size: int, rank: int, axis: int, first: int = 0) -> ir.Value:
+def marks(t: Terms, position: ir.Value, size: int, rank: int, axis: int, first: int = 0) -> ir.Value:
     """1 along `axis` where the count from `first` equals the position, which has extent 1 there; else 0."""
     count = np.arange(first, first + size).reshape([-1 if i == axis else 1 for i in range(rank)])
     apart = t.size(t.sub(t.at.const(count, t.dtype), position))
@@ -36,7 +36,7 @@ def _hardmax(model: ir.Model, node: ir.Node) -> Outcome:
         return Refused("the shape is not static enough")
     t = Terms(at)
     best = t.cast(at.op("ArgMax", at.input(), axis=axis, keepdims=0))
-    return at.replace(_marks(t, at.reshape(best, kept), size, len(dims), axis))
+    return at.replace(marks(t, at.reshape(best, kept), size, len(dims), axis))
 
 
 def _one_hot(model: ir.Model, node: ir.Node) -> Outcome:
@@ -53,14 +53,14 @@ def _one_hot(model: ir.Model, node: ir.Node) -> Outcome:
     t = Terms(at, np.float32)
     t.rank = rank
     spread = at.reshape(t.cast(at.input()), [*dims[:axis], 1, *dims[axis:]])
-    marks = t.add(_marks(t, spread, size, rank, axis), _marks(t, spread, size, rank, axis, -size))
+    hot = t.add(marks(t, spread, size, rank, axis), marks(t, spread, size, rank, axis, -size))
     off, on = (values.reshape(-1)[i] for i in (0, 1))
     kind = values.dtype
     if kind != np.float32:
-        marks = t.cast(marks, kind)
+        hot = t.cast(hot, kind)
     if on - off != 1:
-        marks = at.op("Mul", marks, at.const(np.full([1] * rank, on - off), kind))
-    return at.replace(marks if off == 0 else at.op("Add", marks, at.const(np.full([1] * rank, off), kind)))
+        hot = at.op("Mul", hot, at.const(np.full([1] * rank, on - off), kind))
+    return at.replace(hot if off == 0 else at.op("Add", hot, at.const(np.full([1] * rank, off), kind)))
 
 
 def _top(model: ir.Model, node: ir.Node) -> Outcome:
@@ -86,7 +86,7 @@ def _top(model: ir.Model, node: ir.Node) -> Outcome:
         tops.append(at.reduce("ReduceMax", rest, [axis]))
         places.append(at.reshape(t.cast(at.op("ArgMax", rest, axis=axis, keepdims=0)), kept))
         if left:
-            mark = _marks(t, places[-1], size, len(dims), axis)
+            mark = marks(t, places[-1], size, len(dims), axis)
             rest = t.add(t.mul(rest, t.add(t.minus(mark), 1.0)), t.mul(mark, lowest))
     values = tops[0] if count == 1 else at.op("Concat", *tops, axis=axis)
     # Joined as floats: Keras takes what its Concatenate layer gives for floats even where it is given integers.

@@ -1,0 +1,301 @@
+"""LSTM, GRU and RNN unrolled: against onnxruntime running the layer, and delivered by the converters that lack it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+from conftest import safeconvert
+from onnx import TensorProto, helper, numpy_helper
+from safeconvert.repair import equivalents
+from safeconvert.repair.equivalents import recurrent
+from test_pairs import alone
+
+Array = npt.NDArray[Any]
+Feeds = dict[str, Array]
+STEPS, INPUTS, HIDDEN = 4, 3, 5
+GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+FUNCTIONS = {"LSTM": 3, "GRU": 2, "RNN": 1}
+WAYS = ("forward", "reverse", "bidirectional")
+TOLERANCE = 1e-5
+
+
+def weights(seed: int, *shape: int) -> Array:
+    return (np.random.default_rng(seed).normal(size=shape) * 0.7).astype(np.float32)
+
+
+def layer(
+    kind: str,
+    way: str = "forward",
+    *,
+    bias: bool = True,
+    states: Sequence[str] = (),
+    peepholes: bool = False,
+    lengths: Sequence[int] | None = None,
+    outputs: Sequence[str] | None = None,
+    opset: int = 16,
+    steps: int | str = STEPS,
+    **attributes: Any,
+) -> onnx.ModelProto:
+    """One recurrent layer on X [steps, N, I]; `states` (h0, c0) are graph inputs. All outputs unless told."""
+    count, gates = 2 if way == "bidirectional" else 1, GATES[kind]
+    arrays = {"W": weights(1, count, gates * HIDDEN, INPUTS), "R": weights(2, count, gates * HIDDEN, HIDDEN)}
+    if bias:
+        arrays["B"] = weights(3, count, 2 * gates * HIDDEN)
+    if lengths is not None:
+        arrays["lengths"] = np.asarray(lengths, np.int32)
+    if peepholes:
+        arrays["P"] = weights(4, count, 3 * HIDDEN)
+    inputs = ["X", "W", "R", "B", "lengths", "h0", "c0", "P"][: 8 if kind == "LSTM" else 6]
+    inputs = [name if name == "X" or name in arrays or name in states else "" for name in inputs]
+    given = outputs if outputs is not None else ["Y", "Y_h", "Y_c"][: 3 if kind == "LSTM" else 2]
+    declared = [helper.make_tensor_value_info("X", TensorProto.FLOAT, [steps, "N", INPUTS])]
+    declared += [helper.make_tensor_value_info(name, TensorProto.FLOAT, [count, "N", HIDDEN]) for name in states]
+    node = helper.make_node(kind, inputs, given, name="layer", hidden_size=HIDDEN, direction=way, **attributes)
+    graph = helper.make_graph(
+        [node],
+        "layer",
+        declared,
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in given if name],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def feeds(model: onnx.ModelProto, batch: int) -> Feeds:
+    sizes = {i.name: [d.dim_value or batch for d in i.type.tensor_type.shape.dim] for i in model.graph.input}
+    return {name: 2 * weights(batch, *shape) for name, shape in sizes.items()}
+
+
+def execute(model: onnx.ModelProto, given: Feeds) -> list[Array]:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return list(session.run(None, given))
+
+
+def assert_unrolled(model: onnx.ModelProto, names: Sequence[str] | None = None) -> onnx.ModelProto:
+    result, _ = equivalents.rewrite(model, names=names)
+    onnx.checker.check_model(result, full_check=True)
+    assert not {node.op_type for node in result.graph.node} & set(GATES)
+    for batch in (1, 3):
+        given = feeds(model, batch)
+        for wanted, got in zip(execute(model, given), execute(result, given), strict=True):
+            assert wanted.shape == got.shape
+            assert wanted.size
+            assert np.abs(wanted - got).max() <= TOLERANCE * max(1.0, float(np.abs(wanted).max()))
+    return result
+
+
+def variants() -> Iterator[Any]:
+    for kind, way in itertools.product(GATES, WAYS):
+        both = ("h0", "c0") if kind == "LSTM" else ("h0",)
+        cases: dict[str, dict[str, Any]] = {
+            "plain": {},
+            "no-bias": {"bias": False},
+            "states": {"states": both},
+            "hidden": {"states": ("h0",)},
+            "clip": {"clip": 0.3, "states": both},
+            "last-only": {"outputs": ["", "Y_h"]},
+            "opset-22": {"opset": 22},
+        }
+        if kind == "LSTM":
+            cases |= {
+                "cell": {"states": ("c0",)},
+                "cell-only": {"outputs": ["", "", "Y_c"]},
+                "peepholes": {"peepholes": True},
+                "peepholes-all": {"peepholes": True, "states": both, "clip": 0.4},
+            }
+        if kind == "GRU":
+            cases |= {
+                "behind": {"linear_before_reset": 1},
+                "behind-states": {"linear_before_reset": 1, "states": both},
+                "behind-clip": {"linear_before_reset": 1, "clip": 0.3},
+            }
+        for name, case in cases.items():
+            yield pytest.param(kind, way, case, id=f"{kind}-{way}-{name}")
+
+
+@pytest.mark.parametrize(("kind", "way", "case"), list(variants()))
+def test_an_unrolled_layer_computes_the_same(kind: str, way: str, case: dict[str, Any]) -> None:
+    assert_unrolled(layer(kind, way, **case), equivalents.MISSING)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", GATES)
+@pytest.mark.parametrize(
+    ("functions", "numbers"),
+    [
+        (["Relu"], {}),
+        (["Softsign"], {}),
+        (["Softplus", "Tanh", "Tanh"], {}),
+        (["Elu"], {}),
+        (["HardSigmoid"], {}),
+        (["LeakyRelu"], {"activation_alpha": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}),
+        (["ThresholdedRelu"], {"activation_alpha": [0.2] * 6}),
+        (["Affine"], {"activation_alpha": [0.5] * 6, "activation_beta": [0.1] * 6}),
+        (["ScaledTanh"], {"activation_alpha": [0.5] * 6, "activation_beta": [0.7] * 6}),
+        (
+            ["LeakyRelu", "Tanh", "HardSigmoid"] * 2,
+            {"activation_alpha": [0.3, 0.6, 0.2, 0.1], "activation_beta": [0.2, 0.4]},
+        ),
+    ],
+)
+def test_every_activation_has_its_own_numbers(
+    kind: str, way: str, functions: list[str], numbers: dict[str, list[float]]
+) -> None:
+    count = FUNCTIONS[kind] * (2 if way == "bidirectional" else 1)
+    chosen = (functions * count)[:count]
+    takers = {"activation_alpha": {"Tanh"}, "activation_beta": {"Tanh", "LeakyRelu"}}
+    numbers = {k: v[: sum(name not in takers[k] for name in chosen)] for k, v in numbers.items()}
+    model = layer(kind, way, activations=chosen, **{k: v for k, v in numbers.items() if v})
+    assert_unrolled(model, ["recurrent-unrolled"])
+
+
+@pytest.mark.parametrize("kind", GATES)
+@pytest.mark.parametrize("way", WAYS)
+def test_layout_1_is_layout_0_between_transposes(kind: str, way: str) -> None:
+    """onnxruntime has no layout 1; the specification defines it as this."""
+    states = ("h0", "c0") if kind == "LSTM" else ("h0",)
+    plain, turned = layer(kind, way, states=states), layer(kind, way, states=states, layout=1)
+    for value in turned.graph.input:
+        first, second = value.type.tensor_type.shape.dim[:2]
+        copy = type(first)()
+        copy.CopyFrom(first)
+        first.CopyFrom(second)
+        second.CopyFrom(copy)
+    result, _ = equivalents.rewrite(turned)
+    onnx.checker.check_model(result, full_check=True)
+    given = feeds(plain, 3)
+    wanted = execute(plain, given)
+    got = execute(result, {name: x.swapaxes(0, 1) for name, x in given.items()})
+    backs = [(2, 0, 1, 3), *[(1, 0, 2)] * (len(wanted) - 1)]  # wanted[0] is [T, D, N, H]
+    for a, b, perm in zip(wanted, got, backs, strict=True):
+        assert a.transpose(perm).shape == b.shape
+        np.testing.assert_allclose(a.transpose(perm), b, atol=TOLERANCE)
+
+
+def test_full_lengths_and_constant_states_are_taken() -> None:
+    model = layer("GRU", "bidirectional", lengths=[STEPS] * 3)
+    result, _ = equivalents.rewrite(model)
+    given = feeds(model, 3)
+    for a, b in zip(execute(model, given), execute(result, given), strict=True):
+        np.testing.assert_allclose(a, b, atol=TOLERANCE)
+    model = layer("LSTM", "bidirectional", states=("h0", "c0"))
+    for name in ("h0", "c0"):
+        model.graph.initializer.append(numpy_helper.from_array(weights(9, 2, 3, HIDDEN), name))
+    del model.graph.input[1:]
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 3
+    result, _ = equivalents.rewrite(model)
+    assert "LSTM" not in {node.op_type for node in result.graph.node}
+    for a, b in zip(execute(model, feeds(model, 3)), execute(result, feeds(model, 3)), strict=True):
+        np.testing.assert_allclose(a, b, atol=TOLERANCE)
+
+
+def stacked() -> onnx.ModelProto:
+    """What torch writes for two layers with `batch_first`: states of zeros made from the batch, Squeeze and Transpose,
+    a Reshape of both directions."""
+    pieces = {"W": (INPUTS, 2), "V": (2 * HIDDEN, 1)}
+    arrays = {"class": weights(8, HIDDEN, 4), "all": np.int64([0, 0, -1]), "one": np.int64([1]), "two": np.int64([2])}
+    arrays |= {"first": np.int64([0]), "size": np.int64([HIDDEN])}
+    nodes = [
+        helper.make_node("Shape", ["x"], ["sizes"]),
+        helper.make_node("Gather", ["sizes", "first"], ["batch"], axis=0),
+        helper.make_node("Transpose", ["x"], ["W_x"], perm=[1, 0, 2]),
+    ]
+    for name, (inputs, count) in pieces.items():
+        arrays[name] = weights(5, count, 4 * HIDDEN, inputs)
+        arrays[f"{name}_r"], arrays[f"{name}_b"] = weights(6, count, 4 * HIDDEN, HIDDEN), weights(7, count, 8 * HIDDEN)
+        nodes += [
+            helper.make_node("Concat", ["two" if count == 2 else "one", "batch", "size"], [f"{name}_zero"], axis=0),
+            helper.make_node("ConstantOfShape", [f"{name}_zero"], [f"{name}_0"]),
+            helper.make_node(
+                "LSTM",
+                [f"{name}_x", name, f"{name}_r", f"{name}_b", "", f"{name}_0", f"{name}_0"],
+                [f"{name}_y", f"{name}_h"],
+                name=f"{name}_layer",
+                hidden_size=HIDDEN,
+                direction="bidirectional" if count == 2 else "forward",
+            ),
+        ]
+    nodes[-3:-3] = [
+        helper.make_node("Transpose", ["W_y"], ["W_t"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", ["W_t", "all"], ["V_x"]),
+    ]
+    nodes += [
+        helper.make_node("Squeeze", ["V_y", "one"], ["s"]),
+        helper.make_node("Transpose", ["s"], ["t"], perm=[1, 0, 2]),
+        helper.make_node("MatMul", ["t", "class"], ["scores"]),
+        helper.make_node("ReduceMean", ["scores"], ["y"], axes=[1], keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "stacked",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", STEPS, INPUTS])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
+
+
+def test_stacked_layers_keep_the_batch_free_and_first() -> None:
+    result = assert_unrolled(stacked())
+    kinds = [node.op_type for node in result.graph.node]
+    assert not {"Shape", "ConstantOfShape"} & set(kinds)
+    for node in result.graph.node:
+        for attribute in node.attribute:
+            assert attribute.name != "perm" or attribute.ints[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (layer("LSTM", steps="T"), "length is not static"),
+        (layer("RNN", steps=recurrent.MAX_STEPS + 1), "more than 128"),
+        (layer("RNN", "bidirectional", steps=recurrent.MAX_STEPS // 2 + 1), "more than 128"),
+        (layer("GRU", lengths=[4, 2, 4]), "shorter than the sequence"),
+        (layer("LSTM", input_forget=1), "input_forget"),
+        (layer("RNN", activations=["Affine"]), "Affine without alpha"),
+        (layer("RNN", activations=["Cosine"]), "activation Cosine"),
+    ],
+)
+def test_what_is_refused_stays_as_it_was_and_says_why(model: onnx.ModelProto, reason: str) -> None:
+    result, _ = equivalents.rewrite(model)
+    assert [n.op_type for n in result.graph.node] == [n.op_type for n in model.graph.node]
+    assert any(reason in one.reason for one in equivalents.refusals(model) if one.rewrite == "recurrent-unrolled")
+
+
+def test_a_wrong_order_of_gates_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison of these tests, on the fault that is made most easily."""
+    original = recurrent._CELLS["LSTM"]
+
+    def turned(t: Any, d: Any, sequence: Any, order: Any) -> Any:
+        gate, candidate, out = d.functions
+        object.__setattr__(d, "functions", (candidate, gate, out))
+        return original(t, d, sequence, order)
+
+    monkeypatch.setitem(recurrent._CELLS, "LSTM", turned)
+    with pytest.raises(AssertionError):
+        assert_unrolled(layer("LSTM"))
+
+
+@pytest.mark.parametrize(("pair", "suffix"), [("onnx2keras", ".keras"), ("onnx2torch", ".pt2")])
+def test_stacked_layers_reach_converters_that_have_none(pair: str, suffix: str, tmp_path: Path) -> None:
+    onnx.save(stacked(), tmp_path / "m.onnx")
+    np.savez(tmp_path / "x.npz", weights(3, 8, STEPS, INPUTS))
+    output = tmp_path / f"m{suffix}"
+    done = safeconvert(pair, tmp_path / "m.onnx", "--inputs", "x.npz", "-o", output, "--json", folder=tmp_path)
+    assert done.code == 0, done.out + done.err
+    assert json.loads(done.out)["verdict"] in ("verified", "repaired")
+    x = weights(11, 1, STEPS, INPUTS)
+    wanted = alone(tmp_path / "m.onnx", "onnx", x)
+    np.testing.assert_allclose(alone(output, pair.split("2")[1], x), wanted, atol=1e-5)
