@@ -8,6 +8,7 @@ Child side.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,16 +25,22 @@ from .walking import Parting, Walk
 PASSED = 6  # nodes tried to be passed by in one parting
 
 
-def pass_by(walk: Walk, parting: Parting) -> Iterator[Proposal]:
+Rebuilt = tuple[Parting, Parting, Proposal]
+"""The parting that a proposal mends, what it leaves of the one looked at, and the proposal."""
+
+
+def pass_by(walk: Walk, parting: Parting) -> Iterator[Rebuilt]:
     """The Target without one of its nodes: what reads it reads the node's first input."""
     for node in core(parting.nodes)[:PASSED]:
         if len(parting.nodes) < 2 or not node.input or node.input[0] in walk.target.constants:
             continue
         edit = Rewire(f"{node.op_type} passed by", node.output[0], node.input[0], _readers(walk, node.output[0]))
-        yield Proposal("CG", node.name, "", (edit,), {"operator": node.op_type, "difference": "a node too many"})
+        evidence = {"operator": node.op_type, "difference": "a node too many"}
+        left = replace(parting, nodes=tuple(one for one in parting.nodes if one is not node))
+        yield parting, left, Proposal("CG", node.name, "", (edit,), evidence)
 
 
-def put_before(walk: Walk, parting: Parting) -> Iterator[tuple[Parting, Proposal]]:
+def put_before(walk: Walk, parting: Parting) -> Iterator[Rebuilt]:
     """The Source's nodes that the Target lacks, put before the first node of the parting."""
     made = {name for node in parting.nodes for name in node.output}
     outside = [n for node in parting.nodes for n in walk.target.dynamic(node) if n not in made and n in walk.bound]
@@ -62,7 +69,9 @@ def put_before(walk: Walk, parting: Parting) -> Iterator[tuple[Parting, Proposal
             evidence = {"operator": kinds[-1], "difference": "missing nodes", "missing": kinds}
             proposal = Proposal("CG", inner[0], origin.name, (edit,), evidence)
             # Where all that reads the tensor lacks these nodes, the tensor itself is what ought to be another.
-            yield (Parting(name, tensor, arrangement, (), tuple(nodes), parting.apart) if whole else parting), proposal
+            meant = Parting(name, tensor, arrangement, (), tuple(nodes), parting.apart) if whole else parting
+            put = {node.name for node in nodes}
+            yield meant, replace(parting, origins=tuple(n for n in parting.origins if n.name not in put)), proposal
 
 
 def _only_through(walk: Walk, name: str, nodes: Sequence[onnx.NodeProto]) -> bool:
@@ -71,7 +80,7 @@ def _only_through(walk: Walk, name: str, nodes: Sequence[onnx.NodeProto]) -> boo
     return all(node.name in chosen for node in walk.source.readers.get(name, ()))
 
 
-def replace(walk: Walk, parting: Parting) -> Iterator[Proposal]:
+def in_place(walk: Walk, parting: Parting) -> Iterator[Proposal]:
     """The nodes of the parting replaced by the Source's."""
     built = build(walk, parting.origins, parting.source, parting.arrangement)
     if built is None or not parting.nodes or not parting.origins:
@@ -117,7 +126,7 @@ def kind(walk: Walk, parting: Parting) -> str:
     have, wanted = (
         [array for n in side[1] for *_, array in held(side[0], n) if array.dtype.kind == "f"] for side in sides
     )
-    if not have and not wanted:
+    if not have or not wanted:
         return "TSS" if moving(parting) else "CG"
     alike = all(any(same(one, laid) for other in wanted for laid in fitted(other, one)) for one in have)
     if moving(parting) and (alike or weights.folded_alike(walk, parting)):

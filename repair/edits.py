@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,22 @@ class Rewire(Edit):
     added: Sequence[onnx.NodeProto] = ()
     constants: Mapping[str, Array] = field(default_factory=dict, repr=False)
 
+    def reading(self, instead: Mapping[str, str]) -> Rewire:
+        """The same edit where others have been made before it, and ``instead`` says what is read for what since."""
+
+        def now(name: str) -> str:
+            while name in instead:
+                name = instead[name]
+            return name
+
+        added = []
+        for node in self.added:
+            copy = onnx.NodeProto()
+            copy.CopyFrom(node)
+            copy.input[:] = [now(name) for name in node.input]
+            added.append(copy)
+        return replace(self, before=now(self.before), after=now(self.after), added=added)
+
     def make(self, model: onnx.ModelProto) -> None:
         graph = model.graph
         new = {node.name for node in self.added}
@@ -134,7 +150,13 @@ def applied(model: onnx.ModelProto, edits: Sequence[Edit]) -> onnx.ModelProto:
     """A copy with the edits made, and without the nodes and constants that nothing needs any more."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    instead: dict[str, str] = {}  # what is read in place of a tensor that all its readers ought not to read
     for edit in edits:
+        if isinstance(edit, Rewire):
+            readers = {node.name for node in copy.graph.node if edit.before in node.input}
+            edit = edit.reading(instead)
+            if edit.before != edit.after and (edit.nodes is None or readers <= {*edit.nodes}):
+                instead[edit.before] = edit.after
         edit.make(copy)
     if edits:
         tidy(copy)

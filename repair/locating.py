@@ -8,29 +8,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import onnx
 from onnx import numpy_helper
 
 from ..native.arrangement import Arrangement
-from . import computation, equivalents, hyperparameters, preprocessing, structure, weights
-from .computation import telling
+from . import computation, equivalents
 from .edits import Edit, Rewire
+from .explaining import ALIEN, explain, told
 from .held import HELD, Found, Held
 from .matching import Contents
-from .preprocessing import prepares
-from .proposals import Array, Proposal, core, holds
+from .proposals import Array, core
 from .runtimes import Kept
 from .stepping import Steps
-from .walking import Parting, Walk
+from .walking import Walk
 
 FAULTS = 400  # at most, in one Target
-PASSES = 12  # of the Target, in nodes run, that the search for one fault may take
-WAYS = 3  # layouts in which a local repair is tried
-ALIEN = 0.5  # weights whose correlation with the Source's is below this are not theirs
 
 
 def locate(
@@ -74,8 +68,8 @@ def locate(
             found.append(_unexplained(walk, node))
             why = f"no repair was found for what {node.op_type} {node.name} gives"
             break
-        parting, finding = explained
-        found.append(finding)
+        parting, proposals = explained
+        found += [told(walk, parting, one) for one in proposals]
         walk.patch(parting)
         if alien(ours, found) > ALIEN and len(found) >= 4:
             why = "most of the weights looked at have nothing to do with the Source's"
@@ -118,120 +112,6 @@ def in_real_numbers(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.graph.node[:]
     model.graph.node.extend(kept)
     return model
-
-
-def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> tuple[Parting, Found] | None:
-    """The explanation of what goes wrong at this node that takes least, and stands the test.
-
-    One other array or setting in a node of the same kind proves itself: with the Source's own, the node gives what the
-    Source gives. More of them do not, nor weights that are quite others, nor other nodes, since these explain anything:
-    the walk must come back behind them.
-    """
-    for parting, proposal in structure.propose(walk, node):
-        return parting, _found(walk, parting, proposal)
-    for parting, proposal in preprocessing.propose(walk, node):
-        return parting, _found(walk, parting, proposal)
-    # The same nodes in effect, with no word from what follows: those that give as much as the Source, and others.
-    second: tuple[Parting, Proposal] | None = None
-    third: tuple[Parting, Proposal] | None = None
-    enough = walk.runs + PASSES * len(walk.target.nodes)
-    for tensor, source in walk.pairs(node):
-        if time.monotonic() > deadline or walk.runs > enough:
-            break
-        ways = walk.laid_out(tensor, source, node)
-        for way in ways[:WAYS]:
-            parting = walk.parting(tensor, source, way)
-            for proposal in tuned(walk, parting):
-                if walk.runs > enough:
-                    break
-                if not holds(walk, parting, proposal.edits):
-                    continue
-                wanted = way.of(walk.contents.tensors[source])
-                if (len(proposal.edits) == 1 and not strange(proposal)) or walk.continues(tensor, wanted, source):
-                    return parting, _found(walk, parting, proposal)
-                second = second or (parting, proposal)
-                break  # what comes after this one changes as much or more
-        for way in ways:
-            parting = walk.parting(tensor, source, way)
-            if not walk.continues(tensor, way.of(walk.contents.tensors[source]), source):
-                as_much = parting.value is not None and parting.value.size == walk.contents.tensors[source].size
-                if (second if as_much else third) is None and like(walk, parting):
-                    found = next(((parting, one) for one in _replacing(walk, parting)), None)
-                    second, third = (found, third) if as_much else (second, found)
-                continue
-            for meant, proposal in rebuilt(walk, parting):
-                if holds(walk, parting, proposal.edits):
-                    return meant, _found(walk, parting, proposal)
-            for proposal in _replacing(walk, parting):
-                if second is not None and _effects(walk, second[0]) < _effects(walk, parting):
-                    return second[0], _found(walk, *second)
-                return parting, _found(walk, parting, proposal)
-    last = second or third
-    return None if last is None else (last[0], _found(walk, *last))
-
-
-def strange(proposal: Proposal) -> bool:
-    """Does the proposal give a node weights that have nothing to do with its own?"""
-    tensors = proposal.evidence.get("tensors", ())
-    return any(t["role"] == "weights" and t["correlation"] < ALIEN for t in tensors)
-
-
-def like(walk: Walk, parting: Parting) -> bool:
-    """Do both sides do the same in effect, operators that only pad, scale and shift aside?"""
-    ours = telling(walk.target, parting.nodes)
-    return bool(ours) and ours == telling(walk.source, parting.origins)
-
-
-def _effects(walk: Walk, parting: Parting) -> int:
-    return len(telling(walk.target, parting.nodes))
-
-
-def _replacing(walk: Walk, parting: Parting) -> Iterator[Proposal]:
-    return (one for one in computation.replace(walk, parting) if holds(walk, parting, one.edits))
-
-
-def tuned(walk: Walk, parting: Parting) -> Iterator[Proposal]:
-    """Repairs that leave the nodes what they are: weights, settings, both."""
-    if like(walk, parting) or [n.op_type for n in core(parting.nodes)] == [n.op_type for n in core(parting.origins)]:
-        yield from weights.propose(walk, parting)
-        yield from hyperparameters.propose(walk, parting)
-        yield from _both(walk, parting)
-
-
-def rebuilt(walk: Walk, parting: Parting) -> Iterator[tuple[Parting, Proposal]]:
-    """Repairs by a node less or some more, mildest first, each with the parting that it mends."""
-    yield from ((parting, one) for one in computation.pass_by(walk, parting))
-    yield from computation.put_before(walk, parting)
-
-
-def _both(walk: Walk, parting: Parting) -> Iterator[Proposal]:
-    """Weights and settings of one node at once."""
-    ours, theirs = core(parting.nodes), core(parting.origins)
-    if len(ours) == len(theirs) == 1 and ours[0].op_type == theirs[0].op_type:
-        heavy = list(weights.propose(walk, parting))
-        settings = list(hyperparameters.propose(walk, parting))
-        if heavy and settings:
-            a, b = heavy[-1], settings[-1]
-            yield replace(a, edits=(*a.edits, *b.edits), evidence={**a.evidence, **b.evidence})
-
-
-def _found(walk: Walk, parting: Parting, proposal: Proposal) -> Found:
-    node = next((n for n in walk.target.nodes if n.name == proposal.node), None)
-    kind = "PP" if proposal.type in ("CG", "WB", "LH") and prepares(walk, parting, proposal) else proposal.type
-    evidence = {
-        **proposal.evidence,
-        "local_difference": parting.apart if np.isfinite(parting.apart) else None,
-        "target_tensor": parting.target,
-        "source_tensor": parting.source,
-        "target_nodes": [n.name for n in parting.nodes],
-        "source_nodes": [n.name for n in parting.origins],
-    }
-    tensor = node.output[0] if node is not None else parting.target
-    metadata = {} if node is None else {entry.key: entry.value for entry in node.metadata_props}
-    origin = next((n.output[0] for n in walk.source.nodes if n.name == proposal.origin), parting.source)
-    words, edits = proposal.words, proposal.edits
-    op_type = "" if node is None else node.op_type
-    return Found(kind, proposal.node, tensor, proposal.origin, evidence, edits, words, metadata, origin, op_type)
 
 
 def _unexplained(walk: Walk, node: onnx.NodeProto) -> Found:

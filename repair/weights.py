@@ -29,30 +29,48 @@ SETTINGS = frozenset(
     | {"Reshape", "Expand", "Tile", "Squeeze", "Unsqueeze", "Split", "Dropout", "OneHot", "CumSum", "Pow"}
 )
 """Operators whose constant inputs are settings rather than weights: see ``hyperparameters``."""
+NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
+"""Operators that change nothing with this constant as their second input."""
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
-def propose(walk: Walk, parting: Parting) -> Iterator[Proposal]:
-    """One tensor at a time, then all that differ together."""
-    found = [
-        (node, index, have, origin, options)
-        for node, index, have, origin, options in _candidates(walk, parting)
-        if options
-    ]
+Change = tuple[onnx.NodeProto, int, Array, onnx.NodeProto, Array]
+"""A node of the Target, its input's number and array, the node of the Source, and the array that it ought to be."""
+
+
+def propose(walk: Walk, parting: Parting) -> Iterator[tuple[Proposal, ...]]:
+    """One tensor at a time, then all that differ together: a proposal for each node."""
+    found = [*_candidates(walk, parting)]
     for node, index, have, origin, options in found:
         for value in options:
-            yield _proposal(parting, [(node, index, have, origin, value)])
+            yield (_proposal([(node, index, have, origin, value)]),)
     yield from _unfolded(walk, parting)
-    firsts = [(node, index, have, origin, options[0]) for node, index, have, origin, options in found]
+    firsts = _nearest(found)
     for count in range(2, min(len(firsts), TOGETHER) + 1):
         for some in itertools.combinations(firsts, count):
-            yield _proposal(parting, list(some))
+            yield _of_each(some)
     if len(firsts) > TOGETHER:
-        yield _proposal(parting, firsts)
+        yield _of_each(firsts)
 
 
-def _candidates(
-    walk: Walk, parting: Parting
-) -> Iterator[tuple[onnx.NodeProto, int, Array, onnx.NodeProto, list[Array]]]:
+def together(walk: Walk, parting: Parting) -> tuple[Proposal, ...]:
+    """All that differ at once, each as what is likeliest."""
+    return _of_each(_nearest([*_candidates(walk, parting)]))
+
+
+def _of_each(changes: Sequence[Change]) -> tuple[Proposal, ...]:
+    names = dict.fromkeys(change[0].name for change in changes)
+    return tuple(_proposal([change for change in changes if change[0].name == name]) for name in names)
+
+
+Candidate = tuple[onnx.NodeProto, int, Array, onnx.NodeProto, list[Array]]
+
+
+def _nearest(found: Sequence[Candidate]) -> list[Change]:
+    return [(node, index, have, origin, options[0]) for node, index, have, origin, options in found]
+
+
+def _candidates(walk: Walk, parting: Parting) -> Iterator[Candidate]:
     """Constants of the Target's nodes that no constant of the Source's nodes equals, with what they may have to be."""
     theirs = [
         (origin, index, value)
@@ -82,6 +100,27 @@ def _candidates(
                 yield node, index, have, options[0][0], [value for _, value in options[:6]]
 
 
+def needless(walk: Walk, node: onnx.NodeProto) -> Iterator[tuple[Parting, Proposal]]:
+    """A bias or scale behind a layer with weights for which the Source has none, as exporters leave out a bias of
+    zeros: its constant made one that changes nothing."""
+    names = walk.target.dynamic(node)
+    if node.op_type not in NEUTRAL or len(names) != 1 or names[0] not in walk.bound:
+        return
+    match, tensor = walk.bound[names[0]][0], node.output[0]
+    origin = walk.source.maker.get(match.name)
+    scaled = any(n.op_type in (*NEUTRAL, "BatchNormalization") for n in walk.source.readers.get(match.name, ()))
+    if origin is None or origin.op_type not in WEIGHTED or scaled:
+        return
+    value = match.arrangement.of(walk.contents.tensors[match.name])
+    for index, _, have in constants(walk.target, node):
+        if (index or node.op_type not in ("Sub", "Div")) and walk.continues(tensor, value, match.name):
+            given = walk.values.get(tensor)
+            apart = float("inf") if given is None else walk.contents.apart(value, given)
+            parting = Parting(tensor, match.name, match.arrangement, (node,), (), apart, given)
+            neutral = np.full_like(have, NEUTRAL[node.op_type])
+            yield parting, _proposal([(node, index, have, origin, neutral)])
+
+
 @dataclass(frozen=True)
 class Affine:
     """A convolution and what scales and shifts its channels behind it, as one: ``scale * conv(x) + shift``.
@@ -96,7 +135,7 @@ class Affine:
     additive: tuple[onnx.NodeProto, int, Array, Array] | None
 
 
-def _unfolded(walk: Walk, parting: Parting) -> Iterator[Proposal]:
+def _unfolded(walk: Walk, parting: Parting) -> Iterator[tuple[Proposal, ...]]:
     """One side has a batch normalisation of its own, the other has it folded into the convolution before it."""
     ours, theirs = affine(walk.target, parting.nodes), affine(walk.source, parting.origins)
     if ours is None or theirs is None or ours.additive is None or ours.weight.shape != theirs.weight.shape:
@@ -113,9 +152,9 @@ def _unfolded(walk: Walk, parting: Parting) -> Iterator[Proposal]:
         (node, index, have, theirs.conv, added.astype(have.dtype).reshape(have.shape)),
     ]
     differ = [one for one in both if not same(one[4], one[2])]
-    yield from (_proposal(parting, [one]) for one in differ)
+    yield from ((_proposal([one]),) for one in differ)
     if len(differ) > 1:
-        yield _proposal(parting, differ)
+        yield (_proposal(differ),)  # one layer, in two nodes
 
 
 def likeness(walk: Walk, node: onnx.NodeProto, origin: onnx.NodeProto) -> list[dict[str, Any]]:
@@ -199,7 +238,7 @@ def _reordered(
     return found
 
 
-def _proposal(parting: Parting, some: list[tuple[onnx.NodeProto, int, Array, onnx.NodeProto, Array]]) -> Proposal:
+def _proposal(some: Sequence[Change]) -> Proposal:
     edits = []
     tensors: list[dict[str, Any]] = []
     for node, index, have, origin, value in some:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, version_converter
-from safeconvert.repair import locating
+from safeconvert.repair import explaining
 from seeded_nets import (
     CLASSES,
     Array,
@@ -166,6 +166,15 @@ def test_one_fault_is_named_at_its_node_with_its_type_and_repaired(name: str, tm
         ("epsilon", "padding counted", "head bias"),
         ("conv weights noisy", "slopes", "upper limit"),
         ("norm mean", "pads moved", "transposed conv bias"),
+        # side by side, and of one layer
+        ("norm scale", "epsilon"),
+        ("filters upside down", "slopes"),
+        ("stride of other phase", "channels reversed"),
+        ("slopes", "activation added at the end of a branch"),
+        ("norm variance", "activation missing inside"),
+        ("norm mean and variance", "activation missing inside"),
+        ("dilated", "activation missing"),
+        ("norm missing", "pooling replaced"),
     ],
 )
 def test_several_faults_at_once_are_each_named(names: tuple[str, ...], tmp_path: Path) -> None:
@@ -318,8 +327,23 @@ def test_a_target_with_other_weights_is_another_model_and_the_search_ends(tmp_pa
     looked = look(tmp_path, net(), net(seed=5))
     assert "nothing to do with" in looked.why
     assert looked.alien > 0.5
-    passes = 4 * locating.PASSES + 12  # four faults are looked for to the end, and then the search stops
+    passes = 4 * explaining.PASSES + 12  # four faults are looked for to the end, and then the search stops
     assert looked.nodes_run < passes * len(net().graph.node)
+
+
+def unbiased(bias: float) -> onnx.ModelProto:
+    """A product, a bias where there is one, an activation, a product: exporters leave out a bias of zeros."""
+    b = Builder(4)
+    x = b.node("MatMul", [b.node("Flatten", ["x"], "fl"), b.weight("w", 90, 24)], "m")
+    x = b.node("Add", [x, b.keep("bias", np.full(24, bias, np.float32))], "add") if bias else x
+    b.node("MatMul", [b.node("Relu", [x], "r"), b.weight("head", 24, CLASSES)], "y")
+    return b.model({"y": [CLASSES]}, (3, 6, 5))
+
+
+def test_a_bias_where_the_source_has_none_is_a_bias_and_no_other_graph(tmp_path: Path) -> None:
+    looked = look(tmp_path, unbiased(0), unbiased(0.3))
+    assert looked.brief == [("WB", "add")]
+    assert agrees(looked)
 
 
 def test_the_faulty_one_of_blocks_with_the_same_weights_is_named(tmp_path: Path) -> None:

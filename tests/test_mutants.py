@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from safeconvert.repair import locating
+from safeconvert.repair import explaining, locating
 from safeconvert.repair.matching import Match
 from safeconvert.repair.walking import Walk
 from seeded_nets import CLASSES, Looked, inputs, look, net, weights
@@ -40,7 +40,7 @@ def test_a_proposal_is_taken_only_where_the_nodes_then_agree(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert right(look(tmp_path, net(), broken(name)), name)
-    monkeypatch.setattr(locating, "holds", yes)
+    monkeypatch.setattr(explaining, "holds", yes)
     looked = tried(tmp_path, net(), broken(name))
     assert looked is None or not right(looked, name)
 

@@ -1,0 +1,168 @@
+"""The explanation of a parting that takes least: which faults make the Target's nodes give what the Source's do not.
+
+From the mildest change to the largest: how content lies, what an input is prepared by, weights and settings of the
+same nodes, a node less or some more, both together, and last all nodes of the Target in place by those of the Source.
+Child side.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+
+from . import computation, hyperparameters, preprocessing, structure, weights
+from .computation import Rebuilt, telling
+from .edits import Edit
+from .held import Found
+from .preprocessing import prepares
+from .proposals import Proposal, core, holds
+from .walking import Parting, Walk
+
+PASSES = 12  # of the Target, in nodes run, that the search for one fault may take
+WAYS = 3  # layouts in which a local repair is tried
+ALIEN = 0.5  # weights whose correlation with the Source's is below this are not theirs
+Proposals = tuple[Proposal, ...]
+Explanation = tuple[Parting, Proposals]
+
+
+def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> Explanation | None:
+    """The explanation of what goes wrong at this node that takes least, and stands the test.
+
+    One other array or setting in a node of the same kind proves itself: with the Source's own, the node gives what the
+    Source gives. More of them do not, nor weights that are quite others, nor other nodes, since these explain anything:
+    the walk must come back behind them.
+    """
+    for propose in (structure.propose, preprocessing.propose, weights.needless):
+        for parting, proposal in propose(walk, node):
+            return parting, (proposal,)
+    # The same nodes in effect, with no word from what follows: those that give as much as the Source, and others.
+    second: Explanation | None = None
+    third: Explanation | None = None
+    enough = walk.runs + PASSES * len(walk.target.nodes)
+    for tensor, source in walk.pairs(node):
+        if time.monotonic() > deadline or walk.runs > enough:
+            break
+        ways = walk.laid_out(tensor, source, node)
+        for way in ways[:WAYS]:
+            parting = walk.parting(tensor, source, way)
+            for some in tuned(walk, parting):
+                if walk.runs > enough:
+                    break
+                if not holds(walk, parting, edits(some)):
+                    continue
+                wanted = way.of(walk.contents.tensors[source])
+                if (len(edits(some)) == 1 and not strange(some)) or walk.continues(tensor, wanted, source):
+                    return parting, some
+                second = second or (parting, some)
+                break  # what comes after this one changes as much or more
+        for way in ways:
+            parting = walk.parting(tensor, source, way)
+            if not walk.continues(tensor, way.of(walk.contents.tensors[source]), source):
+                as_much = parting.value is not None and parting.value.size == walk.contents.tensors[source].size
+                if (second if as_much else third) is None and like(walk, parting):
+                    found = next(((parting, (one,)) for one in _replacing(walk, parting)), None)
+                    second, third = (found, third) if as_much else (second, found)
+                continue
+            for meant, _, proposal in rebuilt(walk, parting):
+                if holds(walk, parting, proposal.edits):
+                    return meant, (proposal,)
+            for explanation in composed(walk, parting, enough):
+                return explanation
+            for proposal in _replacing(walk, parting):
+                if second is not None and _effects(walk, second[0]) <= _effects(walk, parting):
+                    return second
+                return parting, (proposal,)
+    return second or third
+
+
+def edits(some: Proposals) -> list[Edit]:
+    return [edit for one in some for edit in one.edits]
+
+
+def strange(some: Proposals) -> bool:
+    """Do the proposals give a node weights that have nothing to do with its own?"""
+    tensors = [tensor for one in some for tensor in one.evidence.get("tensors", ())]
+    return any(t["role"] == "weights" and t["correlation"] < ALIEN for t in tensors)
+
+
+def like(walk: Walk, parting: Parting) -> bool:
+    """Do both sides do the same in effect, operators that only pad, scale and shift aside?"""
+    ours = telling(walk.target, parting.nodes)
+    return bool(ours) and ours == telling(walk.source, parting.origins)
+
+
+def _effects(walk: Walk, parting: Parting) -> int:
+    return len(telling(walk.target, parting.nodes))
+
+
+def _replacing(walk: Walk, parting: Parting) -> Iterator[Proposal]:
+    return (one for one in computation.in_place(walk, parting) if holds(walk, parting, one.edits))
+
+
+def tuned(walk: Walk, parting: Parting) -> Iterator[Proposals]:
+    """Repairs that leave the nodes what they are: weights, settings, both."""
+    if like(walk, parting) or [n.op_type for n in core(parting.nodes)] == [n.op_type for n in core(parting.origins)]:
+        yield from weights.propose(walk, parting)
+        yield from ((one,) for one in hyperparameters.propose(walk, parting))
+        yield from _both(walk, parting)
+
+
+def rebuilt(walk: Walk, parting: Parting) -> Iterator[Rebuilt]:
+    """Repairs by a node less or some more, mildest first: the parting that it mends, what is left of this one, and the
+    proposal."""
+    yield from computation.pass_by(walk, parting)
+    yield from computation.put_before(walk, parting)
+
+
+def composed(walk: Walk, parting: Parting, enough: int) -> Iterator[Explanation]:
+    """A node too many, or some too few, and beside it a node of the same kind with other weights or settings."""
+    for meant, left, proposal in rebuilt(walk, parting):
+        for some in tuned(walk, left):
+            if walk.runs > enough:
+                return
+            if holds(walk, parting, [*proposal.edits, *edits(some)]):
+                # What several nodes lack is put before them first; what else is wrong with each is found behind it.
+                yield (parting, (proposal, *some)) if meant is parting else (meant, (proposal,))
+
+
+def _both(walk: Walk, parting: Parting) -> Iterator[Proposals]:
+    """Weights and settings of one node at once."""
+    ours, theirs = core(parting.nodes), core(parting.origins)
+    if len(ours) == len(theirs) == 1 and ours[0].op_type == theirs[0].op_type:
+        heavy = weights.together(walk, parting)
+        settings = list(hyperparameters.propose(walk, parting))
+        if heavy and settings:
+            yield (*heavy, settings[-1])
+
+
+def told(walk: Walk, parting: Parting, proposal: Proposal) -> Found:
+    """The fault that a proposal is for, with what was seen of it."""
+    node = next((n for n in walk.target.nodes if n.name == proposal.node), None)
+    kind = "PP" if proposal.type in ("CG", "WB", "LH") and prepares(walk, parting, proposal) else proposal.type
+    evidence = {
+        **proposal.evidence,
+        "local_difference": parting.apart if np.isfinite(parting.apart) else None,
+        "target_tensor": parting.target,
+        "source_tensor": parting.source,
+        "target_nodes": [n.name for n in parting.nodes],
+        "source_nodes": [n.name for n in parting.origins],
+    }
+    tensor = node.output[0] if node is not None else parting.target
+    metadata = {} if node is None else {entry.key: entry.value for entry in node.metadata_props}
+    origin = next((n.output[0] for n in walk.source.nodes if n.name == proposal.origin), parting.source)
+    op_type = "" if node is None else node.op_type
+    return Found(
+        kind,
+        proposal.node,
+        tensor,
+        proposal.origin,
+        evidence,
+        proposal.edits,
+        proposal.words,
+        metadata,
+        origin,
+        op_type,
+    )
