@@ -23,9 +23,11 @@ from . import (
     defaults,
     einsum,
     exponentials,
+    filling,
     functions,
     gathering,
     grid_sample,
+    loops,
     matmul,
     max_pooling,
     movement,
@@ -93,6 +95,8 @@ REWRITES: tuple[Rewrite, ...] = (
     *gathering.REWRITES,
     *grid_sample.REWRITES,
     *recurrent.REWRITES,
+    *loops.REWRITES,
+    *filling.REWRITES,
     *reduction.REWRITES,
     *einsum.REWRITES,
     *matmul.REWRITES,
@@ -153,6 +157,8 @@ MISSING: tuple[str, ...] = (
     "gather-nd-marks",
     "grid-sample",
     "recurrent-unrolled",
+    "loop-unrolled",
+    "batch-filled",
     "function-body",
 )
 """CANONICAL, and without the operators and attributes that converters commonly lack."""
@@ -196,7 +202,6 @@ PLAIN: tuple[str, ...] = (
     "slice-steps",
     "gather",
     "gather-marks",
-    "gather-elements-marks",
     "matmul-constant-first",
     "matmul-stack",
     "matmul-computed",
@@ -253,8 +258,13 @@ def _run(
     chosen = _chosen(names)
     graph = load(prepare(model, None))
     settle(graph)
-    applied, skipped = run(graph, chosen, nodes)
-    if any(a.rewrite == "function-body" for a in applied):
+    # What counts iterations is folded before anything else is rewritten: a position that it gives is a constant.
+    applied, _ = run(graph, [r for r in chosen if r in loops.REWRITES], nodes)
+    if applied:
+        settle(graph)
+    more, skipped = run(graph, chosen, nodes)
+    applied += more
+    if any(a.rewrite == "function-body" for a in more):
         settle(graph)
         more, skipped = run(graph, chosen, nodes)
         applied += more

@@ -54,8 +54,26 @@ def freeze_computed_shapes(model: ir.Model) -> bool:
     return True
 
 
-def _at_batch(model: ir.Model, batch: int) -> dict[str | None, ir.Value]:
-    """The values of the model by name, folded with the batch fixed."""
+def shape_at_batches(model: ir.Model, node: ir.Node, index: int) -> list[int] | None:
+    """The shape that an input of the node holds, behind its first axis; None unless that one is the batch."""
+    name, found = node.outputs[0].name, list[list[int]]()
+    for batch in (*_BATCHES, *_OTHERS):
+        value = _at_batch(model, batch, name).get(name)
+        twin = value.producer() if value is not None else None
+        if twin is not None and twin.op_type == node.op_type:
+            shape = constant_of(twin.inputs[index])
+            read = None if shape is None else [int(d) for d in shape]
+        else:  # folded: a constant of that shape
+            array = constant_of(value)
+            read = None if array is None else list(array.shape)
+        if not read or read[0] != batch or (found and found[0] != read[1:]):
+            return None
+        found.append(read[1:])
+    return found[0]
+
+
+def _at_batch(model: ir.Model, batch: int, keep: str | None = None) -> dict[str | None, ir.Value]:
+    """The values of the model by name, folded with the batch fixed; `keep` too where folding would leave it unused."""
     graph = model.graph.clone()
     copy = ir.Model(graph, ir_version=model.ir_version)
     for value in graph.inputs:
@@ -65,11 +83,13 @@ def _at_batch(model: ir.Model, batch: int) -> dict[str | None, ir.Value]:
     for node in graph:
         for output in node.outputs:
             output.shape = None
+            if keep is not None and output.name == keep and not output.is_graph_output():
+                graph.outputs.append(output)
     # Folding infers node by node, so that a shape computed from a folded Reshape is folded in turn.
     optimizer.fold_constants(copy, onnx_shape_inference=True, input_size_limit=1 << 16, output_size_limit=1 << 16)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
     common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
-    return {v.name: v for v in (*graph.inputs, *(v for n in graph for v in n.outputs))}
+    return {v.name: v for v in (*graph.initializers.values(), *graph.inputs, *(v for n in graph for v in n.outputs))}
 
 
 def _fill_dims(value: ir.Value, first: ir.Value | None, second: ir.Value | None) -> None:

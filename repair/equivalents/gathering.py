@@ -218,16 +218,15 @@ def _gather_nd(model: ir.Model, node: ir.Node) -> Outcome:
     return at.replace(_typed(t, at.reshape(y, out if made is None or None in made else made)))
 
 
+_WHY = "computed positions become marks to multiply by"
+_FORMS = {"Gather": _gather, "GatherElements": _gather_elements, "GatherND": _gather_nd}
+
+
+def _by_marks(model: ir.Model, node: ir.Node) -> Outcome:
+    return _FORMS[node.op_type](model, node)
+
+
 REWRITES = (
-    Rewrite("gather-marks", frozenset({"Gather"}), "TSS", "computed positions become marks to multiply by", _gather),
-    Rewrite(
-        "gather-elements-marks",
-        frozenset({"GatherElements"}),
-        "TSS",
-        "computed positions become marks to multiply by",
-        _gather_elements,
-    ),
-    Rewrite(
-        "gather-nd-marks", frozenset({"GatherND"}), "TSS", "computed positions become marks to multiply by", _gather_nd
-    ),
+    Rewrite("gather-marks", frozenset({"Gather", "GatherElements"}), "TSS", _WHY, _by_marks),
+    Rewrite("gather-nd-marks", frozenset({"GatherND"}), "TSS", _WHY, _by_marks),
 )

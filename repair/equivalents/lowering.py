@@ -13,6 +13,7 @@ from . import (
     average_pooling,
     cumulative,
     functions,
+    grid_sample,
     normalization,
     pads,
     recurrent,
@@ -199,6 +200,7 @@ _FORMS: dict[str, Callable[[ir.Model, ir.Node], Outcome]] = {
         *cumulative.REWRITES,
         *selection.REWRITES,
         *recurrent.REWRITES,
+        *grid_sample.REWRITES,
     )
     for op_type in sorted(rule.operators)
 }

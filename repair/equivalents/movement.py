@@ -79,6 +79,8 @@ def _batch_first(model: ir.Model, node: ir.Node) -> Outcome:
 
     Only where the output has the batch as an axis of its own with as many elements ahead of it as before.
     """
+    if node.op_type == "Slice":
+        return _slice_first(model, node)
     at, before = Site(model, node), node.inputs[0].producer() if node.inputs[0] else None
     perm, dims, out = _perm(before), dims_of(node.inputs[0]), dims_of(node.outputs[0])
     if perm is None or before is None or before.inputs[0] is None or perm[0] == 0 or dims is None or not out:
@@ -94,6 +96,22 @@ def _batch_first(model: ir.Model, node: ir.Node) -> Outcome:
     first = at.op("Transpose", before.inputs[0], perm=[0, *(p for p in perm if p != 0)])
     y = at.reshape(first, [batch, *out[:j], *out[j + 1 :]])
     return at.replace(y if j == 0 else at.op("Transpose", y, perm=[*range(1, j + 1), 0, *range(j + 1, len(out))]))
+
+
+def _slice_first(model: ir.Model, node: ir.Node) -> Outcome:
+    """Slice(Transpose(x)) of a batch that left the first place as Transpose(Slice(x))."""
+    at, before = Site(model, node), node.inputs[0].producer() if node.inputs[0] else None
+    perm = _perm(before)
+    if perm is None or before is None or before.inputs[0] is None or perm[0] == 0:
+        return False
+    bounds = [at.constant(i) for i in range(1, len(node.inputs))]
+    if len(bounds) < 2 or bounds[0] is None or bounds[1] is None or any(b is None for b in bounds[2:]):
+        return Refused("bounds that are computed")
+    given = bounds[2] if len(bounds) > 2 else None
+    axes = range(len(bounds[0])) if given is None else [int(a) for a in given]
+    turned = at.ints([perm[a % len(perm)] for a in axes])
+    y = at.op("Slice", before.inputs[0], node.inputs[1], node.inputs[2], turned, *node.inputs[4:])
+    return at.replace(at.op("Transpose", y, perm=perm))
 
 
 def _rows_apart(model: ir.Model, node: ir.Node) -> Outcome:
@@ -164,9 +182,9 @@ REWRITES = (
     Rewrite("batch-back", _TRANSPOSE, "TSS", "what is computed on a moved batch is computed before", _move_batch_back),
     Rewrite(
         "batch-first",
-        frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten"}),
+        frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice"}),
         "TSS",
-        "a batch that was moved is moved after the Reshape instead",
+        "a batch that was moved is moved after the Reshape or Slice instead",
         _batch_first,
     ),
     Rewrite(

@@ -123,6 +123,17 @@ class Site:
         self._new.append(node)
         return output
 
+    def copy(self, node: ir.Node, inputs: Sequence[ir.Value | None]) -> list[ir.Value]:
+        """Append a node like another one, of a subgraph say, on these inputs; its outputs."""
+        name = self._fresh(f"{self._base}/{node.op_type.lower()}")
+        attributes = list(node.attributes.values())
+        made = ir.Node(node.domain, node.op_type, inputs, attributes, num_outputs=len(node.outputs), name=name)
+        made.metadata_props[ORIGIN] = self.node.metadata_props.get(ORIGIN, self._base)
+        for i, (new, old) in enumerate(zip(made.outputs, node.outputs, strict=True)):
+            new.name = self._fresh(f"{name}_out{i or ''}") if old.name else ""
+        self._new.append(made)
+        return list(made.outputs)
+
     def reduce(self, op_type: str, x: ir.Value, axes: Sequence[int], keepdims: int = 1) -> ir.Value:
         """Reduce over axes, given as the attribute or the input that this opset wants."""
         if op_type == "ReduceSum" or self.opset >= 18:

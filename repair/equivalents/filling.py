@@ -1,0 +1,65 @@
+"""A number for each sample of a free batch: initial states of zeros, above all.
+
+Exporters write Expand(number, shape) or ConstantOfShape(shape) with a shape that is computed from the batch, which few
+converters follow. Here a zero for each sample is made from an input, relu(min(x, 0)), which is 0 for infinities too,
+and the number added. NaN in the first element of an input stays NaN.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from .batch import shape_at_batches
+from .contract import Outcome, Refused, Rewrite
+from .site import Array, Site, dims_of
+
+
+def _number(at: Site) -> Array | None:
+    """The one number, None where there are several."""
+    if at.node.op_type == "ConstantOfShape":
+        value = at.attr("value")
+        return np.zeros([1], np.float32) if value is None else np.asarray(value.numpy()).reshape(-1)
+    constant = at.constant(0)
+    return constant.reshape(-1) if constant is not None and constant.size == 1 else None
+
+
+def _fill(model: ir.Model, node: ir.Node) -> Outcome:
+    at = Site(model, node)
+    shape = 0 if node.op_type == "ConstantOfShape" else 1
+    number, out = _number(at), dims_of(node.outputs[0])
+    if at.constant(shape) is not None or number is None:
+        return False
+    if out is not None and None in out[1:]:
+        return Refused("more than the batch is computed")
+    if number.dtype.kind != "f":
+        return Refused("a number that is no float")
+    inputs = [v for v in model.graph.inputs if not v.is_initializer()]
+    sizes = [dims_of(v) for v in inputs]
+    batched = [
+        (v, d) for v, d in zip(inputs, sizes, strict=True) if d and d[0] is None and None not in d[1:] and 0 not in d
+    ]
+    wanted = shape_at_batches(model, node, shape)
+    if not batched or wanted is None:
+        return Refused("no input that has the batch, or a shape that does not come from it")
+    x, dims = batched[0]
+    width, rank = int(np.prod([d or 1 for d in dims[1:]])), 1 + len(wanted)
+    rows = x if len(dims) == 2 else at.op("Reshape", x, at.ints([-1, width]))
+    first = rows if width == 1 else at.slice(rows, 1, 0, 1)
+    if x.dtype != ir.DataType.from_numpy(number.dtype):
+        first = at.op("Cast", first, to=int(ir.DataType.from_numpy(number.dtype)))
+    none = at.op("Relu", at.op("Min", first, at.const(np.zeros([1, 1]), number.dtype)))
+    none = none if rank == 2 else at.op("Reshape", none, at.ints([-1, *[1] * (rank - 1)]))
+    y = at.op("Add", none, at.const(np.full([1, *wanted], number[0]), number.dtype))
+    return at.replace(y)
+
+
+REWRITES = (
+    Rewrite(
+        "batch-filled",
+        frozenset({"Expand", "ConstantOfShape"}),
+        "TSS",
+        "a number for each sample is added to a zero made from an input",
+        _fill,
+    ),
+)
