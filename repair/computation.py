@@ -1,14 +1,12 @@
 """CG, computation graph: nodes that are missing, too many or others, outputs too many or in another order.
 
-From the smallest change to the largest: a node is passed by, the Source's nodes are put before one, and last the
-nodes between agreement and parting are replaced by the Source's nodes for the same tensor, in the Target's layout.
-Child side.
+The nodes between agreement and parting are replaced by the Source's nodes for the same tensor, in the Target's layout;
+smaller changes are those of ``rebuilding``. Child side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,63 +20,6 @@ from .proposals import constants as held
 from .stepping import LAYOUT, Steps
 from .walking import Parting, Walk
 
-PASSED = 6  # nodes tried to be passed by in one parting
-
-
-Rebuilt = tuple[Parting, Parting, Proposal]
-"""The parting that a proposal mends, what it leaves of the one looked at, and the proposal."""
-
-
-def pass_by(walk: Walk, parting: Parting) -> Iterator[Rebuilt]:
-    """The Target without one of its nodes: what reads it reads the node's first input."""
-    for node in core(parting.nodes)[:PASSED]:
-        if len(parting.nodes) < 2 or not node.input or node.input[0] in walk.target.constants:
-            continue
-        edit = Rewire(f"{node.op_type} passed by", node.output[0], node.input[0], _readers(walk, node.output[0]))
-        evidence = {"operator": node.op_type, "difference": "a node too many"}
-        left = replace(parting, nodes=tuple(one for one in parting.nodes if one is not node))
-        yield parting, left, Proposal("CG", node.name, "", (edit,), evidence)
-
-
-def put_before(walk: Walk, parting: Parting) -> Iterator[Rebuilt]:
-    """The Source's nodes that the Target lacks, put before the first node of the parting."""
-    made = {name for node in parting.nodes for name in node.output}
-    outside = [n for node in parting.nodes for n in walk.target.dynamic(node) if n not in made and n in walk.bound]
-    known = walk.taken()
-    for origin in core(parting.origins)[:-1]:
-        tensor = origin.output[0]
-        if tensor not in walk.contents.tensors or tensor in known:
-            continue
-        content = walk.contents.tensors[tensor]
-        nodes = walk.source.between(tensor, known)
-        for name in dict.fromkeys(outside):
-            match = walk.bound[name][0]
-            if content.ndim != len(match.arrangement.perm):
-                continue
-            perm = match.arrangement.perm
-            arrangement = Arrangement(perm, tuple(content.shape[axis] for axis in perm[1:]))
-            built = build(walk, nodes, tensor, arrangement)
-            if built is None:
-                continue
-            added, constants, new = built
-            inner = tuple(n.name for n in parting.nodes if name in walk.target.read(n))
-            kinds = [n.op_type for n in core(nodes)]
-            whole = _only_through(walk, match.name, nodes) and name not in walk.target.outputs
-            readers = tuple(n.name for n in walk.target.readers[name]) if whole else inner
-            edit = Rewire(f"{' and '.join(kinds)} put before {inner[0]}", name, new, readers, added, constants)
-            evidence = {"operator": kinds[-1], "difference": "missing nodes", "missing": kinds}
-            proposal = Proposal("CG", inner[0], origin.name, (edit,), evidence)
-            # Where all that reads the tensor lacks these nodes, the tensor itself is what ought to be another.
-            meant = Parting(name, tensor, arrangement, (), tuple(nodes), parting.apart) if whole else parting
-            put = {node.name for node in nodes}
-            yield meant, replace(parting, origins=tuple(n for n in parting.origins if n.name not in put)), proposal
-
-
-def _only_through(walk: Walk, name: str, nodes: Sequence[onnx.NodeProto]) -> bool:
-    """In the Source, is the tensor read by these nodes alone?"""
-    chosen = {node.name for node in nodes}
-    return all(node.name in chosen for node in walk.source.readers.get(name, ()))
-
 
 def in_place(walk: Walk, parting: Parting) -> Iterator[Proposal]:
     """The nodes of the parting replaced by the Source's."""
@@ -91,7 +32,7 @@ def in_place(walk: Walk, parting: Parting) -> Iterator[Proposal]:
         f"{', '.join(ours) or 'nothing'} replaced by the Source's {', '.join(theirs) or 'tensor'}",
         parting.target,
         new,
-        _readers(walk, parting.target) if walk.target.readers.get(parting.target) else None,
+        readers(walk, parting.target) if walk.target.readers.get(parting.target) else None,
         added,
         constants,
     )
@@ -180,7 +121,7 @@ def _settings(nodes: Sequence[onnx.NodeProto]) -> list[Any]:
     return found
 
 
-def _readers(walk: Walk, tensor: str) -> tuple[str, ...] | None:
+def readers(walk: Walk, tensor: str) -> tuple[str, ...] | None:
     if tensor in walk.target.outputs:
         return None
     return tuple(node.name for node in walk.target.readers.get(tensor, ()))

@@ -14,11 +14,13 @@ import numpy as np
 import onnx
 
 from . import computation, hyperparameters, preprocessing, structure, weights
-from .computation import Rebuilt, telling
+from .computation import telling
 from .edits import Edit
 from .held import Found
+from .matching import Match
 from .preprocessing import prepares
 from .proposals import Proposal, core, holds
+from .rebuilding import Rebuilt, one_by_one, pass_by, put_before
 from .walking import Parting, Walk
 
 PASSES = 12  # of the Target, in nodes run, that the search for one fault may take
@@ -71,6 +73,8 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> Explanation | 
                     return meant, (proposal,)
             for explanation in composed(walk, parting, enough):
                 return explanation
+            for explanation in turned(walk, parting, node, enough):
+                return explanation
             for proposal in _replacing(walk, parting):
                 if second is not None and _effects(walk, second[0]) <= _effects(walk, parting):
                     return second
@@ -113,19 +117,38 @@ def tuned(walk: Walk, parting: Parting) -> Iterator[Proposals]:
 def rebuilt(walk: Walk, parting: Parting) -> Iterator[Rebuilt]:
     """Repairs by a node less or some more, mildest first: the parting that it mends, what is left of this one, and the
     proposal."""
-    yield from computation.pass_by(walk, parting)
-    yield from computation.put_before(walk, parting)
+    yield from pass_by(walk, parting)
+    yield from put_before(walk, parting)
 
 
 def composed(walk: Walk, parting: Parting, enough: int) -> Iterator[Explanation]:
     """A node too many, or some too few, and beside it a node of the same kind with other weights or settings."""
-    for meant, left, proposal in rebuilt(walk, parting):
+    steps = (*rebuilt(walk, parting), *one_by_one(walk, parting))
+    for meant, left, proposal in steps:
         for some in tuned(walk, left):
             if walk.runs > enough:
                 return
             if holds(walk, parting, [*proposal.edits, *edits(some)]):
                 # What several nodes lack is put before them first; what else is wrong with each is found behind it.
                 yield (parting, (proposal, *some)) if meant is parting else (meant, (proposal,))
+
+
+def turned(walk: Walk, parting: Parting, node: onnx.NodeProto, enough: int) -> Iterator[Explanation]:
+    """Content that lies wrong, before a node that would be wrong all the same, by one array or setting."""
+
+    def mended(tensor: str, match: Match) -> bool:
+        with walk.supposing(tensor, match):
+            for way in walk.laid_out(parting.target, parting.source, node)[:WAYS]:
+                left = walk.parting(parting.target, parting.source, way)
+                for some in tuned(walk, left):
+                    if walk.runs > enough:
+                        return False
+                    if len(edits(some)) == 1 and not strange(some) and holds(walk, left, edits(some)):
+                        return True
+        return False
+
+    for meant, proposal in structure.propose(walk, node, mended):
+        yield meant, (proposal,)
 
 
 def _both(walk: Walk, parting: Parting) -> Iterator[Proposals]:

@@ -58,7 +58,10 @@ def locate(
     walk = Walk(ours, theirs, contents, given, order)
     found: list[Found] = []
     why = ""
-    while (frontier := walk.frontier()) and not walk.complete() and len(found) < FAULTS:
+    for _ in range(FAULTS):
+        frontier = walk.frontier()
+        if not frontier or walk.complete():
+            break
         if time.monotonic() > deadline:
             why = "the time for repair was over"
             break
@@ -69,7 +72,9 @@ def locate(
             why = f"no repair was found for what {node.op_type} {node.name} gives"
             break
         parting, proposals = explained
-        found += [told(walk, parting, one) for one in proposals]
+        new = [told(walk, parting, one) for one in proposals]
+        # Behind content that lay wrong and is right now, a fault is found once more, as it is without the other.
+        found = [one for one in found if not any(_again(one, other) for other in new)] + new
         walk.patch(parting)
         if alien(ours, found) > ALIEN and len(found) >= 4:
             why = "most of the weights looked at have nothing to do with the Source's"
@@ -112,6 +117,14 @@ def in_real_numbers(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.graph.node[:]
     model.graph.node.extend(kept)
     return model
+
+
+def _again(one: Found, other: Found) -> bool:
+    return (one.type, one.target_node, one.evidence["target_tensor"]) == (
+        other.type,
+        other.target_node,
+        other.evidence["target_tensor"],
+    )
 
 
 def _unexplained(walk: Walk, node: onnx.NodeProto) -> Found:

@@ -7,7 +7,7 @@ are of equal size. So the other orders are tried on the node at which the walk p
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import onnx
@@ -15,6 +15,7 @@ import onnx
 from ..native.arrangement import MOST_AXES, Arrangement, arrangements
 from .computation import laid
 from .edits import Rewire, SetAttributes
+from .matching import Match
 from .proposals import Array, Proposal, outcome
 from .stepping import LAYOUT
 from .walking import Parting, Walk
@@ -22,19 +23,29 @@ from .walking import Parting, Walk
 UPSTREAM = 6  # nodes between the one that goes wrong and the one that turned the content, at most
 
 
-def propose(walk: Walk, node: onnx.NodeProto) -> Iterator[tuple[Parting, Proposal]]:
-    """Proposals at a node where the walk parts; the parting is that of the tensor that lies wrong."""
+def propose(
+    walk: Walk, node: onnx.NodeProto, believed: Callable[[str, Match], bool] | None = None
+) -> Iterator[tuple[Parting, Proposal]]:
+    """Proposals at a node where the walk parts; the parting is that of the tensor that lies wrong.
+
+    ``believed`` says whether what follows a tensor agrees if it holds that of the Source; by default the walk does.
+    """
     if node.op_type in LAYOUT:
         for name in node.output:
-            yield from _other_orders(walk, name, [n for n in walk.target.dynamic(node) if n in walk.bound], node)
+            holders = [n for n in walk.target.dynamic(node) if n in walk.bound]
+            yield from _other_orders(walk, name, holders, node, believed or walk.continues_with)
         return
     for name in dict.fromkeys(walk.target.dynamic(node)):
         if name in walk.bound:
-            yield from _other_orders(walk, name, [name], node)
+            yield from _other_orders(walk, name, [name], node, believed or walk.continues_with)
 
 
 def _other_orders(
-    walk: Walk, name: str, holders: Sequence[str], node: onnx.NodeProto
+    walk: Walk,
+    name: str,
+    holders: Sequence[str],
+    node: onnx.NodeProto,
+    believed: Callable[[str, Match], bool],
 ) -> Iterator[tuple[Parting, Proposal]]:
     value = walk.values.get(name)
     if value is None or value.ndim < 2:
@@ -50,11 +61,45 @@ def _other_orders(
             if laid_so.ndim != value.ndim or any(np.array_equal(laid_so, one) for one in seen):
                 continue
             seen.append(laid_so)
-            if not walk.continues_from(name, laid_so, match.name):
+            if not believed(name, Match(match.name, way, 0.0)):
                 continue
-            for repair in _repairs(walk, name, laid_so, way, node):
-                chain = tuple(upstream(walk, name))
-                yield Parting(name, match.name, way, chain, (), walk.contents.apart(laid_so, value), value), repair
+            apart, chain = walk.contents.apart(laid_so, value), tuple(upstream(walk, name))
+            for repair in _repairs(walk, name, laid_so, Match(match.name, way, 0.0), node):
+                tensor, meant = _turned_by(walk, repair) or (name, Match(match.name, way, 0.0))
+                yield Parting(tensor, meant.name, meant.arrangement, chain, (), apart, walk.values[tensor]), repair
+
+
+def _turned_by(walk: Walk, repair: Proposal) -> tuple[str, Match] | None:
+    """What the Transpose that a repair sets gives, and what that will hold; None where no axes alone tell it."""
+    order = repair.evidence.get("repaired_perm")
+    if order is None:
+        return None
+    turn = walk.target.nodes[walk.target.index[repair.node]]
+    holds = _set_to(walk, turn, order)
+    return None if holds is None else (turn.output[0], holds)
+
+
+def _set_to(walk: Walk, turn: onnx.NodeProto, order: Sequence[int]) -> Match | None:
+    """What a Transpose gives with this perm, as a tensor of the Source with other axes."""
+    match = walk.bound.get(turn.input[0], [None])[0]
+    if match is None or not _axes_alone(walk, match) or len(order) != len(match.arrangement.perm):
+        return None
+    sizes = walk.contents.tensors[match.name].shape
+    perm = tuple(match.arrangement.perm[axis] for axis in order)
+    return Match(match.name, Arrangement(perm, tuple(sizes[axis] for axis in perm[1:])), 0.0)
+
+
+def _axes_alone(walk: Walk, match: Match) -> bool:
+    sizes = walk.contents.tensors[match.name].shape
+    return tuple(sizes[axis] for axis in match.arrangement.perm[1:]) == match.arrangement.shape
+
+
+def _carried(walk: Walk, turn: onnx.NodeProto, chain: Sequence[onnx.NodeProto]) -> bool:
+    """Does all from the Transpose to the end of the chain lie as the Transpose gives it, and so as it will?"""
+    place = next(i for i, node in enumerate(chain) if node.name == turn.name)
+    matches = [walk.bound.get(node.output[0], [None])[0] for node in chain[place:]]
+    perms = {match.arrangement.perm if match and _axes_alone(walk, match) else None for match in matches}
+    return len(perms) == 1 and None not in perms
 
 
 def _turned_in_source(walk: Walk, holders: Sequence[str]) -> bool:
@@ -88,11 +133,13 @@ def upstream(walk: Walk, name: str) -> list[onnx.NodeProto]:
     return chain
 
 
-def _repairs(walk: Walk, name: str, wanted: Array, way: Arrangement, node: onnx.NodeProto) -> Iterator[Proposal]:
+def _repairs(walk: Walk, name: str, wanted: Array, held: Match, node: onnx.NodeProto) -> Iterator[Proposal]:
+    """What makes the tensor hold ``wanted``, which is ``held``."""
     chain = upstream(walk, name)
     for turn in (one for one in chain if one.op_type == "Transpose"):
         perm = next((list(a.ints) for a in turn.attribute if a.name == "perm"), None)
         rank = len(perm) if perm is not None else 0
+        carried = _axes_alone(walk, held) and _carried(walk, turn, chain)
         for other in sorted(itertools.permutations(range(rank)), key=lambda p: p != tuple(range(rank))):
             if list(other) == perm or other[:1] != (0,):
                 continue
@@ -100,7 +147,9 @@ def _repairs(walk: Walk, name: str, wanted: Array, way: Arrangement, node: onnx.
             words = "Transpose taken out" if plain else f"perm of Transpose set from {perm} to {list(other)}"
             edit = SetAttributes(words, turn.name, {"perm": list(other)})
             result = outcome(walk, chain, name, [edit])
-            if result is not None and result.shape == wanted.shape and np.array_equal(result, wanted):
+            right = result is not None and result.shape == wanted.shape and np.array_equal(result, wanted)
+            meant = _set_to(walk, turn, other) if carried else None
+            if right or (meant is not None and meant.arrangement.perm == held.arrangement.perm):
                 evidence = {"operator": "Transpose", "perm": perm, "repaired_perm": list(other)}
                 yield Proposal("TSS", turn.name, "", (edit,), evidence)
     begins = [n for n in walk.target.dynamic(chain[0]) if n in walk.values][:1] if chain else []

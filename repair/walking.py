@@ -11,6 +11,7 @@ agrees again. Child side.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -221,6 +222,25 @@ class Walk:
             return source == self.order[self.target.outputs.index(tensor)]
         return self.continues_from(tensor, value, source)
 
+    def continues_with(self, tensor: str, match: Match) -> bool:
+        """``continues_from`` where the tensor holds one of the Source, laid out so."""
+        content = match.arrangement.of(self.contents.tensors[match.name])
+        have = self.values.get(tensor)
+        return self.continues_from(tensor, content if have is None else content.astype(have.dtype), match.name)
+
+    @contextmanager
+    def supposing(self, tensor: str, match: Match) -> Iterator[None]:
+        """For a while the tensor is bound to that one of the Source, and nothing behind it is run again."""
+        value, bound = self.values[tensor], self.bound.get(tensor)
+        self.bind(tensor, [match])
+        try:
+            yield
+        finally:
+            self.values[tensor] = value
+            self.bound.pop(tensor)
+            if bound is not None:
+                self.bound[tensor] = bound
+
     def continues_from(self, tensor: str, value: Array, source: str) -> bool:
         """With this value in the tensor, does what follows give what the Source computes from ``source``?
 
@@ -272,10 +292,18 @@ class Walk:
         return self.taken() | self.bases(nodes)
 
     def patch(self, parting: Parting) -> None:
-        """Give the tensor what it ought to hold, and go on from there."""
-        self.values.pop(parting.target, None)
-        self.bind(parting.target, [Match(parting.source, parting.arrangement, parting.apart)])
-        self.again([parting.target])
+        """Give the tensor what it ought to hold, and go on from there.
+
+        Where it held something of the Source, lying otherwise, so may all behind it: that is run again too.
+        """
+        tensor = parting.target
+        if tensor in self.bound:
+            for name in self.target.following([tensor], len(self.target.nodes)):
+                self.values.pop(name, None)
+                self.bound.pop(name, None)
+        self.values.pop(tensor, None)
+        self.bind(tensor, [Match(parting.source, parting.arrangement, parting.apart)])
+        self.again([tensor])
 
 
 def correlation(a: Array, b: Array) -> float:

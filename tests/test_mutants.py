@@ -16,7 +16,7 @@ from seeded_nets import CLASSES, Looked, inputs, look, net, weights
 from seeded_nets import Builder as Net
 from test_locating import ENOUGH, SINGLE, agrees, broken
 
-from safeconvert import api, repairing
+from safeconvert import api, weighing
 
 
 def right(looked: Looked, *names: str) -> bool:
@@ -127,7 +127,7 @@ def test_a_repair_without_which_the_target_agrees_too_is_dropped(
 ) -> None:
     report = repaired(tmp_path, net(), harmless_and_not())
     assert (report["verdict"], len(report["faults"]), len(report["refused"])) == ("repaired", 1, 1)
-    monkeypatch.setattr(repairing, "ALONE", 0)
+    monkeypatch.setattr(weighing, "ALONE", 0)
     assert len(repaired(tmp_path, net(), harmless_and_not())["faults"]) == 2
 
 
@@ -135,7 +135,7 @@ def test_a_repair_is_kept_only_where_fewer_inputs_differ(tmp_path: Path, monkeyp
     def never(*_: Any) -> bool:
         return False
 
-    monkeypatch.setattr(repairing, "better", never)
+    monkeypatch.setattr(weighing, "better", never)
     report = repaired(tmp_path, net(), broken("conv weights scaled"))
     assert report["verdict"] == "diverged"
     assert {fault["status"] for fault in report["faults"]} == {"unrepaired"}

@@ -1,0 +1,87 @@
+"""Two faults of a residual net where one hides or turns the other: each is told once, at its own node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+from seeded_nets import CLASSES, Builder, behind, first, look, node, put, settings, weights
+from test_locating import agrees, noisy, other_operator
+
+Change = Callable[[onnx.ModelProto], None]
+
+
+def residual() -> onnx.ModelProto:
+    """Three residual blocks of point, depthwise and point convolutions; height, width and channels all of one size."""
+    b = Builder()
+    x = b.node("Relu", [b.norm(b.conv("x", "stem", 3, 8), "stem_norm", 8)], "stem_relu")
+    for i in range(3):
+        y = b.node("Relu", [b.norm(b.conv(x, f"wide{i}", 8, 16, size=1, pad=0), f"wide_norm{i}", 16)], f"wide_relu{i}")
+        y = b.node("Relu", [b.norm(b.conv(y, f"deep{i}", 16, 16, group=16), f"deep_norm{i}", 16)], f"deep_relu{i}")
+        x = b.node("Add", [x, b.norm(b.conv(y, f"thin{i}", 16, 8, size=1, pad=0), f"thin_norm{i}", 8)], f"add{i}")
+    x = b.node("Flatten", [b.node("GlobalAveragePool", [x], "gap")], "fl")
+    b.node("Gemm", [x, b.weight("fc_w", 8, CLASSES), b.weight("fc_b", CLASSES)], "y")
+    return b.model({"y": [CLASSES]}, (3, 8, 8))
+
+
+def turned(place: str) -> Change:
+    return lambda model: behind(model, place, "Transpose", perm=[0, 1, 3, 2])
+
+
+def reread(model: onnx.ModelProto) -> None:
+    """Channels last, read as if they were first."""
+    behind(model, "deep_relu1", "Reshape", put(model, "sizes", np.array([-1, 16, 8, 8])))
+    reader = node(model, "extra")
+    place = [one.name for one in model.graph.node].index("extra")
+    turn = helper.make_node("Transpose", [reader.input[0]], ["turn"], "turn", perm=[0, 2, 3, 1])
+    reader.input[0] = "turn"
+    model.graph.node.insert(place, turn)
+
+
+FAULTS: dict[str, tuple[str, str, Change]] = {
+    "input turned": ("TSS", "extra", lambda m: first(m, "Transpose", perm=[0, 1, 3, 2])),
+    "trunk turned": ("TSS", "extra", turned("add0")),
+    "branch turned": ("TSS", "extra", turned("deep_relu1")),
+    "norm turned": ("TSS", "extra", turned("deep1")),
+    "branch reread": ("TSS", "turn", reread),
+    "stem": ("WB", "stem", lambda m: weights(m, "stem_w", noisy)),
+    "deep": ("WB", "deep1", lambda m: weights(m, "deep1_w", noisy)),
+    "thin": ("WB", "thin1", lambda m: weights(m, "thin1_w", noisy)),
+    "wide epsilon": ("LH", "wide_norm1", lambda m: settings(m, "wide_norm1", epsilon=0.3)),
+    "deep epsilon": ("LH", "deep_norm1", lambda m: settings(m, "deep_norm1", epsilon=0.3)),
+    "thin epsilon": ("LH", "thin_norm1", lambda m: settings(m, "thin_norm1", epsilon=0.3)),
+    "dilated": ("LH", "deep1", lambda m: settings(m, "deep1", dilations=[2, 2], pads=[2, 2, 2, 2])),
+    "wide activation": ("CG", "wide_relu1", other_operator("wide_relu1", "Tanh")),
+    "deep activation": ("CG", "deep_relu1", other_operator("deep_relu1", "Tanh")),
+}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("trunk turned",),
+        ("trunk turned", "wide epsilon"),
+        ("trunk turned", "thin"),
+        ("trunk turned", "deep activation"),
+        ("branch turned", "thin"),
+        ("branch turned", "thin epsilon"),
+        ("norm turned", "deep epsilon"),
+        ("norm turned", "thin"),
+        ("input turned", "stem"),
+        ("branch reread", "thin"),
+        ("wide activation", "deep"),
+        ("wide activation", "dilated"),
+        ("deep activation", "thin"),
+    ],
+)
+def test_a_fault_beside_or_behind_another_is_told_at_its_own_node(names: tuple[str, ...], tmp_path: Path) -> None:
+    target = residual()
+    for name in names:
+        FAULTS[name][2](target)
+    looked = look(tmp_path, residual(), target)
+    assert sorted(looked.brief) == sorted(FAULTS[name][:2] for name in names), looked.faults
+    assert agrees(looked), looked
