@@ -111,6 +111,7 @@ def test_a_loop_with_a_constant_count_is_unrolled(
     kinds = [node.op_type for node in result.graph.node]
     assert "Loop" not in kinds
     assert kinds.count("Tanh") == count
+    assert names or "Transpose" not in kinds  # a step is taken from x itself
     for batch in (1, 3):
         x = weights(batch, batch, STEPS, WIDTH)
         for wanted, got in zip(execute(model, {"x": x}), execute(result, {"x": x}), strict=True):

@@ -264,7 +264,7 @@ def _run(
         settle(graph)
     more, skipped = run(graph, chosen, nodes)
     applied += more
-    if any(a.rewrite == "function-body" for a in more):
+    if any(a.rewrite in ("function-body", "loop-unrolled") for a in applied):
         settle(graph)
         more, skipped = run(graph, chosen, nodes)
         applied += more

@@ -56,7 +56,7 @@ def _deciding(body: ir.Graph, inside: set[int]) -> tuple[list[ir.Node], set[int]
 
 def _iterations(at: Site, body: ir.Graph, inside: set[int]) -> int | Refused:
     """How often the body runs, found by running the part of it that decides."""
-    most, go = _constant(at.node.inputs[0]), _constant(at.node.inputs[1])
+    most, go = (_constant(at.input(i)) if at.has(i) else None for i in (0, 1))
     if (at.has(0) and most is None) or (at.has(1) and go is None):
         return Refused("a computed number of iterations")
     limit = MAX_ITERATIONS + 1 if most is None else min(int(most.reshape(-1)[0]), MAX_ITERATIONS + 1)
@@ -132,11 +132,15 @@ def _unroll(model: ir.Model, node: ir.Node) -> Outcome:
         _stacked(at, piece, len(dims_of(old) or []))
         for piece, old in zip(pieces, node.outputs[len(carried) :], strict=False)
     ]
-    # An absent output has no name that a new value could take; what is carried through unchanged keeps its own.
+    unnamed = next(v for v in node.inputs if v is not None)  # an absent output has no name that a value could take
     finals = [new for new in (*carried, *stacks) if new is not None]
     if len(finals) < len(node.outputs):
         return Refused("a carried value that is absent")
-    return at.replace(*(new if old.name else at.input(2) for old, new in zip(node.outputs, finals, strict=False)))
+    at.replace(*(new if old.name else unnamed for old, new in zip(node.outputs, finals, strict=False)))
+    for inner in nodes:  # or values of the graph would count as used by a body that is gone
+        for i in range(len(inner.inputs)):
+            inner.replace_input_with(i, None)
+    return True
 
 
 def _changing(body: ir.Graph, nodes: list[ir.Node], fixed: Mapping[int, ir.Value | None]) -> set[int]:

@@ -93,7 +93,9 @@ def _batch_first(model: ir.Model, node: ir.Node) -> Outcome:
     if None in rest or not places or None in [*out[: places[0]], *out[places[0] + 1 :]]:
         return Refused("the batch is taken together with other axes, or the shape is not static enough")
     j = places[0]
-    first = at.op("Transpose", before.inputs[0], perm=[0, *(p for p in perm if p != 0)])
+    ahead = [0, *(p for p in perm if p != 0)]
+    x = before.inputs[0]
+    first = x if ahead == list(range(len(perm))) else at.op("Transpose", x, perm=ahead)
     y = at.reshape(first, [batch, *out[:j], *out[j + 1 :]])
     return at.replace(y if j == 0 else at.op("Transpose", y, perm=[*range(1, j + 1), 0, *range(j + 1, len(out))]))
 
