@@ -173,7 +173,7 @@ class Repairer:
             share = f"{found['alien']:.0%} of the weighted layers looked at"
             reasons = [f"the Target is another model: the weights of {share} have nothing to do with the Source's"]
         usable = [index for index, one in enumerate(faults) if one["repairable"]]
-        if not self.exactly and not usable:
+        if not self.exactly and not usable and (faults or not reasons):
             return self._quantised(faults, looked)
         if found["alien"] > ALIEN or not usable or self.options.no_repair:
             left = tuple(self._fault(i, one, "unrepaired", before.percent) for i, one in enumerate(faults))
