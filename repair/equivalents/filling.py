@@ -14,6 +14,8 @@ from .batch import shape_at_batches
 from .contract import Outcome, Refused, Rewrite
 from .site import Array, Site, dims_of
 
+_OTHERS = "safeconvert.not_filled"
+
 
 def _number(at: Site) -> Array | None:
     """The one number, None where there are several."""
@@ -30,8 +32,8 @@ def _fill(model: ir.Model, node: ir.Node) -> Outcome:
     number, out = _number(at), dims_of(node.outputs[0])
     if at.constant(shape) is not None or number is None:
         return False
-    if out is not None and None in out[1:]:
-        return Refused("more than the batch is computed")
+    if out and (None in out[1:] or out[0] is not None):
+        return Refused("not the batch, or more than the batch is computed")
     if number.dtype.kind != "f":
         return Refused("a number that is no float")
     inputs = [v for v in model.graph.inputs if not v.is_initializer()]
@@ -39,8 +41,11 @@ def _fill(model: ir.Model, node: ir.Node) -> Outcome:
     batched = [
         (v, d) for v, d in zip(inputs, sizes, strict=True) if d and d[0] is None and None not in d[1:] and 0 not in d
     ]
-    wanted = shape_at_batches(model, node, shape)
-    if not batched or wanted is None:
+    seen: set[str | None] = model.meta.setdefault(_OTHERS, set())  # a reading folds the model four times: only once
+    known = node.outputs[0].name in seen
+    wanted = shape_at_batches(model, node, shape) if batched and not known else None
+    if wanted is None:
+        seen.add(node.outputs[0].name)
         return Refused("no input that has the batch, or a shape that does not come from it")
     x, dims = batched[0]
     width, rank = int(np.prod([d or 1 for d in dims[1:]])), 1 + len(wanted)
