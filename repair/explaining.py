@@ -55,9 +55,11 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> Explanation | 
                     break
                 if not holds(walk, parting, edits(some)):
                     continue
-                wanted = way.of(walk.contents.tensors[source])
-                if (len(edits(some)) == 1 and not strange(some)) or walk.continues(tensor, wanted, source):
+                if len(edits(some)) == 1 and not strange(some):
                     return parting, some
+                if walk.continues(tensor, way.of(walk.contents.tensors[source]), source):
+                    milder = turned(walk, parting, node, enough) if strange(some) else iter(())
+                    return next(milder, (parting, some))
                 second = second or (parting, some)
                 break  # what comes after this one changes as much or more
         for way in ways:
@@ -109,8 +111,9 @@ def _replacing(walk: Walk, parting: Parting) -> Iterator[Proposal]:
 def tuned(walk: Walk, parting: Parting) -> Iterator[Proposals]:
     """Repairs that leave the nodes what they are: weights, settings, both."""
     if like(walk, parting) or [n.op_type for n in core(parting.nodes)] == [n.op_type for n in core(parting.origins)]:
-        yield from weights.propose(walk, parting)
+        yield from weights.single(walk, parting)
         yield from ((one,) for one in hyperparameters.propose(walk, parting))
+        yield from weights.several(walk, parting)
         yield from _both(walk, parting)
 
 

@@ -38,14 +38,17 @@ Change = tuple[onnx.NodeProto, int, Array, onnx.NodeProto, Array]
 """A node of the Target, its input's number and array, the node of the Source, and the array that it ought to be."""
 
 
-def propose(walk: Walk, parting: Parting) -> Iterator[tuple[Proposal, ...]]:
-    """One tensor at a time, then all that differ together: a proposal for each node."""
-    found = [*_candidates(walk, parting)]
-    for node, index, have, origin, options in found:
+def single(walk: Walk, parting: Parting) -> Iterator[tuple[Proposal, ...]]:
+    """One tensor that differs, as each array of the Source that it may have to be."""
+    for node, index, have, origin, options in _candidates(walk, parting):
         for value in options:
             yield (_proposal([(node, index, have, origin, value)]),)
+
+
+def several(walk: Walk, parting: Parting) -> Iterator[tuple[Proposal, ...]]:
+    """Tensors that differ together: a proposal for each node."""
     yield from _unfolded(walk, parting)
-    firsts = _nearest(found)
+    firsts = _nearest([*_candidates(walk, parting)])
     for count in range(2, min(len(firsts), TOGETHER) + 1):
         for some in itertools.combinations(firsts, count):
             yield _of_each(some)

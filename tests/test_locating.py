@@ -175,6 +175,8 @@ def test_one_fault_is_named_at_its_node_with_its_type_and_repaired(name: str, tm
         ("norm mean and variance", "activation missing inside"),
         ("dilated", "activation missing"),
         ("norm missing", "pooling replaced"),
+        ("input shifted", "epsilon"),
+        ("turned before flattening", "one column"),
     ],
 )
 def test_several_faults_at_once_are_each_named(names: tuple[str, ...], tmp_path: Path) -> None:
