@@ -6,8 +6,10 @@ Child side. A ``.pt2`` loads with torch alone: neither onnx2torch nor its layer 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 
@@ -22,10 +24,13 @@ def convert(path: str, target: str, *, shapes: Shapes) -> None:
     torch_model.import_torchvision()
     import onnx2torch
 
-    module = bake(onnx2torch.convert(with_plain_inputs(without_empty_regions(onnx.load(path)))).eval())
+    model = with_plain_inputs(without_empty_regions(onnx.load(path)))
+    constants = {tensor.name for tensor in model.graph.initializer}
+    kinds = [i.type.tensor_type.elem_type for i in model.graph.input if i.name not in constants]
+    module = bake(onnx2torch.convert(model).eval())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = export(module, shapes)
+        program = export(module, shapes, [onnx.helper.tensor_dtype_to_np_dtype(kind) for kind in kinds])
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # paths of this machine
         torch.export.save(program, target)
@@ -48,12 +53,24 @@ def without_empty_regions(model: Any) -> Any:
     return model
 
 
-def export(module: torch.nn.Module, shapes: Shapes) -> Any:
-    """The module as an exported program. Where the graph fixes the batch after all, it is fixed at 1."""
+def typed(made: tuple[torch.Tensor, ...], kinds: Sequence[Any] | None) -> tuple[torch.Tensor, ...]:
+    """Inputs of the graph's own types: whole numbers are zeros, which are positions in any table."""
+    if kinds is None:
+        return made
+    types = [torch.from_numpy(np.zeros(1, kind)).dtype for kind in kinds]
+    pairs = zip(made, types, strict=True)
+    return tuple(x.to(t) if t.is_floating_point else torch.zeros_like(x, dtype=t) for x, t in pairs)
+
+
+def export(module: torch.nn.Module, shapes: Shapes, kinds: Sequence[Any] | None = None) -> Any:
+    """The module as an exported program, for inputs of these NumPy types (float32 where none are given).
+
+    Where the graph fixes the batch after all, it is fixed at 1.
+    """
     free = [shape[0] is None for shape in shapes.values()]
     dynamic = tuple({0: torch.export.Dim.AUTO} if f else {} for f in free)
-    program = torch.export.export(module, examples(shapes), dynamic_shapes=dynamic, strict=False)
+    program = torch.export.export(module, typed(examples(shapes), kinds), dynamic_shapes=dynamic, strict=False)
     if any(free) and any(isinstance(i["shape"][0], int) for i in torch_model.program_inputs(program)):
         single: Shapes = {name: [1 if d is None else d for d in shape] for name, shape in shapes.items()}
-        program = torch.export.export(module, examples(single), strict=False)
+        program = torch.export.export(module, typed(examples(single), kinds), strict=False)
     return program

@@ -263,3 +263,15 @@ def test_computed_positions_reach_converters_that_have_none(pair: str, suffix: s
     x = weights(11, 1, 6, 5)
     wanted = alone(tmp_path / "m.onnx", "onnx", x)
     np.testing.assert_allclose(alone(output, pair.split("2")[1], x), wanted, atol=1e-5)
+
+
+def test_positions_that_are_an_input_stay_whole_numbers_in_torch(tmp_path: Path) -> None:
+    onnx.save(gather("Gather", weights(1, 9, 6), ["N", 4]), tmp_path / "m.onnx")
+    ids = whole(0, 9, 8, 4)
+    np.savez(tmp_path / "x.npz", ids)
+    done = safeconvert("onnx2torch", tmp_path / "m.onnx", "--inputs", "x.npz", "-o", "m.pt2", "--json", folder=tmp_path)
+    assert done.code == 0, done.out + done.err
+    report = json.loads(done.out)
+    assert [i["dtype"] for i in report["target"]["inputs"]] == ["int64"]
+    assert not [tried["form"] for tried in report["route"] if tried.get("form")]
+    np.testing.assert_array_equal(alone(tmp_path / "m.pt2", "torch", ids), weights(1, 9, 6)[ids[:1]])

@@ -256,6 +256,28 @@ def test_stacked_layers_keep_the_batch_free_and_first() -> None:
             assert attribute.name != "perm" or attribute.ints[0] == 0
 
 
+def test_states_of_zeros_made_by_expand_go() -> None:
+    """What tf2onnx writes for two directions of a Keras layer."""
+    model = layer("GRU", "bidirectional", outputs=["", "Y_h"])
+    nodes = [
+        helper.make_node("Shape", ["X"], ["sizes"]),
+        helper.make_node("Slice", ["sizes", "one", "two", "zero"], ["batch"]),
+        helper.make_node("Concat", ["batch", "width"], ["shape"], axis=0),
+        helper.make_node("Expand", ["none", "shape"], ["state"]),
+        helper.make_node("Unsqueeze", ["state", "zero"], ["single"]),
+        helper.make_node("Concat", ["single", "single"], ["states"], axis=0),
+    ]
+    for place, node in enumerate(nodes):
+        model.graph.node.insert(place, node)
+    model.graph.node[-1].input[5] = "states"
+    arrays = {"zero": np.int64([0]), "one": np.int64([1]), "two": np.int64([2]), "width": np.int64([HIDDEN])}
+    arrays["none"] = np.float32(0)
+    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), name) for name, a in arrays.items())
+    for names in (equivalents.MISSING, equivalents.PLAIN):
+        result = assert_unrolled(model, names)
+        assert not {"Shape", "Expand", "Unsqueeze"} & {node.op_type for node in result.graph.node}
+
+
 @pytest.mark.parametrize(
     ("model", "reason"),
     [

@@ -258,8 +258,8 @@ def _run(
     chosen = _chosen(names)
     graph = load(prepare(model, None))
     settle(graph)
-    # What counts iterations is folded before anything else is rewritten: a position that it gives is a constant.
-    applied, _ = run(graph, [r for r in chosen if r in loops.REWRITES], nodes)
+    # First what is unrolled: states of zeros are still seen to be zeros, and what counts iterations is folded.
+    applied, _ = run(graph, [r for r in chosen if r in (*loops.REWRITES, *recurrent.REWRITES)], nodes)
     if applied:
         settle(graph)
     more, skipped = run(graph, chosen, nodes)
