@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from ..native.arrangement import Arrangement
-from . import weights
+from . import folding, weights
 from .edits import Edit, Give, Rewire
 from .proposals import Array, Proposal, core, fitted, same
 from .proposals import constants as held
@@ -70,7 +70,7 @@ def kind(walk: Walk, parting: Parting) -> str:
     if not have or not wanted:
         return "TSS" if moving(parting) else "CG"
     alike = all(any(same(one, laid) for other in wanted for laid in fitted(other, one)) for one in have)
-    if moving(parting) and (alike or weights.folded_alike(walk, parting)):
+    if moving(parting) and (alike or folding.folded_alike(walk, parting)):
         return "TSS"  # the same operators on the same weights: what differs is how the values lie
     return "WB"
 

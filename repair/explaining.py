@@ -89,9 +89,10 @@ def edits(some: Proposals) -> list[Edit]:
 
 
 def strange(some: Proposals) -> bool:
-    """Do the proposals give a node weights that have nothing to do with its own?"""
+    """Do the proposals give a node weights that have nothing to do with its own, or that are made up for it?"""
     tensors = [tensor for one in some for tensor in one.evidence.get("tensors", ())]
-    return any(t["role"] == "weights" and t["correlation"] < ALIEN for t in tensors)
+    made_up = not all(one.proven for one in some)
+    return made_up or any(t["role"] == "weights" and t["correlation"] < ALIEN for t in tensors)
 
 
 def like(walk: Walk, parting: Parting) -> bool:

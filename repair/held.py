@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from ..native.arrangement import moves
-from . import weights
+from . import folding
 from .edits import Edit, SetConstant, applied
 from .matching import CLOSE, Contents, Match
 from .proposals import Array
@@ -131,10 +131,10 @@ def folded(chosen: Sequence[int]) -> list[tuple[int, Array, Array, Array, Array]
             return None
         after = Steps(applied(held.model, one.edits))
         names = set(one.evidence["target_nodes"])
-        pair = [weights.affine(steps, [n for n in steps.nodes if n.name in names]) for steps in (before, after)]
+        pair = [folding.affine(steps, [n for n in steps.nodes if n.name in names]) for steps in (before, after)]
         if pair[0] is None or pair[1] is None:
             return None
-        (w0, b0), (w1, b1) = ((a.weight * a.scale.reshape(-1, *[1] * (a.weight.ndim - 1)), a.shift) for a in pair if a)
+        (w0, b0), (w1, b1) = ((a.whole, a.shift) for a in pair if a)
         changes.append((index, w0, w1, b0, b1))
     return changes
 

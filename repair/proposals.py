@@ -25,13 +25,17 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Proposal:
-    """A repair and the fault that it is for: ``node`` is the Target's, ``origin`` the Source's (or "")."""
+    """A repair and the fault that it is for: ``node`` is the Target's, ``origin`` the Source's (or "").
+
+    ``proven``: a single change proves itself where it makes the node's output agree, for it cannot explain anything.
+    """
 
     type: str
     node: str
     origin: str
     edits: tuple[Edit, ...]
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    proven: bool = True
 
     @property
     def words(self) -> str:

@@ -163,18 +163,16 @@ class Walk:
     # -- proposals
 
     def pairs(self, node: onnx.NodeProto) -> Iterator[tuple[str, str]]:
-        """Which tensor behind ``node`` may be which of the Source, likeliest first."""
+        """Which tensor behind ``node`` may be which of the Source, likeliest first: those that few nodes compute."""
         taken = self.taken()
-        behind = self.target.following(self.target.dynamic(node), DEPTH)
-        own = {name: 1 for name in node.output if name}
-        ours = own | {
-            name: steps
-            for name, steps in self.target.following(own, DEPTH - 1).items()
-            if name not in self.bound and name not in own
-        }
-        ours = {name: min(behind.get(name, DEPTH), steps + (name not in own)) for name, steps in ours.items()}
+        own = [name for name in node.output if name]
+        behind = [name for name in self.target.following(own, DEPTH - 1) if name not in self.bound]
+        ours = {n: len(_computing(self.target.between(n, self.bound))) for n in dict.fromkeys((*own, *behind))}
+        known = self._known([node])
         theirs = {
-            name: steps for name, steps in self.source.following(self.bases([node]), DEPTH).items() if name not in taken
+            name: len(_computing(self.source.between(name, known)))
+            for name in self.source.following(self.bases([node]), DEPTH)
+            if name not in taken
         }
         ranked: list[tuple[int, int, float, int, str, str]] = []
         for t, steps in ours.items():
@@ -304,6 +302,10 @@ class Walk:
         self.values.pop(tensor, None)
         self.bind(tensor, [Match(parting.source, parting.arrangement, parting.apart)])
         self.again([tensor])
+
+
+def _computing(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    return [node for node in nodes if node.op_type not in LAYOUT]
 
 
 def correlation(a: Array, b: Array) -> float:

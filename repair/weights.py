@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx
 
 from .edits import SetConstant
+from .folding import Change, unfolded
 from .proposals import Array, Proposal, constants, core, fitted, same
-from .stepping import Steps
 from .walking import Parting, Walk, correlation
 
 TOGETHER = 4  # tensors of one parting that may be wrong at once
@@ -34,10 +34,6 @@ NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
-Change = tuple[onnx.NodeProto, int, Array, onnx.NodeProto, Array]
-"""A node of the Target, its input's number and array, the node of the Source, and the array that it ought to be."""
-
-
 def single(walk: Walk, parting: Parting) -> Iterator[tuple[Proposal, ...]]:
     """One tensor that differs, as each array of the Source that it may have to be."""
     for node, index, have, origin, options in _candidates(walk, parting):
@@ -47,7 +43,8 @@ def single(walk: Walk, parting: Parting) -> Iterator[tuple[Proposal, ...]]:
 
 def several(walk: Walk, parting: Parting) -> Iterator[tuple[Proposal, ...]]:
     """Tensors that differ together: a proposal for each node."""
-    yield from _unfolded(walk, parting)
+    for changes in unfolded(walk, parting):  # one layer, in several nodes
+        yield (replace(_proposal(changes), proven=False),)
     firsts = _nearest([*_candidates(walk, parting)])
     for count in range(2, min(len(firsts), TOGETHER) + 1):
         for some in itertools.combinations(firsts, count):
@@ -124,42 +121,6 @@ def needless(walk: Walk, node: onnx.NodeProto) -> Iterator[tuple[Parting, Propos
             yield parting, _proposal([(node, index, have, origin, neutral)])
 
 
-@dataclass(frozen=True)
-class Affine:
-    """A convolution and what scales and shifts its channels behind it, as one: ``scale * conv(x) + shift``.
-
-    ``additive`` is the last constant that is added: node, input, array, and the scale that it still meets.
-    """
-
-    conv: onnx.NodeProto
-    weight: Array
-    scale: Array
-    shift: Array
-    additive: tuple[onnx.NodeProto, int, Array, Array] | None
-
-
-def _unfolded(walk: Walk, parting: Parting) -> Iterator[tuple[Proposal, ...]]:
-    """One side has a batch normalisation of its own, the other has it folded into the convolution before it."""
-    ours, theirs = affine(walk.target, parting.nodes), affine(walk.source, parting.origins)
-    if ours is None or theirs is None or ours.additive is None or ours.weight.shape != theirs.weight.shape:
-        return
-    each = (-1, *[1] * (ours.weight.ndim - 1))
-    node, index, have, factor = ours.additive
-    with np.errstate(divide="ignore", invalid="ignore"):
-        weight = theirs.weight * (theirs.scale / ours.scale).reshape(each)
-        added = have.reshape(-1) + (theirs.shift - ours.shift) / factor
-    if not np.isfinite(weight).all() or not np.isfinite(added).all():
-        return
-    both = [
-        (ours.conv, 1, ours.weight, theirs.conv, weight.astype(ours.weight.dtype)),
-        (node, index, have, theirs.conv, added.astype(have.dtype).reshape(have.shape)),
-    ]
-    differ = [one for one in both if not same(one[4], one[2])]
-    yield from ((_proposal([one]),) for one in differ)
-    if len(differ) > 1:
-        yield (_proposal(differ),)  # one layer, in two nodes
-
-
 def likeness(walk: Walk, node: onnx.NodeProto, origin: onnx.NodeProto) -> list[dict[str, Any]]:
     """How like the weights of two nodes are, where both have some of one shape: evidence as of a proposal."""
     ours = next((array for _, _, array in constants(walk.target, node) if array.ndim > 1), None)
@@ -168,54 +129,6 @@ def likeness(walk: Walk, node: onnx.NodeProto, origin: onnx.NodeProto) -> list[d
         return []
     scaled = _scaled(ours, theirs)
     return [{"role": "weights", "correlation": correlation(ours, theirs), "channels_scaled_only": scaled}]
-
-
-def folded_alike(walk: Walk, parting: Parting) -> bool:
-    """Do both sides convolve, scale and shift by the same numbers, in whatever pieces they hold them?"""
-    ours, theirs = affine(walk.target, parting.nodes), affine(walk.source, parting.origins)
-    if ours is None or theirs is None or ours.weight.shape != theirs.weight.shape:
-        return False
-    each = (-1, *[1] * (ours.weight.ndim - 1))
-    pairs = [(one.weight * one.scale.reshape(each), one.shift) for one in (ours, theirs)]
-    return all(
-        bool(np.allclose(a, b, rtol=1e-4, atol=1e-5 * float(np.abs(b).max(initial=0.0))))
-        for a, b in zip(*pairs, strict=True)
-    )
-
-
-def affine(steps: Steps, nodes: Sequence[onnx.NodeProto]) -> Affine | None:
-    chain = [node for node in core(nodes) if node.op_type != "Pad"]
-    if not chain or chain[0].op_type != "Conv" or chain[0].input[1] not in steps.constants:
-        return None
-    conv, weight = chain[0], steps.constants[chain[0].input[1]]
-    channels = weight.shape[0]
-    scale, shift = np.ones(channels), np.zeros(channels)
-    additive = None
-    if len(conv.input) > 2 and conv.input[2]:
-        if conv.input[2] not in steps.constants:
-            return None
-        shift = steps.constants[conv.input[2]].astype(np.float64)
-        additive = (conv, 2, steps.constants[conv.input[2]])
-    met = np.ones(channels)
-    for node in chain[1:]:
-        given = [(index, array) for index, _, array in constants(steps, node)]
-        if node.op_type == "BatchNormalization" and len(given) == 4:
-            epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
-            gamma, beta, mean, variance = (array.astype(np.float64) for _, array in given)
-            by = gamma / np.sqrt(variance + epsilon)
-            scale, shift = scale * by, (shift - mean) * by + beta
-            additive, met = (node, 2, given[1][1]), np.ones(channels)
-        elif node.op_type in ("Mul", "Add") and len(given) == 1 and given[0][1].size in (1, channels):
-            value = np.broadcast_to(given[0][1].reshape(-1), (channels,)).astype(np.float64)
-            if node.op_type == "Mul":
-                scale, shift, met = scale * value, shift * value, met * value
-            else:
-                shift = shift + value
-                if given[0][1].size == channels:
-                    additive, met = (node, given[0][0], given[0][1]), np.ones(channels)
-        else:
-            return None
-    return Affine(conv, weight, scale, shift, None if additive is None else (*additive, met))
 
 
 def _reordered(

@@ -322,6 +322,20 @@ def test_a_fault_in_a_target_written_otherwise_is_the_only_one(way: str, fault: 
     assert agrees(looked), looked
 
 
+@pytest.mark.parametrize(("name", "place"), [("scale", "b2_mul"), ("shift", "b2"), ("dw_w", "dw")])
+@pytest.mark.parametrize("change", [noisy, zeroed, swapped])
+def test_the_wrong_array_of_a_norm_that_the_source_has_folded_is_named(
+    name: str, place: str, change: Callable[[Array], Array], tmp_path: Path
+) -> None:
+    source, target = net(), net()
+    folded(source)
+    multiplied(target)
+    weights(target, name, change)
+    looked = look(tmp_path, source, target)
+    assert looked.brief == [("WB", place)], looked.faults
+    assert agrees(looked)
+
+
 # -- models as a whole
 
 
