@@ -77,12 +77,28 @@ def turns(layout: str, source: Side, shapes: Mapping[str, Sequence[int | None]])
     }
 
 
+TOLD = 4  # kinds of rewriting that a message lists
+
+
 @dataclass(frozen=True)
 class Rewritten:
     """An ONNX file in an equivalent form, and what was rewritten: name of the rewrite, node, operator, fault type."""
 
     path: Path
     changes: tuple[Mapping[str, str], ...]
+
+    @property
+    def words(self) -> str:
+        """What was rewritten, by operator: "Gelu at act (gelu); 2 Relu (max)"."""
+        nodes: dict[tuple[str, str], list[str]] = {}
+        for change in self.changes:
+            nodes.setdefault((change["operator"], change["rewrite"]), []).append(change["node"])
+        told = [
+            rewrite if not operator else f"{operator} at {names[0]} ({rewrite})" if len(names) == 1
+            else f"{len(names)} {operator} ({rewrite})"
+            for (operator, rewrite), names in nodes.items()
+        ]  # fmt: skip
+        return "; ".join(told[:TOLD] + ([f"and {len(told) - TOLD} more"] if len(told) > TOLD else []))
 
 
 class Hopper:

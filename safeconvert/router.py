@@ -260,6 +260,7 @@ class Router:
             return None
         what = f"{hop.label} with {hop.converter}" + (f", fed its {form} form" if form else "")
         self._say(what)
+        otherwise = ""
         try:
             if origin is None:
                 origin = stage.side.path
@@ -267,7 +268,7 @@ class Router:
                 rewritten = self.hopper.rewritten(stage, form, hop)
                 if rewritten is None:
                     return None  # nothing to rewrite: it would be the same file again
-                origin = rewritten.path
+                origin, otherwise = rewritten.path, f"after these rewrites: {rewritten.words}"
             if self.hopper.turning(stage) and hop.source == "onnx":
                 origin = self.hopper.turned(origin, stage)
             written = self.hopper.run(hop, stage, origin, form, last=last)
@@ -290,7 +291,7 @@ class Router:
             return None
         assert reached.comparison is not None
         differences = () if self.agrees(reached) else reached.comparison.differences()
-        record("diverged" if differences else "ok", "; ".join(differences))
+        record("diverged" if differences else "ok", "; ".join(differences or filter(None, [otherwise])))
         return reached
 
     def _checked(self, side: Side, origin: Stage, attempt: int, *, last: bool) -> Stage:

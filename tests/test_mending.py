@@ -97,6 +97,15 @@ def test_two_faults_are_both_named_and_what_lies_behind_them_is_not(tmp_path: Pa
     assert same(tmp_path)
 
 
+def test_a_converter_that_crashes_is_said_to_have_been_fed_other_nodes(tmp_path: Path) -> None:
+    report = run(net(helper.make_node("Sign", ["c"], ["m"], "the_sign")), tmp_path)
+    crashed, *_, taken = report["route"]
+    assert (crashed["status"], taken["status"]) == ("crashed", "ok")
+    assert "Sign" in crashed["message"]
+    assert "Sign at the_sign" in taken["message"]
+    assert same(tmp_path)
+
+
 def test_a_model_that_converts_well_has_no_fault(tmp_path: Path) -> None:
     report = run(net(helper.make_node("Relu", ["c"], ["m"], "relu")), tmp_path)
     assert (report["verdict"], report["faults"], report["localisation"]) == ("verified", [], None)
