@@ -113,3 +113,10 @@ def fingerprint(array: Array) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         values = [flat.mean(), np.abs(flat).mean(), np.sqrt(np.mean(flat**2)), flat.min(), flat.max()]
     return np.asarray(np.nan_to_num(np.array(values), nan=1e30, posinf=1e30, neginf=-1e30))
+
+
+def correlation(a: Array, b: Array) -> float:
+    """Cosine of the angle between two sets of weights, taken in the order in which they lie and in order of size."""
+    x, y = a.reshape(-1).astype(np.float64), b.reshape(-1).astype(np.float64)
+    scale = float(np.linalg.norm(x) * np.linalg.norm(y))
+    return abs(float(x @ y)) / scale if scale else 0.0

@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 
 from ..native.arrangement import Arrangement, arrangements
-from .matching import Contents, Match
+from .matching import Contents, Match, correlation
 from .stepping import LAYOUT, Steps
 
 Array = np.ndarray[Any, Any]
@@ -306,10 +306,3 @@ class Walk:
 
 def _computing(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
     return [node for node in nodes if node.op_type not in LAYOUT]
-
-
-def correlation(a: Array, b: Array) -> float:
-    """Cosine of the angle between two sets of weights, taken in the order in which they lie and in order of size."""
-    x, y = a.reshape(-1).astype(np.float64), b.reshape(-1).astype(np.float64)
-    scale = float(np.linalg.norm(x) * np.linalg.norm(y))
-    return abs(float(x @ y)) / scale if scale else 0.0

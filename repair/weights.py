@@ -17,8 +17,9 @@ import onnx
 
 from .edits import SetConstant
 from .folding import Change, unfolded
+from .matching import correlation
 from .proposals import Array, Proposal, constants, core, fitted, same
-from .walking import Parting, Walk, correlation
+from .walking import Parting, Walk
 
 TOGETHER = 4  # tensors of one parting that may be wrong at once
 SPREADING = frozenset({"PRelu", "Mul", "Add", "Sub", "Div"})

@@ -45,7 +45,7 @@ class Conversion(Run):
                 judgement = judge(material, target.side, target.feeds, self.options, self.observer)
                 if judgement.verdict is Verdict.DIVERGED:
                     judgement = replace(judgement, reasons=(*judgement.reasons, *reasons))
-                elif stage.comparison is not None and not router.agrees(stage):
+                elif stage.comparison is not None and not router.trier.agrees(stage):
                     seen = "; ".join(stage.comparison.differences())
                     self.notes.append(f"your inputs agree, but among a few of them and a few random ones: {seen}")
                 deploying = material.deploying

@@ -7,27 +7,22 @@ form of its ONNX file, then by another chain of formats. Everything tried is rec
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from safeconvert.children import Workshop
-from safeconvert.compare import compare, impossible
-from safeconvert.errors import CallRaised, ChildFailed
-from safeconvert.feeding import Feed, Mismatch, feed, match_outputs, plan_feed
+from safeconvert.feeding import Feed, Mismatch, feed, plan_feed
 from safeconvert.findings import Finding
-from safeconvert.hopping import Hopper, Rewritten, Sample, Settings, Stage
+from safeconvert.hopping import Hopper, Sample, Settings, Stage
 from safeconvert.mending import Mender
-from safeconvert.model import Attempt, Hop
-from safeconvert.routes import hops_between, missing, version
-from safeconvert.second_runtime import WORDS, elsewhere, unasked
-from safeconvert.sides import Side, shorten
+from safeconvert.model import Hop
+from safeconvert.routes import hops_between
+from safeconvert.sides import Side
+from safeconvert.trying import Trier
 
 # What a converter is fed when the model as it is goes wrong, mildest first: equivalents made of fewer and fewer
 # kinds of operators. ONNX files are rewritten beforehand (repair/equivalents); of a torch, Keras or TensorFlow model
@@ -68,11 +63,11 @@ class Router:
     ) -> None:
         self.source, self.shapes, self.settings = source, shapes, settings
         self.hopper = Hopper(workshop, source, shapes, calibration, settings, before)
-        self._sample, self._after, self._say = sample, after, say
-        self.attempts: list[Attempt] = []
-        self._done: dict[tuple[object, ...], Stage | None] = {}
+        self.trier = Trier(self.hopper, source, shapes, sample, after=after, say=say)
+        self.attempts = self.trier.attempts
+        self._sample, self._say = sample, say
         self._strayed: list[tuple[Stage, tuple[str, ...]]] = []
-        self._mender = Mender(self.hopper, self._attempt_rewritten, self.agrees)
+        self._mender = Mender(self.hopper, self.trier.rewritten, self.trier.agrees)
         self._findings: dict[tuple[int, ...], Finding] = {}
 
     def find(self, routes: Sequence[tuple[str, ...]]) -> Stage | None:
@@ -96,22 +91,12 @@ class Router:
         for index, (a, b) in enumerate(steps):
             last = index == len(steps) - 1
             hops = hops_between(a, b, last=last)
-            lacking = {hop.name: (hop, reason) for hop in hops if (reason := self._lacking(hop, last=last))}
+            lacking = {hop.name: (hop, reason) for hop in hops if (reason := self.trier.lacking(hop, last=last))}
             if len(lacking) == len(hops):
                 for hop, reason in lacking.values():
-                    self._refuse(hop, reason)
+                    self.trier.refuse(hop, reason)
                 return False
         return True
-
-    def _lacking(self, hop: Hop, *, last: bool) -> str | None:
-        """Why this hop cannot be taken here, or None."""
-        if hop.environment == "onnx2tf" and self.settings.quantize != "none" and last:
-            return "is used for float32 only"
-        return missing(hop)
-
-    def _refuse(self, hop: Hop, reason: str) -> None:
-        if not any(a.converter == hop.converter and a.status == "refused" for a in self.attempts):
-            self.attempts.append(Attempt(hop.label, hop.converter, version(hop), "refused", 0.0, reason))
 
     def _mark(self, target: Stage) -> Stage:
         for index in target.attempts:
@@ -124,10 +109,10 @@ class Router:
         for hop in hops_between(stage.format, rest[0], last=len(rest) == 1):
             strayed: Stage | None = None
             for form in self._forms(stage, hop):
-                reached = self._take(stage, hop, form, last=len(rest) == 1)
+                reached = self.trier.take(stage, hop, form, last=len(rest) == 1)
                 if reached is None or reached.comparison is None:
                     continue
-                if not self.agrees(reached):
+                if not self.trier.agrees(reached):
                     self._strayed.append((reached, rest[1:]))
                     strayed = strayed or reached
                     mended = None if form else self._mend(stage, hop, reached, last=len(rest) == 1)
@@ -167,9 +152,6 @@ class Router:
             feed(stage.feeds, {name: np.repeat(array[row : row + 1], fixed, axis=0) for name, array in arrays.items()})
             for row in strayed.comparison.differing[:SHOWN] or (0,)
         ]
-
-    def _attempt_rewritten(self, stage: Stage, hop: Hop, rewritten: Rewritten, form: str, last: bool) -> Stage | None:
-        return self._attempt(stage, hop, form, last=last, origin=rewritten.path)
 
     def findings(self, target: Stage) -> list[Finding]:
         """What was found out about the hops on the Target's own route; ``after`` is None where it does not use it."""
@@ -213,7 +195,7 @@ class Router:
             return stage
         for hop in hops_between(stage.format, rest[0], last=len(rest) == 1):
             for form in self._forms(stage, hop):
-                reached = self._take(stage, hop, form, last=len(rest) == 1)
+                reached = self.trier.take(stage, hop, form, last=len(rest) == 1)
                 if reached is not None and (found := self._finish(reached, rest[1:])) is not None:
                     return found
         return None
@@ -226,98 +208,3 @@ class Router:
                 if not self.hopper.repair_time.allows():
                     return
                 yield form
-
-    def agrees(self, stage: Stage) -> bool:
-        assert stage.comparison is not None
-        if self.source.signature.quantized or stage.side.signature.quantized:
-            # A few inputs cannot judge rounding to integers, which the check over all inputs does; but a model of
-            # which most labels differ is another one.
-            found = stage.comparison
-            mostly = not found.labelled or 2 * found.labels_differ <= found.count
-            return mostly and not found.problems and not found.target_not_finite
-        return stage.comparison.agrees()
-
-    def _take(self, stage: Stage, hop: Hop, form: str, *, last: bool) -> Stage | None:
-        """Run one hop once; a second request for the same gives the same answer again."""
-        key = (stage.attempts, hop.label, hop.name, form, last)
-        if key not in self._done:
-            with self.hopper.repair_time.running() if form else contextlib.nullcontext():
-                self._done[key] = self._attempt(stage, hop, form, last=last)
-        return self._done[key]
-
-    def _attempt(self, stage: Stage, hop: Hop, form: str, *, last: bool, origin: Path | None = None) -> Stage | None:
-        """Run the hop and compare what it wrote with the Source; ``origin`` is the form, if made already."""
-        begun = time.monotonic()
-
-        def record(status: str, message: str = "") -> None:
-            seconds = time.monotonic() - begun
-            self.attempts.append(
-                Attempt(hop.label, hop.converter, version(hop), status, seconds, shorten(message, 400), form)
-            )
-
-        if lacking := self._lacking(hop, last=last):
-            self._refuse(hop, lacking)
-            return None
-        what = f"{hop.label} with {hop.converter}" + (f", fed its {form} form" if form else "")
-        self._say(what)
-        otherwise = ""
-        try:
-            if origin is None:
-                origin = stage.side.path
-            if origin == stage.side.path and form and stage.format == "onnx":
-                rewritten = self.hopper.rewritten(stage, form, hop)
-                if rewritten is None:
-                    return None  # nothing to rewrite: it would be the same file again
-                origin, otherwise = rewritten.path, f"after these rewrites: {rewritten.words}"
-            if self.hopper.turning(stage) and hop.source == "onnx":
-                origin = self.hopper.turned(origin, stage)
-            written = self.hopper.run(hop, stage, origin, form, last=last)
-            if self.hopper.turning(stage) and hop.target == "onnx":
-                written = self.hopper.turned(written, stage)
-        except ChildFailed as error:
-            over = form and error.status == "timeout" and not self.hopper.repair_time.left
-            record(error.status, "stopped: --repair-time is over" if over else str(error))
-            return None
-        finally:
-            self._after(hop)
-        side = self.hopper.side(hop, written, last=last)
-        try:
-            reached = self._checked(side, stage, len(self.attempts), last=last)
-        except CallRaised as error:
-            record("crashed", f"the file that it wrote does not run: {error}")
-            return None
-        except ChildFailed as error:
-            record(error.status, f"the file that it wrote does not run: {error}")
-            return None
-        assert reached.comparison is not None
-        differences = () if self.agrees(reached) else reached.comparison.differences()
-        record("diverged" if differences else "ok", "; ".join(differences or filter(None, [otherwise])))
-        return reached
-
-    def _checked(self, side: Side, origin: Stage, attempt: int, *, last: bool) -> Stage:
-        """Load what the hop wrote and compare it with the Source on the sample."""
-        sample = self._sample()
-        side.child()
-        feeds = plan_feed(self.source.signature, self.shapes, side.signature, self.hopper.turns)
-        attempts = (*origin.attempts, attempt)
-        if isinstance(feeds, Mismatch):
-            return Stage(side, (), attempts, impossible(sample.count, feeds.reason))
-        reached = self._compared(Stage(side, feeds, attempts), sample)
-        other = elsewhere(self.source, side) if last and self.agrees(reached) else None
-        if other is None or unasked(other):
-            return reached  # the check of all inputs says so, where it could not be asked
-        try:
-            again = self._compared(Stage(other, feeds, attempts), sample)
-        except ChildFailed as error:
-            again = Stage(other, feeds, attempts, impossible(sample.count, shorten(str(error))))
-        assert again.comparison is not None
-        if self.agrees(again):
-            return reached
-        return replace(again, comparison=replace(again.comparison, problems=(WORDS, *again.comparison.problems)))
-
-    def _compared(self, stage: Stage, sample: Sample) -> Stage:
-        outputs, names = stage.side.run(feed(stage.feeds, sample.arrays)), self.source.output_names
-        given = match_outputs(names, stage.side.output_names, outputs)
-        rows, settings = range(sample.count), self.settings
-        comparison = compare(rows, sample.outputs, given, names, settings.tolerance, settings.comparator)
-        return replace(stage, comparison=comparison)

@@ -108,6 +108,6 @@ def travel(
         say=say,
     )
     stage = router.find(routes(side.format, to))
-    if stage is not None and stage.comparison is not None and not router.agrees(stage):
+    if stage is not None and stage.comparison is not None and not router.trier.agrees(stage):
         stage = None
     return stage, tuple(router.attempts)
