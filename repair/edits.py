@@ -153,9 +153,11 @@ def applied(model: onnx.ModelProto, edits: Sequence[Edit]) -> onnx.ModelProto:
     instead: dict[str, str] = {}  # what is read in place of a tensor that all its readers ought not to read
     for edit in edits:
         if isinstance(edit, Rewire):
-            readers = {node.name for node in copy.graph.node if edit.before in node.input}
             edit = edit.reading(instead)
-            if edit.before != edit.after and (edit.nodes is None or readers <= {*edit.nodes}):
+            readers = {node.name for node in copy.graph.node if edit.before in node.input}
+            given = any(output.name == edit.before for output in copy.graph.output)
+            everyone = edit.nodes is None or (readers <= {*edit.nodes} and not given)
+            if everyone and edit.before != edit.after:
                 instead[edit.before] = edit.after
         edit.make(copy)
     if edits:

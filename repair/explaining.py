@@ -24,6 +24,7 @@ from .rebuilding import Rebuilt, one_by_one, pass_by, put_before
 from .walking import Parting, Walk
 
 PASSES = 12  # of the Target, in nodes run, that the search for one fault may take
+LEAST = 900  # nodes run that it may take in any Target: a small one has as many pairs of tensors to try
 WAYS = 3  # layouts in which a local repair is tried
 ALIEN = 0.5  # weights whose correlation with the Source's is below this are not theirs
 Proposals = tuple[Proposal, ...]
@@ -43,7 +44,7 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> Explanation | 
     # The same nodes in effect, with no word from what follows: those that give as much as the Source, and others.
     second: Explanation | None = None
     third: Explanation | None = None
-    enough = walk.runs + PASSES * len(walk.target.nodes)
+    enough = walk.runs + max(LEAST, PASSES * len(walk.target.nodes))
     for tensor, source in walk.pairs(node):
         if time.monotonic() > deadline or walk.runs > enough:
             break
@@ -129,6 +130,8 @@ def composed(walk: Walk, parting: Parting, enough: int) -> Iterator[Explanation]
     """A node too many, or some too few, and beside it a node of the same kind with other weights or settings."""
     steps = (*rebuilt(walk, parting), *one_by_one(walk, parting))
     for meant, left, proposal in steps:
+        if proposal.evidence["operator"] == "Pad":
+            continue  # a window's own setting, in another node
         for some in tuned(walk, left):
             if walk.runs > enough:
                 return

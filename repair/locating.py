@@ -65,7 +65,8 @@ def locate(
         if time.monotonic() > deadline:
             why = "the time for repair was over"
             break
-        explained = explain(walk, frontier[0], deadline)
+        tried = (explain(walk, node, deadline) for node in frontier)
+        explained = next((one for one in tried if one is not None), None)
         if explained is None:
             node = frontier[0]
             found.append(_unexplained(walk, node))
@@ -79,6 +80,7 @@ def locate(
         if alien(ours, found) > ALIEN and len(found) >= 4:
             why = "most of the weights looked at have nothing to do with the Source's"
             break
+    found.sort(key=lambda one: ours.index.get(one.target_node, len(ours.nodes)))
     if not why:
         found += _ends(walk, dict(zip(order, ours.outputs, strict=False)))
     bound = {name: matches[0] for name, matches in walk.bound.items()}
@@ -120,11 +122,9 @@ def in_real_numbers(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _again(one: Found, other: Found) -> bool:
-    return (one.type, one.target_node, one.evidence["target_tensor"]) == (
-        other.type,
-        other.target_node,
-        other.evidence["target_tensor"],
-    )
+    """Are these the same fault, found in two places?"""
+    alike = one.words == other.words or one.evidence["target_tensor"] == other.evidence["target_tensor"]
+    return (one.type, one.target_node) == (other.type, other.target_node) and alike
 
 
 def _unexplained(walk: Walk, node: onnx.NodeProto) -> Found:

@@ -229,15 +229,12 @@ class Walk:
     @contextmanager
     def supposing(self, tensor: str, match: Match) -> Iterator[None]:
         """For a while the tensor is bound to that one of the Source, and nothing behind it is run again."""
-        value, bound = self.values[tensor], self.bound.get(tensor)
+        values, bound = dict(self.values), dict(self.bound)  # in their order, which later repairs go by
         self.bind(tensor, [match])
         try:
             yield
         finally:
-            self.values[tensor] = value
-            self.bound.pop(tensor)
-            if bound is not None:
-                self.bound[tensor] = bound
+            self.values, self.bound = values, bound
 
     def continues_from(self, tensor: str, value: Array, source: str) -> bool:
         """With this value in the tensor, does what follows give what the Source computes from ``source``?

@@ -322,6 +322,15 @@ def test_a_fault_in_a_target_written_otherwise_is_the_only_one(way: str, fault: 
     assert agrees(looked), looked
 
 
+def test_wrong_pads_in_a_node_of_their_own_are_one_setting(tmp_path: Path) -> None:
+    target = net()
+    padded(target)
+    put(target, "pads", np.array([0, 0, 2, 2, 0, 0, 0, 0]))
+    looked = look(tmp_path, net(), target)
+    assert [kind for kind, _ in looked.brief] == ["LH"], looked.faults
+    assert agrees(looked)
+
+
 @pytest.mark.parametrize(("name", "place"), [("scale", "b2_mul"), ("shift", "b2"), ("dw_w", "dw")])
 @pytest.mark.parametrize("change", [noisy, zeroed, swapped])
 def test_the_wrong_array_of_a_norm_that_the_source_has_folded_is_named(
@@ -343,8 +352,8 @@ def test_a_target_with_other_weights_is_another_model_and_the_search_ends(tmp_pa
     looked = look(tmp_path, net(), net(seed=5))
     assert "nothing to do with" in looked.why
     assert looked.alien > 0.5
-    passes = 4 * explaining.PASSES + 12  # four faults are looked for to the end, and then the search stops
-    assert looked.nodes_run < passes * len(net().graph.node)
+    # Four faults are looked for to the end, and then the search stops.
+    assert looked.nodes_run < 4 * explaining.LEAST + 12 * len(net().graph.node)
 
 
 def unbiased(bias: float) -> onnx.ModelProto:

@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-from seeded_nets import CLASSES, Builder, behind, first, look, node, put, settings, weights
+from safeconvert.repair.edits import Rewire, applied
+from seeded_nets import CLASSES, Builder, behind, first, look, node, put, run, settings, weights
 from test_locating import agrees, noisy, other_operator
 
 Change = Callable[[onnx.ModelProto], None]
@@ -85,3 +86,29 @@ def test_a_fault_beside_or_behind_another_is_told_at_its_own_node(names: tuple[s
     looked = look(tmp_path, residual(), target)
     assert sorted(looked.brief) == sorted(FAULTS[name][:2] for name in names), looked.faults
     assert agrees(looked), looked
+
+
+def test_a_fault_that_several_nodes_read_is_told_once(tmp_path: Path) -> None:
+    """The extra node's readers part at different places, and behind one of them stands another fault."""
+    target = residual()
+    behind(target, "add0", "Tanh")
+    FAULTS["wide epsilon"][2](target)
+    looked = look(tmp_path, residual(), target)
+    assert looked.brief == [("CG", "extra"), ("LH", "wide_norm1")], looked.faults
+    assert agrees(looked), looked
+
+
+def test_rewirings_that_meet_in_one_tensor_all_hold() -> None:
+    b = Builder()
+    b.node("Identity", [b.node("Neg", [b.node("Relu", ["x"], "a")], "b")], "y")
+    b.node("Identity", ["b"], "z")
+    model = b.model({"y": (3, 8, 8), "z": (3, 8, 8)}, (3, 8, 8))
+
+    def put_in(kind: str, name: str, *readers: str) -> Rewire:
+        return Rewire("", "b", name, readers, [helper.make_node(kind, ["b"], [name], f"{kind}_node")])
+
+    edited = applied(model, [Rewire("", "b", "a", ("y", "z")), put_in("Exp", "e", "y"), put_in("Sqrt", "s", "z")])
+    x = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    y, z = run(edited, x)
+    np.testing.assert_allclose(y, np.exp(np.maximum(x, 0)), rtol=1e-5)
+    np.testing.assert_allclose(z, np.sqrt(np.maximum(x, 0)), rtol=1e-5)
