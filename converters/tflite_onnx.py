@@ -7,6 +7,7 @@ A TFLite file whose inputs and outputs are integers with a scale is spoken to in
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -16,15 +17,21 @@ from onnx import numpy_helper
 
 from ..native.light_models import outputs_in_order
 from .lean import lean
+from .tflite_forms import plain
 
 INTEGERS = {onnx.TensorProto.UINT8: np.uint8, onnx.TensorProto.INT8: np.int8, onnx.TensorProto.INT16: np.int16}
 
 
-def convert(path: str, target: str, *, opset: int | None = None, dequantize: bool = False) -> None:
-    """Convert a TFLite file to ONNX; ``dequantize`` gives float arithmetic, which more converters read."""
+def convert(path: str, target: str, *, opset: int | None = None, dequantize: bool = False, form: str = "") -> None:
+    """Convert a TFLite file to ONNX, or its plain ``form``; ``dequantize`` gives float arithmetic, which more
+    converters read."""
     from ai_edge_litert.interpreter import Interpreter
     from tf2onnx import convert as tf2onnx
 
+    if form:
+        plainer = Path(target).with_suffix(".tflite")
+        plainer.write_bytes(plain(Path(path).read_bytes()))
+        path = str(plainer)
     arguments = ["tf2onnx", "--tflite", path, "--output", target]
     if opset:
         arguments += ["--opset", str(opset)]

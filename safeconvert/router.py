@@ -32,7 +32,7 @@ FORMS = {
     "torch": ("decomposed",),
     "keras": ("plain",),
     "tf": ("plain",),
-    "tflite": (),
+    "tflite": ("plain",),
 }
 SHOWN = 4  # inputs that show a fault, at most
 

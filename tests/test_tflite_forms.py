@@ -1,0 +1,55 @@
+"""TFLite files in another form, where tf2onnx is wrong about them as they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import made_by, safeconvert
+from safeconvert.converters.tflite_forms import plain
+from test_pairs import alone
+
+from safeconvert.native.light_file import packed, unpacked
+
+MODEL = """
+import keras, tensorflow as tf
+keras.utils.set_random_seed(0)
+inputs = keras.Input((6, 5, 3), name="image")
+middle = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="relu")(inputs))
+model = keras.Model(inputs, keras.layers.Dense(5, activation="softmax")(middle))
+open("model.tflite", "wb").write(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+"""
+
+
+@pytest.fixture(scope="module")
+def tempered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier whose softmax has a temperature."""
+    path = made_by(MODEL, tmp_path_factory.mktemp("tflite")) / "model.tflite"
+    model = unpacked(path.read_bytes())
+    (softmax,) = [one for one in model.subgraphs[0].operators if hasattr(one.builtinOptions, "beta")]
+    softmax.builtinOptions.beta = 4.0
+    path.write_bytes(packed(model))
+    return path
+
+
+def test_the_plain_form_computes_the_same_without_the_setting(tempered: Path, tmp_path: Path) -> None:
+    (tmp_path / "plain.tflite").write_bytes(plain(tempered.read_bytes()))
+    x = np.random.default_rng(2).normal(size=(1, 6, 5, 3)).astype("float32")
+    np.testing.assert_allclose(
+        alone(tmp_path / "plain.tflite", "tflite", x), alone(tempered, "tflite", x), rtol=1e-5, atol=1e-7
+    )
+    with pytest.raises(ValueError, match="as plain as"):
+        plain((tmp_path / "plain.tflite").read_bytes())
+
+
+def test_the_temperature_of_a_softmax_reaches_onnx(tempered: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", np.random.default_rng(1).normal(size=(24, 6, 5, 3)).astype("float32"))
+    done = safeconvert("tflite2onnx", tempered, "--inputs", "x.npz", "-o", "made.onnx", "--json", folder=tmp_path)
+    report = json.loads(done.out)
+    assert (done.code, report["verdict"]) == (0, "repaired"), done.out + done.err
+    assert report["check"]["before"]["calibration"]["values_differ"] == 12
+    assert [fault["evidence"]["operator"] for fault in report["faults"]] == ["Mul"]
+    x = np.random.default_rng(2).normal(size=(1, 6, 5, 3)).astype("float32")
+    np.testing.assert_allclose(alone(tmp_path / "made.onnx", "onnx", x), alone(tempered, "tflite", x), atol=1e-5)
