@@ -141,6 +141,15 @@ def test_pieces_are_gathered(data: list[Size], batch: int, places: list[Size]) -
     assert_same(gather("GatherND", data, places, batch_dims=batch), {"i": index, "d": weights(2, *sizes(data))})
 
 
+@pytest.mark.parametrize("index", [[0, 5], [3, -6], [-5, 4], [4, 0], [-9, 9], [2**40, 0]])
+def test_an_index_beyond_its_axis_meets_no_other_row(index: list[int]) -> None:
+    result, _ = equivalents.rewrite(gather("GatherND", [4, 5], ["N", 2]))
+    assert "GatherND" not in {node.op_type for node in result.graph.node}
+    data = 1 + np.abs(weights(2, 4, 5))
+    got = execute(result, {"i": np.int64([index, [1, -2]]), "d": data})[0]
+    np.testing.assert_array_equal(got, [0, data[1, 3]])
+
+
 def behind(op: str, attributes: dict[str, Any], *constants: Array) -> onnx.ModelProto:
     """GatherElements of what an operator with these constants gives."""
     model = gather("GatherElements", ["N", 5], ["N", 2], axis=1)
@@ -165,6 +174,12 @@ LARGE = int(np.sqrt(gathering.MAX_ELEMENTS)) + 1
         (gather("GatherElements", ["N", 5], ["N", 2]), "the batch is the gathered axis"),
         (gather("GatherElements", ["N", LARGE], ["N", LARGE], axis=1), "too large"),
         (gather("GatherND", ["N", 5, 6], [4, 2]), "the batch is a gathered axis"),
+        (gather("GatherND", [5], ["K"]), "not static"),
+        (gather("GatherND", [5, 6], ["N", 0]), "without elements"),
+        (gather("GatherND", [5, 6], ["N", 0, 2]), "without elements"),
+        (gather("Gather", [5, 6], ["N", 0]), "without elements"),
+        (gather("Gather", ["N", 5, 0], [2], axis=1), "without elements"),
+        (gather("GatherElements", ["N", 5], ["N", 0], axis=1), "without elements"),
         (behind("Log", {}), "may be infinite"),
         (behind("Max", {}, np.float32([-np.inf])), "may be infinite"),
     ],

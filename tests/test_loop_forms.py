@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from safeconvert.repair import equivalents
+from safeconvert.repair.equivalents import engine, filling
 from test_recurrent_forms import execute, weights
 
 STEPS, WIDTH = 4, 5
@@ -151,6 +153,40 @@ def test_a_body_that_is_run_once_too_often_is_caught(monkeypatch: pytest.MonkeyP
     assert execute(model, {"x": x})[1].shape != execute(wrong, {"x": x})[1].shape
 
 
+@pytest.mark.parametrize("outputs", [["", "y"], ["", "y", "", "all"], ["", "", "y"]])
+def test_an_absent_carried_value_shifts_no_output(outputs: list[str]) -> None:
+    """onnxruntime takes neither an absent value nor an output left out: it runs the same loop with all of them."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go_in"], ["go_out"]),
+            helper.make_node("Sin", ["a"], ["next_a"]),
+            helper.make_node("Add", ["b", "a"], ["next_b"]),
+            helper.make_node("Mul", ["a", "b"], ["piece"]),
+        ],
+        "body",
+        [helper.make_tensor_value_info(n, k, []) for n, k in (("step", INT), ("go_in", BOOL))]
+        + [helper.make_tensor_value_info(n, FLOAT, ["N", 2]) for n in ("unread", "a", "b")],
+        [helper.make_tensor_value_info("go_out", BOOL, [])]
+        + [helper.make_tensor_value_info(n, FLOAT, ["N", 2]) for n in ("unread", "next_a", "next_b", "piece")],
+    )
+    made = []
+    full = [name or f"unused{i}" for i, name in enumerate([*outputs, "", "", ""][:4])]
+    for first, names in (("", outputs), ("x", full)):
+        graph = helper.make_graph(
+            [helper.make_node("Loop", ["trips", "go", first, "x", "twice"], names, name="loop", body=body)],
+            "absent",
+            [helper.make_tensor_value_info(n, FLOAT, ["N", 2]) for n in ("x", "twice")],
+            [helper.make_tensor_value_info(n, FLOAT, None) for n in outputs if n],
+            [numpy_helper.from_array(np.asarray(v), n) for n, v in (("trips", np.int64(3)), ("go", np.bool_(True)))],
+        )
+        made.append(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8))
+    result, _ = equivalents.rewrite(made[0], names=["loop-unrolled"])
+    assert "Loop" not in [node.op_type for node in result.graph.node]
+    given = {"x": weights(1, 3, 2), "twice": weights(2, 3, 2)}
+    for wanted, got in zip(execute(made[1], given), execute(result, given), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6)
+
+
 def filled(op: str, *, value: float = 0.0, doubled: bool = False) -> onnx.ModelProto:
     """An initial state of one number for each sample, as exporters write it, added to x [N, width]."""
     nodes = [
@@ -196,3 +232,69 @@ def test_a_number_for_more_rows_than_the_batch_stays() -> None:
     assert "Expand" in {node.op_type for node in result.graph.node}
     x = weights(1, 3, 3, WIDTH)
     np.testing.assert_array_equal(execute(result, {"x": x})[0], execute(model, {"x": x})[0])
+
+
+def rows_of(names: Sequence[str | None], *counted: str) -> onnx.ModelProto:
+    """Inputs x, z (and w) of these first axes; a number for each row of z, joined to it, or for what is `counted`."""
+    shapes = {"x": [names[0], 5, 4], "z": [names[1], 3]} | ({"w": [names[2], 2]} if len(names) > 2 else {})
+    nodes = [
+        helper.make_node("Shape", ["z"], ["sizes"]),
+        helper.make_node("Gather", ["sizes", "zero"], ["z_rows"], axis=0),
+        helper.make_node("Shape", ["x"], ["others"]),
+        helper.make_node("Gather", ["others", "zero"], ["x_rows"], axis=0),
+        helper.make_node("Concat", list(counted or ("z_rows", "five")), ["shape"], axis=0),
+        helper.make_node("Expand", ["half", "shape"], ["state"]),
+        helper.make_node("Relu", ["state"], ["y"])
+        if counted
+        else helper.make_node("Concat", ["state", "z"], ["y"], axis=1),
+        helper.make_node("Relu", ["x"], ["q"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "rows",
+        [helper.make_tensor_value_info(n, FLOAT, shape) for n, shape in shapes.items()],
+        [helper.make_tensor_value_info(n, FLOAT, None) for n in ("y", "q")],
+        [
+            *(numpy_helper.from_array(np.int64([v]), n) for n, v in (("zero", 0), ("five", 5))),
+            numpy_helper.from_array(np.float32(0.5), "half"),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
+
+
+@pytest.mark.parametrize("names", [["N", "M"], [None, None], ["N", None], ["N", "M", "M"], ["N", "N", "M"]])
+@pytest.mark.parametrize("chosen", [equivalents.MISSING, None])
+def test_a_number_for_each_row_follows_the_input_whose_rows_are_counted(
+    names: list[str | None], chosen: Sequence[str] | None
+) -> None:
+    model = rows_of(names)
+    result, applied = equivalents.rewrite(model, names=chosen)
+    assert "batch-filled" in {one.rewrite for one in applied}
+    for x_rows, z_rows in ((3, 3), (1, 5)) if names[0] != names[1] or None in names else ((3, 3), (5, 5)):
+        given = {"x": weights(1, x_rows, 5, 4), "z": weights(2, z_rows, 3)}
+        given |= {"w": weights(3, z_rows, 2)} if len(names) > 2 else {}
+        for wanted, got in zip(execute(model, given), execute(result, given), strict=True):
+            np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("counted", [("z_rows", "x_rows"), ("x_rows", "z_rows"), ("five", "x_rows")])
+def test_a_number_for_rows_of_two_inputs_stays(counted: Sequence[str]) -> None:
+    model = rows_of(["N", "M"], *counted)
+    result, applied = equivalents.rewrite(model, names=equivalents.MISSING)
+    assert "batch-filled" not in {one.rewrite for one in applied}
+    given = {"x": weights(1, 2, 5, 4), "z": weights(2, 4, 3)}
+    np.testing.assert_array_equal(execute(result, given)[0], execute(model, given)[0])
+
+
+def test_a_shape_that_could_not_be_read_is_read_again_once_the_model_is_settled_anew() -> None:
+    model = filled("Expand", value=0.5)
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "T"
+    graph = engine.load(model)
+    engine.settle(graph)
+    applied, skipped = engine.run(graph, filling.REWRITES, None)
+    assert not applied
+    assert [one.reason for one in skipped]
+    graph.graph.inputs[0].shape = ir.Shape(["N", 3, WIDTH])
+    engine.settle(graph)
+    applied, _ = engine.run(graph, filling.REWRITES, None)
+    assert [one.rewrite for one in applied] == ["batch-filled"]

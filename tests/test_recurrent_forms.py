@@ -256,6 +256,51 @@ def test_stacked_layers_keep_the_batch_free_and_first() -> None:
             assert attribute.name != "perm" or attribute.ints[0] == 0
 
 
+def moved(steps: int, *nodes: onnx.NodeProto, **shapes: Sequence[int]) -> onnx.ModelProto:
+    """x [N, steps, 4] with its batch moved to the second place as `t`, and nodes on it that end in `y`."""
+    graph = helper.make_graph(
+        [helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0, 2]), *nodes],
+        "moved",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", steps, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(shape, np.int64), name) for name, shape in shapes.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+RESHAPED = helper.make_node("Reshape", ["t", "s"], ["r"])
+HEADS_LAST = helper.make_node("Transpose", ["r"], ["y"], perm=[1, 0, 2])
+COUNTED = (
+    helper.make_node("Shape", ["x"], ["sizes"]),
+    helper.make_node("Gather", ["sizes", "zero"], ["n"], axis=0),
+    helper.make_node("Mul", ["n", "two"], ["heads"]),
+    helper.make_node("Concat", ["five", "heads", "two"], ["s"], axis=0),
+)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(moved(5, RESHAPED, HEADS_LAST, s=[5, -1, 2]), id="heads"),
+        pytest.param(moved(5, RESHAPED, helper.make_node("Relu", ["r"], ["y"]), s=[5, -1, 2]), id="heads-stay"),
+        pytest.param(moved(5, *COUNTED, RESHAPED, HEADS_LAST, zero=[0], two=[2], five=[5]), id="computed"),
+        pytest.param(moved(5, helper.make_node("Reshape", ["t", "s"], ["y"]), s=[5, -1]), id="flat"),
+        pytest.param(moved(5, helper.make_node("Flatten", ["t"], ["y"], axis=1)), id="flatten"),
+        pytest.param(moved(1, helper.make_node("Reshape", ["t", "s"], ["y"]), s=[-1, 2]), id="one-step"),
+        pytest.param(moved(5, helper.make_node("Reshape", ["t", "s"], ["y"]), s=[5, -1, 2, 2]), id="alone"),
+        pytest.param(moved(1, helper.make_node("Reshape", ["t", "s"], ["y"]), s=[-1, 4]), id="alone-first"),
+    ],
+)
+def test_a_moved_batch_is_told_from_one_with_heads_in_it(
+    model: onnx.ModelProto, request: pytest.FixtureRequest
+) -> None:
+    result, applied = equivalents.rewrite(model)
+    assert ("batch-first" in {one.rewrite for one in applied}) == ("alone" in request.node.name)
+    for batch in (1, 3, 5):
+        given = feeds(model, batch)
+        np.testing.assert_array_equal(execute(result, given)[0], execute(model, given)[0])
+
+
 def test_states_of_zeros_made_by_expand_go() -> None:
     """What tf2onnx writes for two directions of a Keras layer."""
     model = layer("GRU", "bidirectional", outputs=["", "Y_h"])

@@ -7,7 +7,7 @@ What a tool writes so that an empty batch too can be padded (onnx2tf) does nothi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -20,6 +20,8 @@ from .site import Array, constant_of, dims_of
 
 _BATCHES = (5, 7)
 _OTHERS = (1, 8)  # what is constant must be so here too
+_APART = 3  # that an input of other rows has more of them: what counts those is then not constant either
+UNREADABLE = "safeconvert.unreadable"  # where a model keeps the names of the shapes that were read in vain
 _Reading = dict[str | None, ir.Value]  # the values by name, at one size of the batch
 _SHAPED = (
     frozenset({"Reshape", "Expand", "Slice", "Pad", "Resize", "Tile", "Split", "Squeeze", "Unsqueeze"}) | REDUCTIONS
@@ -54,11 +56,14 @@ def freeze_computed_shapes(model: ir.Model) -> bool:
     return True
 
 
-def shape_at_batches(model: ir.Model, node: ir.Node, index: int) -> list[int] | None:
-    """The shape that an input of the node holds, behind its first axis; None unless that one is the batch."""
+def shape_at_batches(model: ir.Model, node: ir.Node, index: int, rows: Collection[str | None]) -> list[int] | None:
+    """The shape that an input of the node holds, behind its first axis; None unless that one is the batch.
+
+    rows: the graph's inputs that have the batch, by name; free first axes of others have another size.
+    """
     name, found = node.outputs[0].name, list[list[int]]()
     for batch in (*_BATCHES, *_OTHERS):
-        value = _at_batch(model, batch, name).get(name)
+        value = _at_batch(model, batch, name, rows).get(name)
         twin = value.producer() if value is not None else None
         if twin is not None and twin.op_type == node.op_type:
             shape = constant_of(twin.inputs[index])
@@ -72,14 +77,19 @@ def shape_at_batches(model: ir.Model, node: ir.Node, index: int) -> list[int] | 
     return found[0]
 
 
-def _at_batch(model: ir.Model, batch: int, keep: str | None = None) -> dict[str | None, ir.Value]:
-    """The values of the model by name, folded with the batch fixed; `keep` too where folding would leave it unused."""
+def _at_batch(
+    model: ir.Model, batch: int, keep: str | None = None, rows: Collection[str | None] | None = None
+) -> dict[str | None, ir.Value]:
+    """The values of the model by name, folded with the batch fixed; `keep` too where folding would leave it unused.
+
+    rows: the inputs that have this batch; all if None.
+    """
     graph = model.graph.clone()
     copy = ir.Model(graph, ir_version=model.ir_version)
     for value in graph.inputs:
         dims = dims_of(value)
         if dims and dims[0] is None:
-            value.shape = ir.Shape([batch, *dims[1:]])
+            value.shape = ir.Shape([batch if rows is None or value.name in rows else batch + _APART, *dims[1:]])
     for node in graph:
         for output in node.outputs:
             output.shape = None

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript import optimizer
 
-from .batch import freeze_computed_shapes
+from .batch import UNREADABLE, freeze_computed_shapes
 from .contract import Applied, Refused, Rewrite, Skipped
 from .site import ORIGIN
 
@@ -59,6 +59,7 @@ def run(
     model: ir.Model, rewrites: Sequence[Rewrite], nodes: Collection[str] | None
 ) -> tuple[list[Applied], list[Skipped]]:
     """Rewrite in place. Each round offers every node once, so what changed is offered again."""
+    model.meta.pop(UNREADABLE, None)  # what was settled since may be read now
     applied: list[Applied] = []
     skipped: dict[Skipped, None] = {}
     for _ in range(MAX_ROUNDS):

@@ -4,7 +4,7 @@ A mark is relu(1 - |position - k|): 1 where k is the position, 0 elsewhere, exac
 Sums of data times marks are the elements at the positions, to the last bit: all other terms are zeros. That needs
 data without infinities and NaN (0 * inf is NaN), so constants that hold one are refused, and so is computed data
 behind an operator that gives them for ordinary numbers (`comparisons.may_overflow`) or an infinite constant.
-Positions beyond the axis, which the specification forbids, give 0.
+Positions beyond their axis, which the specification forbids, give 0. Shapes with an axis of no elements are refused.
 
 Equations: Gather-13, GatherElements-13 and GatherND-13 of the ONNX operator specification; negative positions count
 from the end of the axis. Positions that are constants have forms of their own (`slicing`, `selection`).
@@ -21,6 +21,7 @@ from .selection import MAX_ELEMENTS, marks
 from .site import Dims, Site, constant_of, dims_of
 from .terms import Terms
 
+_NOTHING = "an axis without elements"
 _EXACT = 1 << 22  # positions and whole numbers that float32 holds exactly, with room for a negative one
 
 
@@ -114,6 +115,8 @@ def _gather(model: ir.Model, node: ir.Node) -> Outcome:
         return False
     if dims is None or places is None:
         return Refused("the rank is unknown")
+    if 0 in (*dims, *places):
+        return Refused(_NOTHING)
     axis = at.attr("axis", 0) % len(dims)
     size = dims[axis]
     if size is None or size > _EXACT or places.count(None) > 1 or None in places[1:]:
@@ -148,6 +151,8 @@ def _gather_elements(model: ir.Model, node: ir.Node) -> Outcome:
         return False
     if dims is None or places is None or None in dims[1:] or None in places[1:] or len(dims) != len(places):
         return Refused("shapes that are not static")
+    if 0 in (*dims, *places):
+        return Refused(_NOTHING)
     if (dims[0] is None) != (places[0] is None):
         return Refused("positions for other samples than the data has")
     rank, axis = len(dims), at.attr("axis", 0) % len(dims)
@@ -175,13 +180,18 @@ def _gather_elements(model: ir.Model, node: ir.Node) -> Outcome:
 
 
 def _gather_nd(model: ir.Model, node: ir.Node) -> Outcome:
-    """The gathered axes as one, positions in it as sums of index times stride; the axes of the batch stay."""
+    """The gathered axes as one, positions in it as sums of index times stride; the axes of the batch stay.
+
+    An index beyond its own axis might meet an element of another row: the sum goes beyond all of them then.
+    """
     at, batch = Site(model, node), Site(model, node).attr("batch_dims", 0)
     dims, places = at.dims(0), at.dims(1)
     if at.constant(1) is not None:
         return False
-    if dims is None or places is None or None in dims[1:] or None in places[1:]:
+    if dims is None or places is None or None in dims[1:] or None in places[1:] or places[-1:] == [None]:
         return Refused("shapes that are not static")
+    if 0 in (*dims, *places):
+        return Refused(_NOTHING)
     axes = [d or 0 for d in dims[batch : batch + (places[-1] or 0)]]
     if not batch and None in dims:
         return Refused("the batch is a gathered axis")
@@ -199,7 +209,11 @@ def _gather_nd(model: ir.Model, node: ir.Node) -> Outcome:
     last, parts = len(places) - 1, []
     for i, (length, stride) in enumerate(zip(axes, strides, strict=True)):
         part = at.input(1) if len(axes) == 1 else at.slice(at.input(1), last, i, i + 1)
-        parts.append(t.mul(_wrapped(t, part, length), stride) if stride != 1 else _wrapped(t, part, length))
+        place = _wrapped(t, part, length)
+        parts.append(t.mul(place, stride) if stride != 1 else place)
+        if len(axes) > 1:
+            outside = t.add(t.one("Relu", t.add(place, float(1 - length))), t.one("Relu", t.minus(place)))
+            parts.append(t.mul(outside, 2 * size))  # below the axis by k: at least 2 k size - k stride
     position = parts[0]
     for part in parts[1:]:
         position = t.add(position, part)

@@ -133,10 +133,10 @@ def _unroll(model: ir.Model, node: ir.Node) -> Outcome:
         for piece, old in zip(pieces, node.outputs[len(carried) :], strict=False)
     ]
     unnamed = next(v for v in node.inputs if v is not None)  # an absent output has no name that a value could take
-    finals = [new for new in (*carried, *stacks) if new is not None]
-    if len(finals) < len(node.outputs):
+    finals = list(zip(node.outputs, [*carried, *stacks], strict=False))  # outputs at the end may be left out
+    if any(old.name and new is None for old, new in finals):
         return Refused("a carried value that is absent")
-    at.replace(*(new if old.name else unnamed for old, new in zip(node.outputs, finals, strict=False)))
+    at.replace(*(new if old.name and new is not None else unnamed for old, new in finals))
     for inner in nodes:  # or values of the graph would count as used by a body that is gone
         for i in range(len(inner.inputs)):
             inner.replace_input_with(i, None)

@@ -77,7 +77,8 @@ def _merge_reshapes(model: ir.Model, node: ir.Node) -> Outcome:
 def _batch_first(model: ir.Model, node: ir.Node) -> Outcome:
     """Reshape(Transpose(x)) of a batch that left the first place as Transpose(Reshape(Transpose(x))), batch first.
 
-    Only where the output has the batch as an axis of its own with as many elements ahead of it as before.
+    Only where the output has the batch as an axis of its own, with as many elements ahead of it and behind it as
+    before: a free axis alone may be the batch together with others, heads of attention say.
     """
     if node.op_type == "Slice":
         return _slice_first(model, node)
@@ -89,8 +90,9 @@ def _batch_first(model: ir.Model, node: ir.Node) -> Outcome:
     if node.op_type == "Reshape" and at.constant(1) is None:
         return Refused("a computed shape")
     rest, batch = [*dims[:place], *dims[place + 1 :]], dims[place]
-    places = [j for j, d in enumerate(out) if d == batch and _count(out[:j]) == _count(dims[:place])]
-    if None in rest or not places or None in [*out[: places[0]], *out[places[0] + 1 :]]:
+    around = _count(dims[:place]), _count(dims[place + 1 :])
+    places = [j for j, d in enumerate(out) if d == batch and (_count(out[:j]), _count(out[j + 1 :])) == around]
+    if None in rest or 0 in rest or not places or None in [*out[: places[0]], *out[places[0] + 1 :]]:
         return Refused("the batch is taken together with other axes, or the shape is not static enough")
     j = places[0]
     ahead = [0, *(p for p in perm if p != 0)]
