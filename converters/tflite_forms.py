@@ -1,4 +1,8 @@
-"""A TFLite file in an equivalent form, for converters that go wrong on it as it is. Child side."""
+"""A TFLite file in an equivalent form, for converters that go wrong on it as it is. Child side.
+
+tf2onnx 1.17 multiplies by a softmax's beta what the softmax gives, and not what it is given; and it has no
+RELU_N1_TO_1, neither as an operator nor fused into one.
+"""
 
 from __future__ import annotations
 
@@ -11,52 +15,87 @@ from ..native.light_file import packed, unpacked
 
 
 def plain(data: bytes) -> bytearray:
-    """The file with each float SOFTMAX's ``beta`` as a MUL before it.
-
-    tf2onnx 1.17 multiplies by beta what the softmax gives, and not what it is given. Raises ValueError where the file
-    has no such operator: its plain form would be itself.
-    """
+    """The file with each float SOFTMAX's ``beta`` as a MUL before it, and each float RELU_N1_TO_1 as a MINIMUM and a
+    MAXIMUM. Raises ValueError where it has neither: its plain form would be itself."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = unpacked(data)
     kinds = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
-    scaled = 0
+    limit, real = schema.ActivationFunctionType.RELU_N1_TO_1, schema.TensorType.FLOAT32
+    changed = 0
     for graph in model.subgraphs:
-        operators = []
+        written = Written(model, graph)
         for operator in graph.operators:
-            softmax = kinds[operator.opcodeIndex] == schema.BuiltinOperator.SOFTMAX
-            real = softmax and graph.tensors[operator.inputs[0]].type == schema.TensorType.FLOAT32
-            if real and operator.builtinOptions.beta != 1:
-                operators.append(_scaling(model, graph, operator))
-                scaled += 1
-            operators.append(operator)
-        graph.operators = operators
-    if not scaled:
+            kind, options = kinds[operator.opcodeIndex], operator.builtinOptions
+            floats = len(operator.outputs) and graph.tensors[operator.outputs[0]].type == real
+            if floats and kind == schema.BuiltinOperator.SOFTMAX and options.beta != 1:
+                name = graph.tensors[operator.outputs[0]].name
+                scaled = written.like(operator.inputs[0], name + b"/scaled")
+                written.add("MUL", [operator.inputs[0], written.constant(options.beta)], scaled)
+                operator.inputs, options.beta = [scaled, *operator.inputs[1:]], 1.0
+                written.operators.append(operator)
+            elif floats and kind == schema.BuiltinOperator.RELU_N1_TO_1:
+                written.limit(operator.inputs[0], operator.outputs[0])
+            elif floats and getattr(options, "fusedActivationFunction", None) == limit:
+                made = operator.outputs[0]
+                inner = written.like(made, graph.tensors[made].name + b"/inner")
+                operator.outputs, options.fusedActivationFunction = [inner, *operator.outputs[1:]], 0
+                written.operators.append(operator)
+                written.limit(inner, made)
+            else:
+                written.operators.append(operator)
+        changed += len(written.added)
+        graph.operators = written.operators
+    if not changed:
         raise ValueError("the file is as plain as its plain form")
     return packed(model)
 
 
-def _scaling(model: Any, graph: Any, softmax: Any) -> Any:
-    """A MUL that does what the softmax's beta does, which is 1 from now on."""
-    from ai_edge_litert import schema_py_generated as schema
+class Written:
+    """The operators of a graph as they are written anew, with tensors and constants added to its file."""
 
-    beta, multiply = schema.BufferT(), schema.OperatorCodeT()
-    beta.data = np.frombuffer(np.float32(softmax.builtinOptions.beta).tobytes(), np.uint8)
-    multiply.builtinCode = multiply.deprecatedBuiltinCode = schema.BuiltinOperator.MUL
-    multiply.version = 1
-    model.buffers.append(beta)
-    model.operatorCodes.append(multiply)
-    factor, product = schema.TensorT(), copy.deepcopy(graph.tensors[softmax.inputs[0]])
-    number = len(graph.tensors)
-    name = graph.tensors[softmax.outputs[0]].name
-    factor.name, factor.buffer = name + b"/beta", len(model.buffers) - 1
-    factor.type, factor.shape = schema.TensorType.FLOAT32, np.array([], np.int32)
-    product.name, product.buffer = name + b"/scaled", 0
-    graph.tensors += [factor, product]
-    operator = schema.OperatorT()
-    operator.opcodeIndex = len(model.operatorCodes) - 1
-    operator.inputs, operator.outputs = [softmax.inputs[0], number], [number + 1]
-    operator.builtinOptionsType, operator.builtinOptions = schema.BuiltinOptions.MulOptions, schema.MulOptionsT()
-    softmax.inputs = [number + 1, *softmax.inputs[1:]]
-    softmax.builtinOptions.beta = 1.0
-    return operator
+    def __init__(self, model: Any, graph: Any) -> None:
+        self.model, self.graph = model, graph
+        self.operators: list[Any] = []
+        self.added: list[Any] = []
+
+    def constant(self, value: float) -> int:
+        """The number of a new float32 scalar."""
+        from ai_edge_litert import schema_py_generated as schema
+
+        tensor, buffer = schema.TensorT(), schema.BufferT()
+        buffer.data = np.frombuffer(np.float32(value).tobytes(), np.uint8)
+        self.model.buffers.append(buffer)
+        tensor.name, tensor.buffer = b"constant/%d" % len(self.graph.tensors), len(self.model.buffers) - 1
+        tensor.type, tensor.shape = schema.TensorType.FLOAT32, np.array([], np.int32)
+        self.graph.tensors.append(tensor)
+        return len(self.graph.tensors) - 1
+
+    def like(self, number: int, name: bytes) -> int:
+        """The number of a new tensor of the same shape and type."""
+        tensor = copy.deepcopy(self.graph.tensors[number])
+        tensor.name, tensor.buffer = name, 0
+        self.graph.tensors.append(tensor)
+        return len(self.graph.tensors) - 1
+
+    def limit(self, given: int, made: int) -> None:
+        """RELU_N1_TO_1 of one tensor as another."""
+        below = self.like(made, self.graph.tensors[made].name + b"/below")
+        self.add("MINIMUM", [given, self.constant(1.0)], below)
+        self.add("MAXIMUM", [below, self.constant(-1.0)], made)
+
+    def add(self, kind: str, inputs: list[int], made: int) -> None:
+        """An operator of two inputs, by its name in the schema."""
+        from ai_edge_litert import schema_py_generated as schema
+
+        code, operator = schema.OperatorCodeT(), schema.OperatorT()
+        code.builtinCode = getattr(schema.BuiltinOperator, kind)
+        code.deprecatedBuiltinCode, code.version = code.builtinCode, 1
+        self.model.operatorCodes.append(code)
+        operator.opcodeIndex = len(self.model.operatorCodes) - 1
+        operator.inputs, operator.outputs = inputs, [made]
+        options = "Mul" if kind == "MUL" else "MaximumMinimum"
+        operator.builtinOptionsType = getattr(schema.BuiltinOptions, f"{options}Options")
+        operator.builtinOptions = getattr(schema, f"{options}OptionsT")()
+        self.operators.append(operator)
+        self.added.append(operator)

@@ -136,9 +136,9 @@ def _ends(walk: Walk, names: Mapping[str, str]) -> Iterator[Found]:
     """What is wrong with the Target's outputs though all behind them is right."""
     held = {match.name for matches in walk.bound.values() for match in matches}
     for index, name in enumerate(walk.order):
-        if name in held:
+        content = walk.contents.tensors.get(name)
+        if name in held or content is None:  # a constant is no tensor that the Source computes
             continue
-        content = walk.contents.tensors[name]
         nodes = walk.source.between(name, held)
         arrangement = Arrangement(tuple(range(content.ndim)), tuple(content.shape[1:]))
         built = computation.build(walk, nodes, name, arrangement) if index < len(walk.target.outputs) else None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert.schema_py_generated import ActivationFunctionType, BuiltinOperator
 from conftest import made_by, safeconvert
 from safeconvert.converters.tflite_forms import plain
 from test_pairs import alone
@@ -42,6 +43,28 @@ def test_the_plain_form_computes_the_same_without_the_setting(tempered: Path, tm
     )
     with pytest.raises(ValueError, match="as plain as"):
         plain((tmp_path / "plain.tflite").read_bytes())
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_limit_that_tf2onnx_lacks_reaches_onnx(fused: bool, tempered: Path, tmp_path: Path) -> None:
+    model = unpacked(tempered.read_bytes())
+    conv, softmax = model.subgraphs[0].operators[0], model.subgraphs[0].operators[-1]
+    conv.builtinOptions.fusedActivationFunction = ActivationFunctionType.RELU_N1_TO_1 if fused else 0
+    if not fused:  # the softmax becomes the operator
+        code = model.operatorCodes[softmax.opcodeIndex]
+        code.builtinCode = code.deprecatedBuiltinCode = BuiltinOperator.RELU_N1_TO_1
+        softmax.builtinOptions, softmax.builtinOptionsType = None, 0
+    (tmp_path / "limited.tflite").write_bytes(packed(model))
+    x = np.random.default_rng(1).normal(size=(24, 6, 5, 3)).astype("float32") * 60
+    np.savez(tmp_path / "x.npz", x)
+    options = ("limited.tflite", "--inputs", "x.npz", "-o", "made.onnx", "--json")
+    done = safeconvert("tflite2onnx", *options, folder=tmp_path)
+    assert done.code == 0, done.out + done.err
+    given, made = (
+        alone(tmp_path / name, kind, x[:1]) for name, kind in (("limited.tflite", "tflite"), ("made.onnx", "onnx"))
+    )
+    np.testing.assert_allclose(made, given, atol=1e-5)
+    assert fused or np.abs(given).max() == 1, "the limit is met"
 
 
 def test_the_temperature_of_a_softmax_reaches_onnx(tempered: Path, tmp_path: Path) -> None:
