@@ -38,7 +38,9 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> Explanation | 
     Source gives. More of them do not, nor weights that are quite others, nor other nodes, since these explain anything:
     the walk must come back behind them.
     """
-    for propose in (structure.propose, preprocessing.propose, weights.needless):
+    for parting, proposal in structure.propose(walk, node):
+        return structure.at_the_turn(walk, parting, proposal), (proposal,)
+    for propose in (preprocessing.propose, weights.needless):
         for parting, proposal in propose(walk, node):
             return parting, (proposal,)
     # The same nodes in effect, with no word from what follows: those that give as much as the Source, and others.
@@ -155,7 +157,7 @@ def turned(walk: Walk, parting: Parting, node: onnx.NodeProto, enough: int) -> I
         return False
 
     for meant, proposal in structure.propose(walk, node, mended):
-        yield meant, (proposal,)
+        yield structure.at_the_turn(walk, meant, proposal), (proposal,)
 
 
 def _both(walk: Walk, parting: Parting) -> Iterator[Proposals]:

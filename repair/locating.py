@@ -76,7 +76,7 @@ def locate(
         new = [told(walk, parting, one) for one in proposals]
         # Behind content that lay wrong and is right now, a fault is found once more, as it is without the other.
         found = [one for one in found if not any(_again(one, other) for other in new)] + new
-        walk.patch(parting)
+        walk.patch(parting, afresh=True)
         if alien(ours, found) > ALIEN and len(found) >= 4:
             why = "most of the weights looked at have nothing to do with the Source's"
             break

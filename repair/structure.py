@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -65,18 +66,21 @@ def _other_orders(
                 continue
             apart, chain = walk.contents.apart(laid_so, value), tuple(upstream(walk, name))
             for repair in _repairs(walk, name, laid_so, Match(match.name, way, 0.0), node):
-                tensor, meant = _turned_by(walk, repair) or (name, Match(match.name, way, 0.0))
-                yield Parting(tensor, meant.name, meant.arrangement, chain, (), apart, walk.values[tensor]), repair
+                yield Parting(name, match.name, way, chain, (), apart, value), repair
 
 
-def _turned_by(walk: Walk, repair: Proposal) -> tuple[str, Match] | None:
-    """What the Transpose that a repair sets gives, and what that will hold; None where no axes alone tell it."""
+def at_the_turn(walk: Walk, parting: Parting, repair: Proposal) -> Parting:
+    """The parting as that of what the repair's Transpose gives, where it sets one and the axes alone tell what that
+    will hold: all that reads it is right then, and not the tensor alone at which the turn was seen."""
     order = repair.evidence.get("repaired_perm")
-    if order is None:
-        return None
     turn = walk.target.nodes[walk.target.index[repair.node]]
-    holds = _set_to(walk, turn, order)
-    return None if holds is None else (turn.output[0], holds)
+    match = None if order is None else _set_to(walk, turn, order)
+    if match is None:
+        return parting
+    tensor = turn.output[0]
+    return replace(
+        parting, target=tensor, source=match.name, arrangement=match.arrangement, value=walk.values[tensor]
+    )
 
 
 def _set_to(walk: Walk, turn: onnx.NodeProto, order: Sequence[int]) -> Match | None:

@@ -286,13 +286,13 @@ class Walk:
     def _known(self, nodes: Sequence[onnx.NodeProto]) -> set[str]:
         return self.taken() | self.bases(nodes)
 
-    def patch(self, parting: Parting) -> None:
+    def patch(self, parting: Parting, *, afresh: bool = False) -> None:
         """Give the tensor what it ought to hold, and go on from there.
 
-        Where it held something of the Source, lying otherwise, so may all behind it: that is run again too.
+        Where it held something of the Source, lying otherwise, so may all behind it: ``afresh`` runs that again too.
         """
         tensor = parting.target
-        if tensor in self.bound:
+        if afresh and tensor in self.bound:
             for name in self.target.following([tensor], len(self.target.nodes)):
                 self.values.pop(name, None)
                 self.bound.pop(name, None)
