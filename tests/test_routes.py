@@ -30,6 +30,7 @@ PARTS = {
     "tensorflow_replay",
     "tensorflow_values",
     "tensorflow_windows",
+    "tflite_forms",
     "torch_arithmetic",
     "torch_forms",
     "torch_traced",
