@@ -168,11 +168,9 @@ class Walk:
         own = [name for name in node.output if name]
         behind = [name for name in self.target.following(own, DEPTH - 1) if name not in self.bound]
         ours = {n: len(_computing(self.target.between(n, self.bound))) for n in dict.fromkeys((*own, *behind))}
-        known = self._known([node])
+        # What the Target lacks may be long: the Source's tensors count by the shortest way, which may skip a branch.
         theirs = {
-            name: len(_computing(self.source.between(name, known)))
-            for name in self.source.following(self.bases([node]), DEPTH)
-            if name not in taken
+            name: steps for name, steps in self.source.following(self.bases([node]), DEPTH).items() if name not in taken
         }
         ranked: list[tuple[int, int, float, int, str, str]] = []
         for t, steps in ours.items():

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import helper
 from safeconvert.repair.edits import Rewire, applied
-from seeded_nets import CLASSES, Builder, behind, first, look, node, put, run, settings, weights
+from seeded_nets import CLASSES, Builder, behind, first, look, node, put, run, settings, weights, without
 from test_locating import agrees, noisy, other_operator
 
 Change = Callable[[onnx.ModelProto], None]
@@ -112,3 +112,11 @@ def test_rewirings_that_meet_in_one_tensor_all_hold() -> None:
     y, z = run(edited, x)
     np.testing.assert_allclose(y, np.exp(np.maximum(x, 0)), rtol=1e-5)
     np.testing.assert_allclose(z, np.sqrt(np.maximum(x, 0)), rtol=1e-5)
+
+
+def test_a_whole_branch_that_is_missing_is_one_fault(tmp_path: Path) -> None:
+    target = residual()
+    without(target, "add1")
+    looked = look(tmp_path, residual(), target)
+    assert [kind for kind, _ in looked.brief] == ["CG"], looked.faults
+    assert agrees(looked), looked
