@@ -14,21 +14,21 @@ import numpy as np
 from ..native.light_file import packed, unpacked
 
 
-def plain(data: bytes) -> bytearray:
+def plain(data: bytes) -> bytearray | None:
     """The file with each float SOFTMAX's ``beta`` as a MUL before it, and each float RELU_N1_TO_1 as a MINIMUM and a
-    MAXIMUM. Raises ValueError where it has neither: its plain form would be itself."""
+    MAXIMUM. None where it has neither: its plain form would be itself."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = unpacked(data)
     kinds = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
     limit, real = schema.ActivationFunctionType.RELU_N1_TO_1, schema.TensorType.FLOAT32
-    changed = 0
+    changed = False
     for graph in model.subgraphs:
         written = Written(model, graph)
         for operator in graph.operators:
             kind, options = kinds[operator.opcodeIndex], operator.builtinOptions
             floats = len(operator.outputs) and graph.tensors[operator.outputs[0]].type == real
-            if floats and kind == schema.BuiltinOperator.SOFTMAX and options.beta != 1:
+            if floats and kind == schema.BuiltinOperator.SOFTMAX and getattr(options, "beta", 1.0) != 1:
                 name = graph.tensors[operator.outputs[0]].name
                 scaled = written.like(operator.inputs[0], name + b"/scaled")
                 written.add("MUL", [operator.inputs[0], written.constant(options.beta)], scaled)
@@ -44,11 +44,9 @@ def plain(data: bytes) -> bytearray:
                 written.limit(inner, made)
             else:
                 written.operators.append(operator)
-        changed += len(written.added)
+        changed |= len(written.operators) > len(graph.operators)
         graph.operators = written.operators
-    if not changed:
-        raise ValueError("the file is as plain as its plain form")
-    return packed(model)
+    return packed(model) if changed else None
 
 
 class Written:
@@ -57,7 +55,6 @@ class Written:
     def __init__(self, model: Any, graph: Any) -> None:
         self.model, self.graph = model, graph
         self.operators: list[Any] = []
-        self.added: list[Any] = []
 
     def constant(self, value: float) -> int:
         """The number of a new float32 scalar."""
@@ -98,4 +95,3 @@ class Written:
         operator.builtinOptionsType = getattr(schema.BuiltinOptions, f"{options}Options")
         operator.builtinOptions = getattr(schema, f"{options}OptionsT")()
         self.operators.append(operator)
-        self.added.append(operator)

@@ -22,16 +22,18 @@ from .tflite_forms import plain
 INTEGERS = {onnx.TensorProto.UINT8: np.uint8, onnx.TensorProto.INT8: np.int8, onnx.TensorProto.INT16: np.int16}
 
 
-def convert(path: str, target: str, *, opset: int | None = None, dequantize: bool = False, form: str = "") -> None:
+def convert(path: str, target: str, *, opset: int | None = None, dequantize: bool = False, form: str = "") -> bool:
     """Convert a TFLite file to ONNX, or its plain ``form``; ``dequantize`` gives float arithmetic, which more
-    converters read."""
+    converters read. False, and nothing is written, where that form would be the file itself."""
+    if form:
+        plainer = plain(Path(path).read_bytes())
+        if plainer is None:
+            return False
+        path = str(Path(target).with_suffix(".tflite"))
+        Path(path).write_bytes(plainer)
     from ai_edge_litert.interpreter import Interpreter
     from tf2onnx import convert as tf2onnx
 
-    if form:
-        plainer = Path(target).with_suffix(".tflite")
-        plainer.write_bytes(plain(Path(path).read_bytes()))
-        path = str(plainer)
     arguments = ["tf2onnx", "--tflite", path, "--output", target]
     if opset:
         arguments += ["--opset", str(opset)]
@@ -48,6 +50,7 @@ def convert(path: str, target: str, *, opset: int | None = None, dequantize: boo
         del model.graph.output[:]
         model.graph.output.extend(given[name] for name in order)
     onnx.save(model, target)
+    return True
 
 
 def scales(path: str) -> tuple[list[tuple[float, int]], list[tuple[float, int]]]:

@@ -15,9 +15,9 @@ import onnx
 from ..native.arrangement import Arrangement
 from . import folding, weights
 from .edits import Edit, Give, Rewire
-from .proposals import Array, Proposal, core, fitted, same
+from .proposals import Array, Proposal, fitted, same
 from .proposals import constants as held
-from .stepping import LAYOUT, Steps
+from .stepping import LAYOUT, Steps, core
 from .walking import Parting, Walk
 
 
@@ -89,13 +89,12 @@ def culprit(parting: Parting) -> tuple[onnx.NodeProto, onnx.NodeProto]:
     odd = [n for n in ours if n.op_type not in kinds]
     others = [n.op_type for n in ours]
     missing = [n for n in theirs if n.op_type not in others]
-    weighty = [n for n in ours if n.op_type in WEIGHTED]
+    weighty = [n for n in ours if n.op_type in weights.WEIGHTED | {"BatchNormalization", "PRelu"}]
     node = (odd or weighty or ours)[0]
     like = [n for n in theirs if n.op_type == node.op_type]
     return node, (like or missing or theirs)[0]
 
 
-WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "PRelu"})
 SCALING = frozenset({"BatchNormalization", "Mul", "Add", "Sub", "Div", "Pad"})
 
 

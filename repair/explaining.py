@@ -19,8 +19,9 @@ from .edits import Edit
 from .held import Found
 from .matching import Match
 from .preprocessing import prepares
-from .proposals import Proposal, core, holds
+from .proposals import Proposal, holds
 from .rebuilding import Rebuilt, one_by_one, pass_by, put_before
+from .stepping import core
 from .walking import Parting, Walk
 
 PASSES = 12  # of the Target, in nodes run, that the search for one fault may take
@@ -40,9 +41,10 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> Explanation | 
     """
     for parting, proposal in structure.propose(walk, node):
         return structure.at_the_turn(walk, parting, proposal), (proposal,)
-    for propose in (preprocessing.propose, weights.needless):
-        for parting, proposal in propose(walk, node):
-            return parting, (proposal,)
+    for parting, proposal in preprocessing.propose(walk, node):
+        return parting, (proposal,)
+    for parting, proposal in weights.needless(walk, node) if not hyperparameters.temperature(walk, node) else ():
+        return parting, (proposal,)
     # The same nodes in effect, with no word from what follows: those that give as much as the Source, and others.
     second: Explanation | None = None
     third: Explanation | None = None
@@ -115,10 +117,13 @@ def _replacing(walk: Walk, parting: Parting) -> Iterator[Proposal]:
 def tuned(walk: Walk, parting: Parting) -> Iterator[Proposals]:
     """Repairs that leave the nodes what they are: weights, settings, both."""
     if like(walk, parting) or [n.op_type for n in core(parting.nodes)] == [n.op_type for n in core(parting.origins)]:
-        yield from weights.single(walk, parting)
-        yield from ((one,) for one in hyperparameters.propose(walk, parting))
-        yield from weights.several(walk, parting)
-        yield from _both(walk, parting)
+        arrays, settings = list(weights.candidates(walk, parting)), list(hyperparameters.propose(walk, parting))
+        yield from weights.single(arrays)
+        yield from ((one,) for one in settings)
+        yield from weights.several(walk, parting, arrays)
+        ours, theirs = core(parting.nodes), core(parting.origins)
+        if arrays and settings and len(ours) == len(theirs) == 1 and ours[0].op_type == theirs[0].op_type:
+            yield (*weights.together(arrays), settings[-1])
 
 
 def rebuilt(walk: Walk, parting: Parting) -> Iterator[Rebuilt]:
@@ -158,16 +163,6 @@ def turned(walk: Walk, parting: Parting, node: onnx.NodeProto, enough: int) -> I
 
     for meant, proposal in structure.propose(walk, node, mended):
         yield structure.at_the_turn(walk, meant, proposal), (proposal,)
-
-
-def _both(walk: Walk, parting: Parting) -> Iterator[Proposals]:
-    """Weights and settings of one node at once."""
-    ours, theirs = core(parting.nodes), core(parting.origins)
-    if len(ours) == len(theirs) == 1 and ours[0].op_type == theirs[0].op_type:
-        heavy = weights.together(walk, parting)
-        settings = list(hyperparameters.propose(walk, parting))
-        if heavy and settings:
-            yield (*heavy, settings[-1])
 
 
 def told(walk: Walk, parting: Parting, proposal: Proposal) -> Found:

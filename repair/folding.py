@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from .proposals import Array, constants, core, same
-from .stepping import Steps
+from .proposals import Array, constants, same
+from .stepping import Steps, core
 from .walking import Parting, Walk
 
 Change = tuple[onnx.NodeProto, int, Array, onnx.NodeProto, Array]

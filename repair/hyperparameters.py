@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 
 from .edits import DropInput, Edit, SetAttributes, SetConstant
-from .proposals import Proposal, constants, core, fitted, same
+from .proposals import Proposal, constants, fitted, same
+from .stepping import core
 from .walking import Parting, Walk
 from .weights import SETTINGS
 
@@ -33,6 +34,13 @@ def propose(walk: Walk, parting: Parting) -> Iterator[Proposal]:
             if len(found) > 1:
                 firsts = {name: (name, edit, before, after) for name, edit, before, after in reversed(found)}
                 yield _proposal(node, origin, list(firsts.values()))
+
+
+def temperature(walk: Walk, node: onnx.NodeProto) -> bool:
+    """A factor before a softmax is its temperature: TFLite holds it as the setting ``beta`` of the one operator."""
+    factors = [array for _, _, array in constants(walk.target, node)]
+    single = node.op_type in ("Mul", "Div") and [array.size for array in factors] == [1]
+    return single and [n.op_type for n in walk.target.readers.get(node.output[0], ())] == ["Softmax"]
 
 
 Setting = tuple[str, Edit, Any, Any]

@@ -19,10 +19,11 @@ from .edits import Edit, Rewire
 from .explaining import ALIEN, explain, told
 from .held import HELD, Found, Held
 from .matching import Contents
-from .proposals import Array, core
+from .proposals import Array
 from .runtimes import Kept
-from .stepping import Steps
+from .stepping import Steps, core
 from .walking import Walk
+from .weights import WEIGHTED
 
 FAULTS = 400  # at most, in one Target
 
@@ -175,7 +176,7 @@ def alien(steps: Steps, found: Sequence[Found]) -> float:
     weighted = sum(
         1
         for node in steps.nodes[: last + 1]
-        if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")
+        if node.op_type in WEIGHTED
         and any(name in steps.constants for name in node.input)
     )
     return strange / weighted if weighted else 0.0

@@ -12,8 +12,8 @@ import onnx
 
 from . import computation
 from .edits import Rewire
-from .proposals import Proposal, core
-from .stepping import LAYOUT
+from .proposals import Proposal
+from .stepping import LAYOUT, core
 from .walking import Parting, Walk
 
 PREPARING = frozenset(

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from ..native.arrangement import arrangements
 from .edits import Edit, Rewire
 from .matching import Match
-from .stepping import LAYOUT, Steps, captured, session
+from .stepping import Steps, captured, session
 from .walking import Parting, Walk
 
 Array = np.ndarray[Any, Any]
@@ -27,7 +27,8 @@ Array = np.ndarray[Any, Any]
 class Proposal:
     """A repair and the fault that it is for: ``node`` is the Target's, ``origin`` the Source's (or "").
 
-    ``proven``: a single change proves itself where it makes the node's output agree, for it cannot explain anything.
+    ``proven``: whether a single change proves itself where it makes the node's output agree. Numbers that were worked
+    out to make it agree prove nothing.
     """
 
     type: str
@@ -84,14 +85,6 @@ def holds(walk: Walk, parting: Parting, edits: Sequence[Edit]) -> bool:
     if result is None:
         return False
     return walk.contents.fits(Match(parting.source, parting.arrangement, parting.apart), result)
-
-
-def core(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """The nodes that compute something, sizes and shapes aside."""
-    return [node for node in nodes if node.op_type not in LAYOUT and node.op_type not in SIZES]
-
-
-SIZES = frozenset({"Shape", "Size", "ConstantOfShape", "Range", "NonZero"})
 
 
 def constants(steps: Steps, node: onnx.NodeProto) -> list[tuple[int, str, Array]]:

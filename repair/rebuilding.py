@@ -13,7 +13,9 @@ import onnx
 from ..native.arrangement import Arrangement
 from .computation import build, in_place, readers
 from .edits import Rewire
-from .proposals import Proposal, constants, core
+from .hyperparameters import temperature
+from .proposals import Proposal
+from .stepping import core
 from .walking import Parting, Walk
 
 ORDERS = 2  # of axes, in which an inner tensor of a parting may lie
@@ -32,14 +34,7 @@ def pass_by(walk: Walk, parting: Parting) -> Iterator[Rebuilt]:
         edit = Rewire(f"{node.op_type} passed by", node.output[0], node.input[0], readers(walk, node.output[0]))
         evidence = {"operator": node.op_type, "difference": "a node too many"}
         left = replace(parting, nodes=tuple(one for one in parting.nodes if one is not node))
-        yield parting, left, Proposal("LH" if _temperature(walk, node) else "CG", node.name, "", (edit,), evidence)
-
-
-def _temperature(walk: Walk, node: onnx.NodeProto) -> bool:
-    """A factor before a softmax is its temperature: TFLite holds it as the setting ``beta`` of the one operator."""
-    factors = [array for _, _, array in constants(walk.target, node)]
-    single = node.op_type in ("Mul", "Div") and [array.size for array in factors] == [1]
-    return single and [n.op_type for n in walk.target.readers.get(node.output[0], ())] == ["Softmax"]
+        yield parting, left, Proposal("LH" if temperature(walk, node) else "CG", node.name, "", (edit,), evidence)
 
 
 def put_before(walk: Walk, parting: Parting) -> Iterator[Rebuilt]:

@@ -16,6 +16,12 @@ from onnx import numpy_helper
 Array = np.ndarray[Any, Any]
 LAYOUT = frozenset({"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Cast"})
 """Operators that move values or leave them, and compute nothing."""
+SIZES = frozenset({"Shape", "Size", "ConstantOfShape", "Range", "NonZero"})
+
+
+def core(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The nodes that compute something, sizes and shapes aside."""
+    return [node for node in nodes if node.op_type not in LAYOUT and node.op_type not in SIZES]
 
 
 def session(model: onnx.ModelProto) -> Any:

@@ -17,8 +17,8 @@ import onnx
 from . import structure
 from .locating import canonical
 from .matching import Contents
-from .proposals import Array, core
-from .stepping import LAYOUT, Steps
+from .proposals import Array
+from .stepping import LAYOUT, Steps, core
 from .walking import Parting, Walk
 
 FAULTS = 8  # a converter's that are looked for, at most

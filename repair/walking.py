@@ -20,7 +20,7 @@ import onnx
 
 from ..native.arrangement import Arrangement, arrangements
 from .matching import Contents, Match, correlation
-from .stepping import LAYOUT, Steps
+from .stepping import LAYOUT, Steps, core
 
 Array = np.ndarray[Any, Any]
 DEPTH = 8  # computing nodes that a fault may span on either side
@@ -167,7 +167,7 @@ class Walk:
         taken = self.taken()
         own = [name for name in node.output if name]
         behind = [name for name in self.target.following(own, DEPTH - 1) if name not in self.bound]
-        ours = {n: len(_computing(self.target.between(n, self.bound))) for n in dict.fromkeys((*own, *behind))}
+        ours = {n: len(core(self.target.between(n, self.bound))) for n in dict.fromkeys((*own, *behind))}
         # What the Target lacks may be long: the Source's tensors count by the shortest way, which may skip a branch.
         theirs = {
             name: steps for name, steps in self.source.following(self.bases([node]), DEPTH).items() if name not in taken
@@ -297,7 +297,3 @@ class Walk:
         self.values.pop(tensor, None)
         self.bind(tensor, [Match(parting.source, parting.arrangement, parting.apart)])
         self.again([tensor])
-
-
-def _computing(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    return [node for node in nodes if node.op_type not in LAYOUT]

@@ -18,7 +18,8 @@ import onnx
 from .edits import SetConstant
 from .folding import Change, unfolded
 from .matching import correlation
-from .proposals import Array, Proposal, constants, core, fitted, same
+from .proposals import Array, Proposal, constants, fitted, same
+from .stepping import core
 from .walking import Parting, Walk
 
 TOGETHER = 4  # tensors of one parting that may be wrong at once
@@ -35,18 +36,22 @@ NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
-def single(walk: Walk, parting: Parting) -> Iterator[tuple[Proposal, ...]]:
+Candidate = tuple[onnx.NodeProto, int, Array, onnx.NodeProto, list[Array]]
+"""A ``Change`` with all that the array may have to be, likeliest first."""
+
+
+def single(found: Sequence[Candidate]) -> Iterator[tuple[Proposal, ...]]:
     """One tensor that differs, as each array of the Source that it may have to be."""
-    for node, index, have, origin, options in _candidates(walk, parting):
+    for node, index, have, origin, options in found:
         for value in options:
             yield (_proposal([(node, index, have, origin, value)]),)
 
 
-def several(walk: Walk, parting: Parting) -> Iterator[tuple[Proposal, ...]]:
+def several(walk: Walk, parting: Parting, found: Sequence[Candidate]) -> Iterator[tuple[Proposal, ...]]:
     """Tensors that differ together: a proposal for each node."""
     for changes in unfolded(walk, parting):  # one layer, in several nodes
         yield (replace(_proposal(changes), proven=False),)
-    firsts = _nearest([*_candidates(walk, parting)])
+    firsts = _nearest(found)
     for count in range(2, min(len(firsts), TOGETHER) + 1):
         for some in itertools.combinations(firsts, count):
             yield _of_each(some)
@@ -54,9 +59,9 @@ def several(walk: Walk, parting: Parting) -> Iterator[tuple[Proposal, ...]]:
         yield _of_each(firsts)
 
 
-def together(walk: Walk, parting: Parting) -> tuple[Proposal, ...]:
+def together(found: Sequence[Candidate]) -> tuple[Proposal, ...]:
     """All that differ at once, each as what is likeliest."""
-    return _of_each(_nearest([*_candidates(walk, parting)]))
+    return _of_each(_nearest(found))
 
 
 def _of_each(changes: Sequence[Change]) -> tuple[Proposal, ...]:
@@ -64,14 +69,11 @@ def _of_each(changes: Sequence[Change]) -> tuple[Proposal, ...]:
     return tuple(_proposal([change for change in changes if change[0].name == name]) for name in names)
 
 
-Candidate = tuple[onnx.NodeProto, int, Array, onnx.NodeProto, list[Array]]
-
-
 def _nearest(found: Sequence[Candidate]) -> list[Change]:
     return [(node, index, have, origin, options[0]) for node, index, have, origin, options in found]
 
 
-def _candidates(walk: Walk, parting: Parting) -> Iterator[Candidate]:
+def candidates(walk: Walk, parting: Parting) -> Iterator[Candidate]:
     """Constants of the Target's nodes that no constant of the Source's nodes equals, with what they may have to be."""
     theirs = [
         (origin, index, value)

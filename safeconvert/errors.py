@@ -29,6 +29,10 @@ class ChildFailed(SafeconvertError):
     status = "crashed"
 
 
+class Unchanged(ChildFailed):
+    """A hop was asked for a form of its model that would be the model as it is."""
+
+
 class CallRaised(ChildFailed):
     """The function raised inside the child, which lives on.
 

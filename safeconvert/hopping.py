@@ -13,7 +13,7 @@ from safeconvert.children import Child, Workshop
 from safeconvert.comparators import TOP1, Comparator
 from safeconvert.compare import Comparison, Tolerance
 from safeconvert.environments import interpreter
-from safeconvert.errors import CallRaised
+from safeconvert.errors import CallRaised, Unchanged
 from safeconvert.feeding import TO_NCHW, TO_NHWC, Feed, layout_of, sizes
 from safeconvert.model import Hop, Recognised
 from safeconvert.repair_time import RepairTime
@@ -128,7 +128,7 @@ class Hopper:
         written = self.workshop.scratch("model" + SUFFIX[hop.target])
         self._before(hop)
         child = self._child(hop)
-        child.call(
+        answer = child.call(
             f"converters.{hop.module}",
             hop.function,
             timeout=self.timeout,
@@ -137,6 +137,8 @@ class Hopper:
             **({"form": form} if form and stage.format != "onnx" else {}),
             **self.arguments(hop, stage, self.shapes_of(stage) if shapes is None else shapes, last=last),
         )
+        if answer is False:
+            raise Unchanged(f"the {form} form would be the model as it is")
         if not written.exists():
             raise CallRaised("FileNotFoundError", "the converter ended without writing a file", "")
         return written

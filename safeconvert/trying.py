@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from safeconvert.compare import compare, impossible
-from safeconvert.errors import CallRaised, ChildFailed
+from safeconvert.errors import CallRaised, ChildFailed, Unchanged
 from safeconvert.feeding import Mismatch, feed, match_outputs, plan_feed
 from safeconvert.hopping import Hopper, Rewritten, Sample, Stage
 from safeconvert.model import Attempt, Hop
@@ -93,6 +93,8 @@ class Trier:
             written = self.hopper.run(hop, stage, origin, form, last=last)
             if self.hopper.turning(stage) and hop.target == "onnx":
                 written = self.hopper.turned(written, stage)
+        except Unchanged:
+            return None  # as above
         except ChildFailed as error:
             over = form and error.status == "timeout" and not self.hopper.repair_time.left
             record(error.status, "stopped: --repair-time is over" if over else str(error))

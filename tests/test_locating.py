@@ -408,6 +408,19 @@ def test_outputs_too_many_or_in_another_order_are_one_fault(change: Change, tmp_
     assert looked.after < ENOUGH
 
 
+def test_the_temperature_of_a_softmax_is_a_setting(tmp_path: Path) -> None:
+    source, target = net(), net()
+    behind(source, "y", "Softmax", axis=1)
+    behind(target, "y", "Softmax", axis=1)
+    softmax = node(target, "extra")
+    scaled = helper.make_node("Mul", [softmax.input[0], put(target, "beta", np.float32(1.5).reshape(()))], ["b"], "b")
+    softmax.input[0] = "b"
+    target.graph.node.insert(len(target.graph.node) - 1, scaled)
+    looked = look(tmp_path, source, target)
+    assert looked.brief == [("LH", "b")]
+    assert agrees(looked)
+
+
 def test_a_missing_softmax_at_the_end_is_put_there(tmp_path: Path) -> None:
     source = net()
     behind(source, "y", "Softmax", axis=1)

@@ -36,13 +36,14 @@ def tempered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_plain_form_computes_the_same_without_the_setting(tempered: Path, tmp_path: Path) -> None:
-    (tmp_path / "plain.tflite").write_bytes(plain(tempered.read_bytes()))
+    form = plain(tempered.read_bytes())
+    assert form is not None
+    (tmp_path / "plain.tflite").write_bytes(form)
     x = np.random.default_rng(2).normal(size=(1, 6, 5, 3)).astype("float32")
     np.testing.assert_allclose(
         alone(tmp_path / "plain.tflite", "tflite", x), alone(tempered, "tflite", x), rtol=1e-5, atol=1e-7
     )
-    with pytest.raises(ValueError, match="as plain as"):
-        plain((tmp_path / "plain.tflite").read_bytes())
+    assert plain((tmp_path / "plain.tflite").read_bytes()) is None
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -76,3 +77,13 @@ def test_the_temperature_of_a_softmax_reaches_onnx(tempered: Path, tmp_path: Pat
     assert [fault["evidence"]["operator"] for fault in report["faults"]] == ["Mul"]
     x = np.random.default_rng(2).normal(size=(1, 6, 5, 3)).astype("float32")
     np.testing.assert_allclose(alone(tmp_path / "made.onnx", "onnx", x), alone(tempered, "tflite", x), atol=1e-5)
+
+
+def test_a_file_that_has_no_plainer_form_is_not_converted_again_as_one(tempered: Path, tmp_path: Path) -> None:
+    form = plain(tempered.read_bytes())
+    assert form is not None
+    (tmp_path / "plain.tflite").write_bytes(form)
+    np.savez(tmp_path / "x.npz", np.random.default_rng(1).normal(size=(8, 6, 5, 3)).astype("float32"))
+    exact = ("--inputs", "x.npz", "--atol", "0", "--rtol", "0", "-o", "made.onnx", "--json")
+    report = json.loads(safeconvert("tflite2onnx", "plain.tflite", *exact, folder=tmp_path).out)
+    assert [one["status"] for one in report["route"]] == ["diverged", "diverged"], "both ways, each as it is"
