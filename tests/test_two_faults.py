@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -119,4 +120,27 @@ def test_a_whole_branch_that_is_missing_is_one_fault(tmp_path: Path) -> None:
     without(target, "add1")
     looked = look(tmp_path, residual(), target)
     assert [kind for kind, _ in looked.brief] == ["CG"], looked.faults
+    assert agrees(looked), looked
+
+
+def gated(alpha: float = 0.7, multiplied: bool = True) -> onnx.ModelProto:
+    """Two halves of the channels, each with a convolution and an activation of its own, multiplied; few nodes."""
+    b = Builder()
+    x = b.node("Relu", [b.norm(b.conv("x", "stem", 3, 8, stride=2), "norm", 8)], "relu")
+    b.nodes.append(helper.make_node("Split", [x], ["first", "second"], "split", axis=1))
+    left = b.node("HardSigmoid", [b.conv("first", "left", 4, 6)], "gate", alpha=0.3)
+    right = b.node("Elu", [b.conv("second", "right", 4, 6)], "elu", alpha=alpha)
+    x = b.node("Mul" if multiplied else "Add", [left, right], "joined")
+    x = b.node("Flatten", [b.node("MaxPool", [x], "pool", kernel_shape=[2, 2], strides=[2, 2])], "fl")
+    b.node("Gemm", [x, b.weight("fc_w", 54, CLASSES), b.weight("fc_b", CLASSES)], "y")
+    b.node("Transpose", [b.conv("joined", "map", 6, 5)], "z", perm=[0, 2, 3, 1])
+    return b.model({"y": [CLASSES], "z": [6, 6, 5]}, (3, 12, 12))
+
+
+@pytest.mark.parametrize("wrong", [{"alpha": 1.2}, {"multiplied": False}])
+def test_a_small_net_has_as_many_trials_as_its_pairs_of_tensors_need(wrong: dict[str, Any], tmp_path: Path) -> None:
+    target = gated(**wrong)
+    behind(target, "left", "Relu")
+    looked = look(tmp_path, gated(), target)
+    assert looked.brief[0] == ("CG", "extra"), looked.faults
     assert agrees(looked), looked
