@@ -166,6 +166,7 @@ class Around(torch.nn.Module):  # type: ignore[misc, unused-ignore]
     def __init__(self, model: Model, before: Any = None) -> None:
         super().__init__()
         self.inner = copy.deepcopy(model).module(check_guards=False)
+        self.inner._forward_pre_hooks.clear()  # one holds inputs against the sizes it was exported for
         # A program's module refuses to change its mode, which exporters ask for; it has none.
         self.inner.train = types.MethodType(lambda module, mode=True: module, self.inner)
         self.inner.eval = types.MethodType(lambda module: module, self.inner)
