@@ -145,6 +145,5 @@ def watched(command: list[str]) -> tuple[str, int, float]:
     return out, peak, time.monotonic() - begun
 
 
-
 if __name__ == "__main__":
     sys.exit(main())

@@ -170,9 +170,7 @@ def build(
     return added, constants, new
 
 
-def restored(
-    walk: Walk, name: str, mark: str, added: list[onnx.NodeProto], constants: dict[str, Array]
-) -> str | None:
+def restored(walk: Walk, name: str, mark: str, added: list[onnx.NodeProto], constants: dict[str, Array]) -> str | None:
     """A Target's tensor with the content of the Source's ``name``, in the Source's own layout."""
     for tensor, matches in walk.bound.items():
         match = next((m for m in matches if m.name == name), None)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import onnx
 from onnx import numpy_helper
 
 from ..native.arrangement import Arrangement
-from . import computation, equivalents
+from . import computation, equivalents, structure
 from .edits import Edit, Rewire
 from .explaining import ALIEN, explain, told
 from .held import HELD, Found, Held
@@ -81,6 +82,10 @@ def locate(
         if alien(ours, found) > ALIEN and len(found) >= 4:
             why = "most of the weights looked at have nothing to do with the Source's"
             break
+    for own, name in zip(ours.outputs, order, strict=False) if not why else ():
+        for parting, proposal in islice(structure.at_the_end(walk, own, name), 1):
+            found.append(told(walk, parting, proposal))
+            walk.patch(parting)
     found.sort(key=lambda one: ours.index.get(one.target_node, len(ours.nodes)))
     if not why:
         found += _ends(walk, dict(zip(order, ours.outputs, strict=False)))
@@ -176,7 +181,6 @@ def alien(steps: Steps, found: Sequence[Found]) -> float:
     weighted = sum(
         1
         for node in steps.nodes[: last + 1]
-        if node.op_type in WEIGHTED
-        and any(name in steps.constants for name in node.input)
+        if node.op_type in WEIGHTED and any(name in steps.constants for name in node.input)
     )
     return strange / weighted if weighted else 0.0

@@ -17,7 +17,7 @@ from ..native.arrangement import MOST_AXES, Arrangement, arrangements
 from .computation import laid
 from .edits import Rewire, SetAttributes
 from .matching import Match
-from .proposals import Array, Proposal, outcome
+from .proposals import Array, Proposal, outcome, same
 from .stepping import LAYOUT
 from .walking import Parting, Walk
 
@@ -69,6 +69,27 @@ def _other_orders(
                 yield Parting(name, match.name, way, chain, (), apart, value), repair
 
 
+def at_the_end(walk: Walk, own: str, name: str) -> Iterator[tuple[Parting, Proposal]]:
+    """Proposals where the Target's output ``own`` holds all of the Source's output ``name``, and not as the Source lays
+    it out: nothing follows an output that could tell."""
+    moved = any(_moved_alone(walk, match.name, name) for match in walk.bound.get(own, ()))
+    if not moved or name not in walk.contents.tensors:
+        return
+    content, value = walk.contents.tensors[name], walk.values[own]
+    plain = Match(name, Arrangement(tuple(range(content.ndim)), tuple(content.shape[1:])), 0.0)
+    if walk.contents.fits(plain, value):
+        return
+    chain, apart = tuple(upstream(walk, own)), walk.contents.apart(content, value)
+    node = walk.target.maker.get(own)
+    for repair in () if node is None else _repairs(walk, own, content.astype(value.dtype), None, node):
+        yield Parting(own, name, plain.arrangement, chain, (), apart, value), repair
+
+
+def _moved_alone(walk: Walk, held: str, name: str) -> bool:
+    """Does the Source only move values about from the one tensor to the other?"""
+    return held == name or name in walk.source.following([held], 0)
+
+
 def at_the_turn(walk: Walk, parting: Parting, repair: Proposal) -> Parting:
     """The parting as that of what the repair's Transpose gives, where it sets one and the axes alone tell what that
     will hold: all that reads it is right then, and not the tensor alone at which the turn was seen."""
@@ -78,9 +99,7 @@ def at_the_turn(walk: Walk, parting: Parting, repair: Proposal) -> Parting:
     if match is None:
         return parting
     tensor = turn.output[0]
-    return replace(
-        parting, target=tensor, source=match.name, arrangement=match.arrangement, value=walk.values[tensor]
-    )
+    return replace(parting, target=tensor, source=match.name, arrangement=match.arrangement, value=walk.values[tensor])
 
 
 def _set_to(walk: Walk, turn: onnx.NodeProto, order: Sequence[int]) -> Match | None:
@@ -137,13 +156,13 @@ def upstream(walk: Walk, name: str) -> list[onnx.NodeProto]:
     return chain
 
 
-def _repairs(walk: Walk, name: str, wanted: Array, held: Match, node: onnx.NodeProto) -> Iterator[Proposal]:
-    """What makes the tensor hold ``wanted``, which is ``held``."""
+def _repairs(walk: Walk, name: str, wanted: Array, held: Match | None, node: onnx.NodeProto) -> Iterator[Proposal]:
+    """What makes the tensor hold ``wanted``; where that is ``held``, axes that lie as they ought to prove it too."""
     chain = upstream(walk, name)
     for turn in (one for one in chain if one.op_type == "Transpose"):
         perm = next((list(a.ints) for a in turn.attribute if a.name == "perm"), None)
         rank = len(perm) if perm is not None else 0
-        carried = _axes_alone(walk, held) and _carried(walk, turn, chain)
+        carried = held is not None and _axes_alone(walk, held) and _carried(walk, turn, chain)
         for other in sorted(itertools.permutations(range(rank)), key=lambda p: p != tuple(range(rank))):
             if list(other) == perm or other[:1] != (0,):
                 continue
@@ -151,9 +170,9 @@ def _repairs(walk: Walk, name: str, wanted: Array, held: Match, node: onnx.NodeP
             words = "Transpose taken out" if plain else f"perm of Transpose set from {perm} to {list(other)}"
             edit = SetAttributes(words, turn.name, {"perm": list(other)})
             result = outcome(walk, chain, name, [edit])
-            right = result is not None and result.shape == wanted.shape and np.array_equal(result, wanted)
+            right = result is not None and same(wanted, result)
             meant = _set_to(walk, turn, other) if carried else None
-            if right or (meant is not None and meant.arrangement.perm == held.arrangement.perm):
+            if right or (meant is not None and held is not None and meant.arrangement.perm == held.arrangement.perm):
                 evidence = {"operator": "Transpose", "perm": perm, "repaired_perm": list(other)}
                 yield Proposal("TSS", turn.name, "", (edit,), evidence)
     begins = [n for n in walk.target.dynamic(chain[0]) if n in walk.values][:1] if chain else []

@@ -195,9 +195,7 @@ def tflite_word(operator: str) -> str:
     return next((word for word in words if plain_kind(word) == plain_kind(operator)), "")
 
 
-def _plain(
-    kind: str, node: str, tensor: str, origin: str, layer: str, evidence: Mapping[str, Any]
-) -> dict[str, Any]:
+def _plain(kind: str, node: str, tensor: str, origin: str, layer: str, evidence: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "type": kind,
         "target_node": node,

@@ -109,9 +109,7 @@ class Walk:
                 continue
             before = {name: self.values.get(name) for name in node.output if name}
             self.proceed([node])
-            dirty.update(
-                name for name, value in before.items() if value is None or value is not self.values.get(name)
-            )
+            dirty.update(name for name, value in before.items() if value is None or value is not self.values.get(name))
 
     # -- where it stands
 

@@ -155,9 +155,7 @@ class Given:
             for one in found
         ]
 
-    def _unrounded(
-        self, outcome: Outcome, judgement: Judgement, budget: RepairTime
-    ) -> tuple[Outcome, Judgement]:
+    def _unrounded(self, outcome: Outcome, judgement: Judgement, budget: RepairTime) -> tuple[Outcome, Judgement]:
         """The mended Target, where the rounding of weights is what still differs, with weights in float32 again."""
         stage, compared = outcome.stage, judgement.compared
         if stage is None or compared is None or judgement.verdict is not Verdict.DIVERGED:

@@ -136,9 +136,7 @@ def unfolded(
     return [(one, np.asarray(value, np.float32).reshape(one.array.shape)) for one, value in changes] or None
 
 
-def _laid_out(
-    array: Array, wanted: tuple[int, ...]
-) -> Iterator[tuple[Array, Callable[[Array], Array]]]:
+def _laid_out(array: Array, wanted: tuple[int, ...]) -> Iterator[tuple[Array, Callable[[Array], Array]]]:
     """The array in every layout that has the wanted shape, each with the way back."""
     for way in arrangements((1, *array.shape), (1, *wanted)):
         turned = tuple(array[None].shape[axis] for axis in way.perm)

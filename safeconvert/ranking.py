@@ -80,9 +80,7 @@ class Ranker:
         assert not isinstance(feeds, Mismatch)
         return self._joined([(Stage(source, feeds), strayed)], looked, settings)
 
-    def _joined(
-        self, stages: Sequence[tuple[Stage, Stage]], looked: Localisation | None, settings: Settings
-    ) -> Ranked:
+    def _joined(self, stages: Sequence[tuple[Stage, Stage]], looked: Localisation | None, settings: Settings) -> Ranked:
         if looked is None:
             return None, ()
         notes, parts = [], []

@@ -70,9 +70,7 @@ def operators_apart(
     given = feed(feeds, arrays)
     folder = workshop.scratch("operators")
     folder.mkdir()
-    alone = first.child().call(
-        "native.light_alone", "apart", path=first.location, arrays=given, folder=str(folder)
-    )
+    alone = first.child().call("native.light_alone", "apart", path=first.location, arrays=given, folder=str(folder))
     far = target.child().call(RUNTIME[1], "differing", operators=alone, atol=tolerance.atol, rtol=tolerance.rtol)
     wrong = [(one, by) for one, by in zip(alone, far, strict=True) if by is not None]
     named = origins(workshop, source, arrays, first, given) if wrong else {}

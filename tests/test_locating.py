@@ -389,6 +389,42 @@ def test_turned_axes_of_equal_size_are_named(place: str, perm: list[int], tmp_pa
     assert agrees(looked)
 
 
+def segmenting(sizes: tuple[int, int, int] = (8, 8, 8)) -> onnx.ModelProto:
+    """Its output is an image: nothing follows that a wrong order could change."""
+    b = Builder(5)
+    x = b.node("Relu", [b.conv("x", "c1", 8, 8)], "r1")
+    b.conv(x, "y", 8, 8)
+    return b.model({"y": sizes}, sizes)
+
+
+@pytest.mark.parametrize("perm", [[0, 1, 3, 2], [0, 2, 3, 1], [0, 3, 1, 2], [0, 3, 2, 1]])
+def test_an_output_with_turned_axes_of_equal_size_is_named(perm: list[int], tmp_path: Path) -> None:
+    target = segmenting()
+    behind(target, "y", "Transpose", perm=perm)
+    looked = look(tmp_path, segmenting(), target)
+    assert looked.brief == [("TSS", "extra")]
+    assert looked.after < ENOUGH
+
+
+@pytest.mark.parametrize("place", ["r1", "fl"])
+def test_an_output_that_is_flattened_in_another_order_is_named(place: str, tmp_path: Path) -> None:
+    def flat() -> onnx.ModelProto:
+        b = Builder(6)
+        x = b.node("Relu", [b.conv("x", "c1", 3, 8)], "r1")
+        b.node("Identity", [b.node("Flatten", [x], "fl")], "y")
+        return b.model({"y": [8 * 8 * 8]}, (3, 8, 8))
+
+    target = flat()
+    if place == "r1":
+        behind(target, "r1", "Transpose", perm=[0, 2, 3, 1])
+    else:
+        behind(target, "fl", "Reshape", put(target, "sizes", np.array([-1, 8, 64])))
+        target.graph.output[0].type.tensor_type.ClearField("shape")
+    looked = look(tmp_path, flat(), target)
+    assert looked.brief == [("TSS", "extra")]
+    assert looked.after < ENOUGH
+
+
 def extra_output(model: onnx.ModelProto) -> None:
     model.graph.output.append(helper.make_tensor_value_info("r1", onnx.TensorProto.FLOAT, None))
 

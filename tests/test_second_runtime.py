@@ -84,9 +84,7 @@ def test_a_file_that_only_one_runtime_answers_rightly_is_not_verified(models: Pa
 
 
 def test_a_conversion_gives_a_file_that_both_runtimes_answer_rightly(models: Path) -> None:
-    done = safeconvert(
-        "keras2tflite", "source.keras", "--inputs", "x.npz", "-o", "out.tflite", "--json", folder=models
-    )
+    done = safeconvert("keras2tflite", "source.keras", "--inputs", "x.npz", "-o", "out.tflite", "--json", folder=models)
     assert done.code == 0, done.out + done.err
     assert apart(models, "out.tflite") < 1e-4
     said = report(done)

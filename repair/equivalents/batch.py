@@ -109,9 +109,7 @@ def _fill_dims(value: ir.Value, first: ir.Value | None, second: ir.Value | None)
     value.shape = ir.Shape([x if x == y else None for x, y in zip(a, b, strict=True)])
 
 
-def _freeze(
-    model: ir.Model, node: ir.Node, first: _Reading, second: _Reading, others: Sequence[_Reading]
-) -> None:
+def _freeze(model: ir.Model, node: ir.Node, first: _Reading, second: _Reading, others: Sequence[_Reading]) -> None:
     name = node.outputs[0].name
     twins = [v.producer() for v in (first.get(name), second.get(name)) if v is not None]
     checks = [v.producer() for reading in others if (v := reading.get(name)) is not None]

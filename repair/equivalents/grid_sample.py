@@ -64,7 +64,5 @@ def _grid_sample(model: ir.Model, node: ir.Node) -> Outcome:
 
 
 REWRITES = (
-    Rewrite(
-        "grid-sample", frozenset({"GridSample"}), "CG", "becomes a product with weights of the grid", _grid_sample
-    ),
+    Rewrite("grid-sample", frozenset({"GridSample"}), "CG", "becomes a product with weights of the grid", _grid_sample),
 )

@@ -286,6 +286,4 @@ def _side_by_side(at: Site, parts: list[ir.Value], axis: int, perm: list[int] | 
     return joined if perm is None else at.op("Transpose", joined, perm=perm)
 
 
-REWRITES = (
-    Rewrite("recurrent-unrolled", frozenset(_GATES), "CG", "is unrolled over its static sequence", _unroll),
-)
+REWRITES = (Rewrite("recurrent-unrolled", frozenset(_GATES), "CG", "is unrolled over its static sequence", _unroll),)
