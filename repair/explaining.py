@@ -45,6 +45,9 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> Explanation | 
         return parting, (proposal,)
     for parting, proposal in weights.needless(walk, node) if not hyperparameters.temperature(walk, node) else ():
         return parting, (proposal,)
+    for name in walk.target.dynamic(node):
+        if (found := idle(walk, name)) is not None:
+            return found
     # The same nodes in effect, with no word from what follows: those that give as much as the Source, and others.
     second: Explanation | None = None
     third: Explanation | None = None
@@ -87,6 +90,24 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> Explanation | 
                     return second
                 return parting, (proposal,)
     return second or third
+
+
+def idle(walk: Walk, tensor: str) -> Explanation | None:
+    """What makes the node that gives this tensor do something, where it does nothing and the Source's does."""
+    maker = walk.target.maker.get(tensor)
+    if maker is None or not walk.idle(maker):
+        return None
+    with walk.forgetting(tensor):
+        for own, source in walk.pairs(maker):
+            for way in walk.laid_out(own, source, maker)[:WAYS] if own == tensor else ():
+                parting = walk.parting(tensor, source, way)
+                for some in tuned(walk, parting):
+                    proven = len(edits(some)) == 1 and not strange(some)
+                    if holds(walk, parting, edits(some)) and (
+                        proven or walk.continues(tensor, way.of(walk.contents.tensors[source]), source)
+                    ):
+                        return parting, some
+    return None
 
 
 def edits(some: Proposals) -> list[Edit]:

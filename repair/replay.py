@@ -39,6 +39,15 @@ def activations(path: str, store: str, arrays: dict[str, Array]) -> dict[str, li
     return {name: list(value.shape) for name, value in kept.items()}
 
 
+def kinds(path: str) -> list[str]:
+    """The names of the first node of each kind: operator, settings and number of inputs."""
+    first: dict[tuple[Any, ...], str] = {}
+    for node in equivalents.named(onnx.load(path)).graph.node:
+        settings = sorted(attribute.SerializeToString() for attribute in node.attribute)
+        first.setdefault((node.domain, node.op_type, len(node.input), *settings), node.name)
+    return list(first.values())
+
+
 def explode(
     path: str, target: str, shapes: dict[str, list[int]], only: Collection[str] | None = None
 ) -> dict[str, Any]:

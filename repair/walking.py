@@ -232,6 +232,23 @@ class Walk:
         finally:
             self.values, self.bound = values, bound
 
+    def idle(self, node: onnx.NodeProto) -> bool:
+        """Does the node compute, and give what it is given? A bias of zero and a slope of 1 do that."""
+        if node.op_type in LAYOUT or len(node.output) != 1:
+            return False
+        given = {match.name for name in self.target.dynamic(node) for match in self.bound.get(name, ())}
+        return any(match.name in given for match in self.bound.get(node.output[0], ()))
+
+    @contextmanager
+    def forgetting(self, tensor: str) -> Iterator[None]:
+        """For a while the tensor is bound to nothing."""
+        bound = dict(self.bound)
+        del self.bound[tensor]
+        try:
+            yield
+        finally:
+            self.bound = bound
+
     def continues_from(self, tensor: str, value: Array, source: str) -> bool:
         """With this value in the tensor, does what follows give what the Source computes from ``source``?
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from safeconvert import second_runtime
+from safeconvert.crashing import crashes
 from safeconvert.findings import Finding, faults, localisation, refusals
 from safeconvert.hopping import Settings, Stage
 from safeconvert.judge import Judgement, judge, judge_repaired, over
@@ -37,9 +38,13 @@ class Conversion(Run):
             router = self._router(material)
             with self.clock("convert"):
                 stage = router.find(ways)
+            command = ["safeconvert", f"{self.source.format}2{to}", str(self.source.path), "-o", str(final)]
+            reproducer = Reproducer(router.hopper, self.options, [*command, *self.options.arguments()], final)
             if stage is None:
                 nothing = Judgement(Verdict.FAILED, ("no route produced a model", *router.left_undone))
-                return self.finish(nothing, material, None, router.attempts, final=final)
+                with self.clock("reproduce"):
+                    attempts = reproducer.crashed(router.attempts, crashes(router, None))
+                return self.finish(nothing, material, None, attempts, final=final, files=reproducer.files)
             with self.clock("check"):
                 target, reasons = self._built_in(material, stage, router)
                 judgement = judge(material, target.side, target.feeds, self.options, self.observer)
@@ -65,16 +70,15 @@ class Conversion(Run):
                     judgement = replace(judgement, reasons=(*judgement.reasons, *router.left_undone))
                 alone = {} if judgement.compared is None else self._alone(findings, material)
             looked = self._ranked(material, router, stage, findings, localisation(findings) or looked)
-            command = ["safeconvert", f"{self.source.format}2{to}", str(self.source.path), "-o", str(final)]
-            reproducer = Reproducer(router.hopper, self.options, [*command, *self.options.arguments()], final)
             with self.clock("reproduce"):
                 found = reproducer(faults(findings, judgement, alone), findings)
+                attempts = reproducer.crashed(router.attempts, crashes(router, stage))
             material.deploying = deploying
             return self.finish(
                 judgement,
                 material,
                 target.side,
-                router.attempts,
+                attempts,
                 [*(replace(fault, reproduce={"run": reproducer.run}) for fault in around), *found],
                 looked,
                 refused=refusals(findings, judgement),

@@ -44,6 +44,21 @@ class Local:
 
 
 @dataclass(frozen=True)
+class Crash:
+    """Nodes that a converter does not convert alone either, of a graph that it crashed on.
+
+    ``attempt`` is its number in the report's ``route``; ``fed``, ``rows`` and ``shapes`` are as in :class:`Finding`.
+    """
+
+    attempt: int
+    hop: Hop
+    fed: Stage
+    rows: tuple[dict[str, Array], ...]
+    shapes: Mapping[str, list[int]]
+    nodes: tuple[Local, ...]
+
+
+@dataclass(frozen=True)
 class Finding:
     """What was found out about a hop that differs: the nodes at fault, and the hop repaired, if it could be.
 

@@ -18,11 +18,12 @@ import numpy as np
 
 from safeconvert.errors import ChildFailed
 from safeconvert.feeding import Mismatch, feed, match_outputs, plan_feed
-from safeconvert.findings import Finding, Local, decides
+from safeconvert.findings import Crash, Finding, Local, decides
 from safeconvert.hopping import Hopper, Rewritten, Stage
 from safeconvert.model import Hop, Signature, TensorSpec
 
 Array = np.ndarray[Any, Any]
+Rows = Sequence[dict[str, Array]]
 BYTES = 256 << 20  # of activations that a replay may hold; beyond it there is no replay
 PIECES = 12  # conversions of parts of the graph, where the converter fails on the whole of it taken apart
 
@@ -40,7 +41,7 @@ class Mender:
         self._allows = hopper.repair_time.allows
         self.runs = 0
 
-    def locate(self, stage: Stage, hop: Hop, strayed: Stage, rows: Sequence[dict[str, Array]]) -> Finding | None:
+    def locate(self, stage: Stage, hop: Hop, strayed: Stage, rows: Rows) -> Finding | None:
         """The nodes at fault, or None where they cannot be looked for.
 
         ``rows`` are inputs (batch of 1) on which the hop differs, by the names of the ONNX graph's inputs.
@@ -52,6 +53,15 @@ class Mender:
             return None  # the replay is a help; without it the whole graph is fed in other forms
         suspects = tuple(local for local in ranking if not local.score <= 1)
         return Finding(hop, stage, strayed, tuple(rows), shapes, tuple(ranking), suspects, self.runs)
+
+    def refused(self, attempt: int, stage: Stage, hop: Hop, nodes: Sequence[str], rows: Rows) -> Crash | None:
+        """Which of these nodes, of a graph that the converter crashed on, it does not convert alone either."""
+        try:
+            ranking, shapes = self.localise(stage, hop, rows[0], list(nodes))
+        except ChildFailed:
+            return None
+        found = tuple(local for local in ranking if local.failed)
+        return Crash(attempt, hop, stage, tuple(rows), shapes, found) if found else None
 
     def mend(self, finding: Finding, forms: Sequence[str], *, last: bool) -> Finding:
         """With ``after``, where one of the forms of the nodes at fault makes the hop agree with the Source."""
@@ -130,8 +140,13 @@ class Mender:
 
     # -- localisation
 
-    def localise(self, stage: Stage, hop: Hop, row: dict[str, Array]) -> tuple[list[Local], dict[str, list[int]]]:
-        """Every node replayed, most suspicious first, and the shapes of all tensors. Raises :class:`ChildFailed`."""
+    def localise(
+        self, stage: Stage, hop: Hop, row: dict[str, Array], only: list[str] | None = None
+    ) -> tuple[list[Local], dict[str, list[int]]]:
+        """Every node (or ``only`` these) replayed, most suspicious first, and the shapes of all tensors.
+
+        Raises :class:`ChildFailed`.
+        """
         light = self.hopper.workshop.child("light", "light")
         store = self.hopper.workshop.scratch("activations.npz")
         shapes = light.call(
@@ -148,7 +163,7 @@ class Mender:
         with np.load(store) as stored:
             values = dict(zip(shapes, (stored[key] for key in stored.files), strict=True))
         store.unlink()
-        pending: list[list[str] | None] = [None]
+        pending = [only]
         found: list[Local] = []
         for _ in range(PIECES):
             if not pending or not self._allows():

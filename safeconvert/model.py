@@ -99,7 +99,10 @@ class Hop:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One run of one hop: an entry of the report's ``route``."""
+    """One run of one hop: an entry of the report's ``route``.
+
+    ``fails_on``: of a converter that crashed, nodes that it does not convert alone either (see ``reproduce``).
+    """
 
     hop: str
     converter: str
@@ -109,6 +112,7 @@ class Attempt:
     message: str = ""
     form: str = ""
     used: bool = False
+    fails_on: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -120,6 +124,7 @@ class Attempt:
             "message": self.message,
             "form": self.form,
             "used": self.used,
+            **({"fails_on": [dict(node) for node in self.fails_on]} if self.fails_on else {}),
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 import re
 import shlex
@@ -11,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from safeconvert.errors import ChildFailed
-from safeconvert.findings import Finding, Local
+from safeconvert.findings import Crash, Finding, Local
 from safeconvert.hopping import Hopper
-from safeconvert.model import Fault, Hop
+from safeconvert.model import Attempt, Fault, Hop
 from safeconvert.options import Options
 from safeconvert.routes import package_version, version
 
 MOST = 12  # faults that get files
 MODEL = 64 << 20  # bytes of a node's model, at most
 ROWS = 4 << 20  # bytes of the activations stored for one
-BESIDE = re.compile(r"\.fault-F[1-9]\d*\.(onnx|npz)")
+BESIDE = re.compile(r"\.(fault-F|crash-)[1-9]\d*\.(onnx|npz)")
 
 # Lines that convert MODEL by each converter alone, run it on ``x`` (arrays by input name) and leave ``given`` (a list
 # of numpy arrays). The rest of safeconvert takes no part in them.
@@ -68,26 +69,42 @@ class Reproducer:
 
     def __call__(self, faults: Sequence[Fault], findings: Sequence[Finding]) -> list[Fault]:
         """The faults (in the report's order, which numbers them) with ``reproduce``."""
-        found = {number: {"run": self.run} for number, _ in enumerate(faults)}
+        found = {f"fault-F{number}": {"run": self.run} for number, _ in enumerate(faults, 1)}
+        numbered = list(zip(found, faults, strict=True))
         for finding in findings:
+            if finding.fed.side is self.hopper.source and len(finding.ranking) == 1:
+                continue  # the Source is that node alone already
             nodes = {local.node: local for local in finding.faults}
             chosen = {
-                number: nodes[fault.source_node]
-                for number, fault in enumerate(faults[:MOST])
+                tag: nodes[fault.source_node]
+                for tag, fault in numbered[:MOST]
                 if fault.hop == finding.hop.label and fault.source_node in nodes
             }
-            for number, more in self._alone(finding, chosen).items():
-                found[number] |= more
-        return [replace(fault, reproduce=found[number]) for number, fault in enumerate(faults)]
+            for tag, more in self._alone(finding, chosen).items():
+                found[tag] |= more
+        return [replace(fault, reproduce=found[tag]) for tag, fault in numbered]
 
-    def _alone(self, finding: Finding, chosen: Mapping[int, Local]) -> dict[int, dict[str, Any]]:
-        """Models of the nodes alone; nothing of those that cannot stand alone."""
-        if not chosen or (finding.fed.side is self.hopper.source and len(finding.ranking) == 1):
-            return {}  # the Source is that node alone already
+    def crashed(self, attempts: Sequence[Attempt], crashes: Sequence[Crash]) -> list[Attempt]:
+        """The route, with the nodes that a converter does not convert alone either where it crashed."""
+        found, count = list(attempts), itertools.count(1)
+        for crash in crashes:
+            chosen = {f"crash-{next(count)}": local for local in crash.nodes[:MOST]}
+            files = self._alone(crash, chosen)
+            told = [
+                {"node": local.node, "operator": local.operator, "says": local.failed, **files.get(tag, {})}
+                for tag, local in chosen.items()
+            ]
+            found[crash.attempt] = replace(found[crash.attempt], fails_on=tuple(told))
+        return found
+
+    def _alone(self, finding: Finding | Crash, chosen: Mapping[str, Local]) -> dict[str, dict[str, Any]]:
+        """Models of the nodes alone, by the tag of their files; nothing of those that cannot stand alone."""
+        if not chosen:
+            return {}
         scratch = self.hopper.workshop.scratch("x").parent
         cases = [
-            {"node": local.node, "target": str(scratch / f"{number}.onnx"), "store": str(scratch / f"{number}.npz")}
-            for number, local in chosen.items()
+            {"node": local.node, "target": str(scratch / f"{tag}.onnx"), "store": str(scratch / f"{tag}.npz")}
+            for tag, local in chosen.items()
         ]
         try:
             made = self.hopper.workshop.child("light", "light").call(
@@ -104,25 +121,25 @@ class Reproducer:
         except ChildFailed:
             return {}  # a help to those who mend the converter; the report stands without it
         return {
-            number: self._told(finding, local, number, node, scratch)
-            for (number, local), node in zip(chosen.items(), made, strict=True)
+            tag: self._told(finding.hop, local, tag, node, scratch)
+            for (tag, local), node in zip(chosen.items(), made, strict=True)
             if "refused" not in node
         }
 
-    def _told(self, finding: Finding, local: Local, number: int, node: dict[str, Any], scratch: Path) -> dict[str, Any]:
+    def _told(self, hop: Hop, local: Local, tag: str, node: dict[str, Any], scratch: Path) -> dict[str, Any]:
         endings = (".onnx", ".npz") if node["rows"] else (".onnx",)
-        places = [self.final.with_name(f"{self.final.name}.fault-F{number + 1}{ending}") for ending in endings]
+        places = [self.final.with_name(f"{self.final.name}.{tag}{ending}") for ending in endings]
         if self._kept & {place.resolve() for place in places}:
             return {}  # what this run read is never replaced
-        self.files += [(scratch / f"{number}{ending}", place) for ending, place in zip(endings, places, strict=True)]
+        self.files += [(scratch / f"{tag}{ending}", place) for ending, place in zip(endings, places, strict=True)]
         names = [place.name for place in places]
         told = {
             "model": names[0],
             "inputs": names[1] if node["rows"] else None,
-            "issue": issue(finding.hop, local, node, *names),
+            "issue": issue(hop, local, node, *names),
         }
         if node["batched"]:
-            told["command"] = self._command(finding.hop, *names)
+            told["command"] = self._command(hop, *names)
         return told
 
     def _command(self, hop: Hop, model: str, inputs: str | None = None) -> str:

@@ -67,7 +67,7 @@ class Router:
         self.attempts = self.trier.attempts
         self._sample, self._say = sample, say
         self._strayed: list[tuple[Stage, tuple[str, ...]]] = []
-        self._mender = Mender(self.hopper, self.trier.rewritten, self.trier.agrees)
+        self.mender = Mender(self.hopper, self.trier.rewritten, self.trier.agrees)
         self._findings: dict[tuple[int, ...], Finding] = {}
 
     def find(self, routes: Sequence[tuple[str, ...]]) -> Stage | None:
@@ -133,24 +133,25 @@ class Router:
         if strayed.attempts not in self._findings:
             with self.hopper.repair_time.running():
                 self._say(f"{hop.label} differs: looking for the nodes at fault")
-                finding = self._mender.locate(stage, hop, strayed, self._rows(stage, strayed))
+                assert strayed.comparison is not None
+                rows = self.rows(stage, strayed.comparison.differing)
+                finding = self.mender.locate(stage, hop, strayed, rows)
                 if finding is not None and self.settings.repair:
-                    finding = self._mender.mend(finding, FORMS["onnx"], last=last)
+                    finding = self.mender.mend(finding, FORMS["onnx"], last=last)
                 elif finding is not None:
-                    finding = self._mender.classified(finding, FORMS["onnx"])
+                    finding = self.mender.classified(finding, FORMS["onnx"])
             if finding is None:
                 return None
             self._findings[strayed.attempts] = finding
         return self._findings[strayed.attempts].after
 
-    def _rows(self, stage: Stage, strayed: Stage) -> list[dict[str, np.ndarray[Any, Any]]]:
-        """Inputs of the sample on which the hop differs, each alone, as the ONNX graph takes them."""
-        assert strayed.comparison is not None
+    def rows(self, stage: Stage, chosen: Sequence[int]) -> list[dict[str, np.ndarray[Any, Any]]]:
+        """A few of the chosen inputs of the sample, each alone, as the ONNX graph takes them."""
         fixed = next((spec.shape[0] for spec in stage.side.signature.inputs if spec.shape), None) or 1
         arrays = self._sample().arrays
         return [
             feed(stage.feeds, {name: np.repeat(array[row : row + 1], fixed, axis=0) for name, array in arrays.items()})
-            for row in strayed.comparison.differing[:SHOWN] or (0,)
+            for row in chosen[:SHOWN] or (0,)
         ]
 
     def findings(self, target: Stage) -> list[Finding]:

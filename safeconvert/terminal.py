@@ -66,6 +66,11 @@ class Terminal:
             out.print(_route(report["route"]))
             for line in _why(report["route"]):
                 self._line(line)
+        for one in report["route"]:
+            for node in one.get("fails_on", ())[:FAULTS]:
+                self._line(f"{one['converter']} does not convert {node['operator']} ({node['node']}) alone either")
+                if "command" in node:
+                    self._line(f"  alone: {node['command']}")
         for fault in report["faults"][:FAULTS]:
             self._line(
                 f"fault {fault['id']} {fault['type']} at {_one(fault['source_node'])} ({_one(fault['target_node'])}), "

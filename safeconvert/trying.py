@@ -34,6 +34,8 @@ class Trier:
         self.hopper, self.source, self.shapes, self.settings = hopper, source, shapes, hopper.settings
         self._sample, self._after, self._say = sample, after, say
         self.attempts: list[Attempt] = []
+        self.crashed: dict[int, tuple[Stage, Hop]] = {}  # attempts at an ONNX file as it is that crashed
+        self.changes: dict[int, tuple[Mapping[str, str], ...]] = {}  # what was rewritten before an attempt
         self._done: dict[tuple[object, ...], Stage | None] = {}
 
     def lacking(self, hop: Hop, *, last: bool) -> str | None:
@@ -79,7 +81,7 @@ class Trier:
             return None
         what = f"{hop.label} with {hop.converter}" + (f", fed its {form} form" if form else "")
         self._say(what)
-        otherwise = ""
+        otherwise, number = "", len(self.attempts)
         try:
             if origin is None:
                 origin = stage.side.path
@@ -88,6 +90,7 @@ class Trier:
                 if rewritten is None:
                     return None  # nothing to rewrite: it would be the same file again
                 origin, otherwise = rewritten.path, f"after these rewrites: {rewritten.words}"
+                self.changes[number] = rewritten.changes
             if self.hopper.turning(stage) and hop.source == "onnx":
                 origin = self.hopper.turned(origin, stage)
             written = self.hopper.run(hop, stage, origin, form, last=last)
@@ -98,12 +101,14 @@ class Trier:
         except ChildFailed as error:
             over = form and error.status == "timeout" and not self.hopper.repair_time.left
             record(error.status, "stopped: --repair-time is over" if over else str(error))
+            if error.status == "crashed" and stage.format == "onnx" and not form:
+                self.crashed[number] = stage, hop
             return None
         finally:
             self._after(hop)
         side = self.hopper.side(hop, written, last=last)
         try:
-            reached = self._checked(side, stage, len(self.attempts), last=last)
+            reached = self._checked(side, stage, number, last=last)
         except CallRaised as error:
             record("crashed", f"the file that it wrote does not run: {error}")
             return None

@@ -389,6 +389,47 @@ def test_turned_axes_of_equal_size_are_named(place: str, perm: list[int], tmp_pa
     assert agrees(looked)
 
 
+def told_apart() -> onnx.ModelProto:
+    """Scale, shift, slope and limits, each in a node of its own."""
+    b = Builder(8)
+    x = b.node(
+        "Mul", [b.conv("x", "c1", 3, 8), b.keep("scale", np.linspace(0.5, 2, 8, dtype="f").reshape(8, 1, 1))], "mul"
+    )
+    x = b.node("Add", [x, b.weight("shift", 8, 1, 1)], "add")
+    x = b.node("PRelu", [x, b.keep("slope", np.full((8, 1, 1), 0.2, np.float32))], "prelu")
+    limits = [b.keep("low", np.array(-0.2, np.float32)), b.keep("high", np.array(1, np.float32))]
+    x = b.node("Clip", [b.conv(x, "c2", 8, 8), *limits], "clip")
+    x = b.node("LeakyRelu", [b.conv(x, "c3", 8, 8)], "leaky", alpha=0.2)
+    x = b.node("Flatten", [b.node("GlobalAveragePool", [x], "gap")], "fl")
+    b.node("Gemm", [x, b.weight("fc_w", 8, CLASSES), b.weight("fc_b", CLASSES)], "y")
+    return b.model({"y": [CLASSES]})
+
+
+def unlimited(model: onnx.ModelProto) -> None:
+    put(model, "low", np.array(-1e9, np.float32))
+    put(model, "high", np.array(1e9, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "change"),
+    [
+        ("mul", "WB", lambda m: weights(m, "scale", np.ones_like)),
+        ("add", "WB", lambda m: weights(m, "shift", np.zeros_like)),
+        ("prelu", "WB", lambda m: weights(m, "slope", np.ones_like)),
+        ("clip", "LH", unlimited),
+        ("leaky", "LH", lambda m: settings(m, "leaky", alpha=1.0)),
+    ],
+)  # fmt: skip
+def test_a_node_that_does_nothing_is_wrong_and_not_missing(
+    name: str, kind: str, change: Change, tmp_path: Path
+) -> None:
+    target = told_apart()
+    change(target)
+    looked = look(tmp_path, told_apart(), target)
+    assert looked.brief == [(kind, name)]
+    assert agrees(looked)
+
+
 def segmenting(sizes: tuple[int, int, int] = (8, 8, 8)) -> onnx.ModelProto:
     """Its output is an image: nothing follows that a wrong order could change."""
     b = Builder(5)

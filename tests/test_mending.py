@@ -57,11 +57,13 @@ def average_pool(before: str, after: str, name: str) -> onnx.NodeProto:
     )
 
 
-def run(model: onnx.ModelProto, folder: Path, pair: str = "onnx2keras") -> dict[str, Any]:
+def run(
+    model: onnx.ModelProto, folder: Path, *more: str, pair: str = "onnx2keras", exit_code: int = 0
+) -> dict[str, Any]:
     onnx.save(model, folder / "net.onnx")
     np.savez(folder / "x.npz", np.random.default_rng(0).normal(size=(24, *SIZES)).astype("float32"))
-    done = safeconvert(pair, "net.onnx", "--inputs", "x.npz", "--json", folder=folder)
-    assert done.code == 0, done.out + done.err
+    done = safeconvert(pair, "net.onnx", "--inputs", "x.npz", "--json", *more, folder=folder)
+    assert done.code == exit_code, done.out + done.err
     report: dict[str, Any] = json.loads(done.out)
     jsonschema.validate(report, schema())
     return report
@@ -104,6 +106,18 @@ def test_a_converter_that_crashes_is_said_to_have_been_fed_other_nodes(tmp_path:
     assert "Sign" in crashed["message"]
     assert "Sign at the_sign" in taken["message"]
     assert same(tmp_path)
+    [node] = crashed["fails_on"]
+    assert (node["node"], node["operator"]) == ("the_sign", "Sign")
+    assert "Sign" in node["says"]
+    alone = onnx.load(tmp_path / node["model"])
+    assert [one.op_type for one in alone.graph.node] == ["Sign"]
+    assert "conversion fails" in node["issue"]
+    assert "fails_on" not in taken
+
+
+def test_without_a_target_the_nodes_that_no_converter_takes_are_named(tmp_path: Path) -> None:
+    report = run(net(helper.make_node("Sign", ["c"], ["m"], "the_sign")), tmp_path, "--no-repair", exit_code=3)
+    assert [node["operator"] for hop in report["route"] for node in hop.get("fails_on", ())] == ["Sign"]
 
 
 def test_a_model_that_converts_well_has_no_fault(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from conftest import made_by, safeconvert
 from safeconvert.converters.tflite_forms import plain
 from test_pairs import alone
 
+from safeconvert.native import light_models
 from safeconvert.native.light_file import packed, unpacked
 
 MODEL = """
@@ -87,3 +89,14 @@ def test_a_file_that_has_no_plainer_form_is_not_converted_again_as_one(tempered:
     exact = ("--inputs", "x.npz", "--atol", "0", "--rtol", "0", "-o", "made.onnx", "--json")
     report = json.loads(safeconvert("tflite2onnx", "plain.tflite", *exact, folder=tmp_path).out)
     assert [one["status"] for one in report["route"]] == ["diverged", "diverged"], "both ways, each as it is"
+
+
+def test_a_file_with_several_signatures_says_which_graph_is_used(tempered: Path, tmp_path: Path) -> None:
+    model = unpacked(tempered.read_bytes())
+    other = copy.copy(model.signatureDefs[0])
+    other.signatureKey = b"other"
+    model.signatureDefs.append(other)
+    (tmp_path / "two.tflite").write_bytes(packed(model))
+    assert not light_models.load(str(tempered), "tflite")["notes"]
+    (note,) = light_models.load(str(tmp_path / "two.tflite"), "tflite")["notes"]
+    assert "serving_default, other: its first graph" in note

@@ -120,9 +120,17 @@ def interpreted(interpreter: Any) -> Loaded:
         interpreter.invoke()
         return [dequantize(interpreter.get_tensor(d["index"]).copy(), d) for d in gives]
 
-    # One input at a time: files often fix the batch inside the graph although the signature leaves it open.
+    signatures = list(interpreter._get_full_signature_list())
+    several = f"the file has the signatures {', '.join(signatures)}: its first graph is used alone"
     return Loaded(
-        interpreter, run, inputs, outputs, quantized=quantized, single=all(i["shape"][0] in (None, 1) for i in inputs)
+        interpreter,
+        run,
+        inputs,
+        outputs,
+        quantized=quantized,
+        # One input at a time: files often fix the batch inside the graph although the signature leaves it open.
+        single=all(i["shape"][0] in (None, 1) for i in inputs),
+        notes=[several] if len(signatures) > 1 else [],
     )
 
 
