@@ -20,21 +20,29 @@ from . import equivalents
 Array = np.ndarray[Any, Any]
 
 
-def activations(path: str, store: str, arrays: dict[str, Array]) -> dict[str, list[int]]:
+def activations(
+    path: str, store: str, arrays: dict[str, Array], only: Collection[str] | None = None
+) -> dict[str, list[int]]:
     """Run the model on ``arrays`` and keep every floating-point tensor in ``store`` (``.npz``); gives their shapes.
 
-    Tensors of rank 0 are left out: they are settings rather than activations.
+    Tensors of rank 0 are left out: they are settings rather than activations. ``only``: those that these nodes read
+    and give.
     """
     model = equivalents.named(onnx.load(path))
     del model.graph.output[:]
-    names = list(dict.fromkeys(name for node in model.graph.node for name in node.output if name))
+    near = {
+        name for node in model.graph.node if only is None or node.name in only for name in (*node.input, *node.output)
+    }
+    names = list(dict.fromkeys(name for node in model.graph.node for name in node.output if name in near and name))
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     values = dict(zip(names, session.run(names, arrays), strict=True)) | arrays
-    kept = {n: v for n, v in values.items() if isinstance(v, np.ndarray) and v.dtype == np.float32 and v.ndim}
+    kept = {
+        n: v for n, v in values.items() if n in near and isinstance(v, np.ndarray) and v.dtype == np.float32 and v.ndim
+    }
     np.savez(store, *kept.values())
     return {name: list(value.shape) for name, value in kept.items()}
 

@@ -156,6 +156,7 @@ class Mender:
             path=stage.side.location,
             store=str(store),
             arrays=row,
+            only=only,
         )
         self.runs += 1
         if sum(4 * int(np.prod(shape)) for shape in shapes.values()) > BYTES:
