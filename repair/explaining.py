@@ -81,6 +81,8 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> Explanation | 
             for meant, _, proposal in rebuilt(walk, parting):
                 if holds(walk, parting, proposal.edits):
                     return meant, (proposal,)
+            if second is not None and _right_but_one(walk, second[0], parting, node, enough):
+                return second
             for explanation in composed(walk, parting, enough):
                 return explanation
             for explanation in turned(walk, parting, node, enough):
@@ -172,18 +174,30 @@ def turned(walk: Walk, parting: Parting, node: onnx.NodeProto, enough: int) -> I
     """Content that lies wrong, before a node that would be wrong all the same, by one array or setting."""
 
     def mended(tensor: str, match: Match) -> bool:
-        with walk.supposing(tensor, match):
-            for way in walk.laid_out(parting.target, parting.source, node)[:WAYS]:
-                left = walk.parting(parting.target, parting.source, way)
-                for some in tuned(walk, left):
-                    if walk.runs > enough:
-                        return False
-                    if len(edits(some)) == 1 and not strange(some) and holds(walk, left, edits(some)):
-                        return True
-        return False
+        return _by_one(walk, tensor, match, parting, node, enough)
 
     for meant, proposal in structure.propose(walk, node, mended):
         yield structure.at_the_turn(walk, meant, proposal), (proposal,)
+
+
+def _right_but_one(walk: Walk, first: Parting, parting: Parting, node: onnx.NodeProto, enough: int) -> bool:
+    """Is the parting explained by that of its first nodes, and one other array or setting behind them?"""
+    inner, outer = ({one.name for one in some.nodes} for some in (first, parting))
+    match = Match(first.source, first.arrangement, first.apart)
+    return inner < outer and _by_one(walk, first.target, match, parting, node, enough)
+
+
+def _by_one(walk: Walk, tensor: str, match: Match, parting: Parting, node: onnx.NodeProto, enough: int) -> bool:
+    """If the tensor held that of the Source, would one array or setting mend the parting?"""
+    with walk.supposing(tensor, match):
+        for way in walk.laid_out(parting.target, parting.source, node)[:WAYS]:
+            left = walk.parting(parting.target, parting.source, way)
+            for some in tuned(walk, left):
+                if walk.runs > enough:
+                    return False
+                if len(edits(some)) == 1 and not strange(some) and holds(walk, left, edits(some)):
+                    return True
+    return False
 
 
 def told(walk: Walk, parting: Parting, proposal: Proposal) -> Found:

@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 
 from ..native.arrangement import moves
-from . import folding
-from .edits import Edit, SetConstant, applied
+from . import folding, hyperparameters
+from .edits import Edit, SetAttributes, SetConstant, applied
 from .matching import CLOSE, Contents, Match
 from .proposals import Array
 from .stepping import Steps
@@ -114,6 +114,41 @@ def constants_set(chosen: Sequence[int]) -> list[tuple[int, Array, Array]] | Non
             node = steps.nodes[steps.index[edit.node]]
             changes.append((index, steps.constants[node.input[edit.index]], edit.value))
     return changes
+
+
+def settings_set(index: int) -> list[tuple[str, Any, Any]] | None:
+    """Name, value before and value after of each setting that this repair sets, as plain values, by ONNX's names.
+
+    What a node leaves out has its default. None where the repair does anything else.
+    """
+    held = HELD["last"]
+    steps, one = Steps(held.model), held.found[index]
+    if one.type != "LH" or not one.edits:
+        return None
+    changes: list[tuple[str, Any, Any]] = []
+    for edit in one.edits:
+        node = steps.nodes[steps.index[edit.node]] if isinstance(edit, (SetAttributes, SetConstant)) else None
+        if isinstance(edit, SetAttributes) and node is not None:
+            before = hyperparameters.settings_of(node)
+            for name, value in edit.attributes.items():
+                changes.append((name, *(_told(node, name, v) for v in (before.get(name), value))))
+        elif isinstance(edit, SetConstant) and node is not None and node.input[edit.index] in steps.constants:
+            have = steps.constants[node.input[edit.index]]
+            changes.append((hyperparameters.input_name(node, edit.index), have.tolist(), edit.value.tolist()))
+        else:
+            return None
+    return changes
+
+
+def _told(node: onnx.NodeProto, name: str, value: Any) -> Any:
+    """An attribute as a plain value; of an absent one the default, which for windows ONNX has in words only."""
+    if value is None and name in ("strides", "dilations", "pads"):
+        window = hyperparameters.settings_of(node).get("kernel_shape", (1, 1))
+        return [0] * (2 * len(window)) if name == "pads" else [1] * len(window)
+    if value is None:
+        default = onnx.defs.get_schema(node.op_type).attributes[name].default_value
+        return onnx.helper.get_attribute_value(default) if default.name else None
+    return list(value) if isinstance(value, tuple) else value
 
 
 def folded(chosen: Sequence[int]) -> list[tuple[int, Array, Array, Array, Array]] | None:

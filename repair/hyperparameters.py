@@ -47,7 +47,7 @@ Setting = tuple[str, Edit, Any, Any]
 
 
 def _attributes(parting: Parting, node: onnx.NodeProto, origin: onnx.NodeProto) -> Iterator[Setting]:
-    ours, theirs = _read(node), _read(origin)
+    ours, theirs = settings_of(node), settings_of(origin)
     for name in dict.fromkeys((*theirs, *ours)):
         before, after = ours.get(name), theirs.get(name)
         if before == after or name in NOT_COMPUTING or isinstance(after or before, (onnx.GraphProto, onnx.TensorProto)):
@@ -74,7 +74,7 @@ def _settings(walk: Walk, node: onnx.NodeProto, origin: onnx.NodeProto) -> Itera
         assert one is not None
         if one.dtype.kind == "f" and node.op_type not in SETTINGS:
             continue
-        name = _name(node, index)
+        name = input_name(node, index)
         if wanted is None:
             if index >= len(origin.input) or not origin.input[index]:
                 yield name, DropInput(f"{name} of {node.op_type} taken away", node.name, index), _plain(have), None
@@ -101,7 +101,7 @@ def _moved(walk: Walk, node: onnx.NodeProto, origin: onnx.NodeProto) -> Iterator
     )
     ours = {index: value for index, _, value in constants(walk.target, node)}
     theirs = {index: value for index, _, value in constants(walk.source, origin)}
-    said, read = _read(origin), _read(node)
+    said, read = settings_of(origin), settings_of(node)
     for name in places:
         if name in their_attributes and name in said:
             have, after = ours.get(places[name]), said[name]
@@ -126,12 +126,14 @@ def _schema(model: onnx.ModelProto, node: onnx.NodeProto) -> Any:
         return None
 
 
-def _read(node: onnx.NodeProto) -> dict[str, Any]:
+def settings_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """The node's attributes as plain values, lists as tuples."""
     found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
 
 
-def _name(node: onnx.NodeProto, index: int) -> str:
+def input_name(node: onnx.NodeProto, index: int) -> str:
+    """What ONNX calls that input."""
     try:
         schema = onnx.defs.get_schema(node.op_type)
     except onnx.defs.SchemaError:

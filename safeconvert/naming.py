@@ -63,6 +63,13 @@ class Names:
             return None
         return _layers_of(left), _layers_of([theirs[number] for number in free])
 
+    def place(self, index: int) -> str | None:
+        """The Target's own layer or operator at that fault, by which its settings are asked for; None for none."""
+        record = self._operators[index][1]
+        if record is None:
+            return None
+        return str(record["layer" if self.target.format == "keras" else "node"])
+
     def operations(self, index: int, one: Found) -> dict[str, str]:
         """The single operators behind the names: in the views, and in the models' own graphs where they were found."""
         found = {"view_node": one["target_node"], "source_view_node": one["source_node"]}

@@ -50,12 +50,13 @@ def parameters(workshop: Workshop, side: Side) -> list[Parameter]:
     return found
 
 
-def replaced(workshop: Workshop, side: Side, values: Mapping[str, Array]) -> Recognised:
-    """A copy of the model with these arrays in place of its own. Raises :class:`ChildFailed`."""
+def replaced(workshop: Workshop, side: Side, path: str, values: Mapping[str, Array]) -> Recognised:
+    """A copy of the file, which is one of this model's, with these arrays in place of its own.
+
+    Raises :class:`ChildFailed`.
+    """
     target = workshop.scratch("model" + SUFFIX[side.format])
-    flavour = side.child().call(
-        MODULES[side.format], "replaced", path=side.location, target=str(target), values=dict(values)
-    )
+    flavour = side.child().call(MODULES[side.format], "replaced", path=path, target=str(target), values=dict(values))
     return Recognised(target, side.format, str(flavour))
 
 

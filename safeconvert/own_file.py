@@ -1,9 +1,10 @@
-"""Set what is wrong in the Target's own file, where weights are all that is wrong: everything else in it stays."""
+"""Set what is wrong in the Target's own file, where weights and settings are all that is: everything else stays."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from safeconvert.errors import ChildFailed
 from safeconvert.feeding import Mismatch, plan_feed
 from safeconvert.hopping import Stage
 from safeconvert.judge import better, over
-from safeconvert.model import Fault
+from safeconvert.model import Fault, Recognised
+from safeconvert.native_settings import Change, reset
 from safeconvert.native_weights import Parameter, by_change, leftovers, parameters, replaced, unfolded
 from safeconvert.sides import Side
 from safeconvert.weighing import ROWS
@@ -27,11 +29,21 @@ Names = Sequence[tuple[str, str]]
 PIECES = 6  # arrays of a model that one fault of its view may stand for
 
 
+@dataclass(frozen=True)
+class Own:
+    """What was set in the Target's own file for one fault: arrays or settings by their own names, and their layer."""
+
+    layer: str
+    names: tuple[str, ...]
+    evidence: Mapping[str, Any]
+
+
 def in_own_format(
     repairer: Repairer, view: Side, chosen: Sequence[int], names: Names, mended: Comparison, before: Comparison
-) -> tuple[Stage | None, Mapping[int, list[Parameter]]]:
-    """The mended Target, and the arrays set in it by fault: its own file with other weights, where that agrees, or
-    is all that can be had (rounding may be left in a quantised one, and in its view); else the view, converted.
+) -> tuple[Stage | None, Mapping[int, Own]]:
+    """The mended Target, and what was set in it by fault: its own file with other weights or settings, where that
+    agrees, or is all that can be had (rounding may be left in a quantised one, and in its view); else the view,
+    converted.
 
     ``mended`` is how the mended ``view`` compares with the Source, ``before`` how the Target does as it is.
     """
@@ -50,30 +62,34 @@ def in_own_format(
 
 def _set_in_place(
     repairer: Repairer, chosen: Sequence[int], names: Names
-) -> tuple[Stage, dict[int, list[Parameter]], Comparison] | None:
-    """The Target's own file with other weights in it, where weights are all that is wrong, which by fault, and how it
-    compares over the calibration inputs looked at.
+) -> tuple[Stage, dict[int, Own], Comparison] | None:
+    """The Target's own file with other weights and settings in it, where these are all that is wrong, which by fault,
+    and how it compares over the calibration inputs looked at.
 
-    None where they are not, or where the model holds its weights in other pieces than its view and the Source.
+    None where they are not, or where the model has no such arrays and settings of its own.
     """
     if repairer.target.format == "onnx":
         return None
-    changes = repairer.workshop.child("light", "light").call("repair.held", "constants_set", chosen=list(chosen))
+    light = repairer.workshop.child("light", "light")
+    settings = {index: light.call("repair.held", "settings_set", index=index) for index in chosen}
+    heavy = [index for index in chosen if settings[index] is None]
+    changes = light.call("repair.held", "constants_set", chosen=heavy)
     if changes is None:
         return None
     try:
-        own = parameters(repairer.workshop, repairer.target)
-        # Where both hold their weights in the same pieces, those that differ are told for sure.
-        pairs = leftovers(own, parameters(repairer.workshop, repairer.source))
-        set_in = _assigned(chosen, [one for one, _ in pairs], names)
-        if not pairs or len(pairs) > PIECES * len(chosen):
-            by_fault = _native_changes(repairer, own, changes, names) or {}
-            pairs = [pair for found in by_fault.values() for pair in found]
-            set_in = {index: [one for one, _ in found] for index, found in by_fault.items()}
-        if not pairs or len(pairs) > PIECES * len(chosen):
-            return None
-        repairer.observer.say(f"setting {', '.join(one.name for one, _ in pairs[:3])} in {repairer.target.path.name}")
-        made = replaced(repairer.workshop, repairer.target, {one.name: array for one, array in pairs})
+        made, set_in = repairer.target.recognised, dict[int, Own]()
+        for index, wanted in settings.items():
+            if wanted is not None:
+                found = _settings(repairer, made, index, wanted)
+                if found is None:
+                    return None
+                made, set_in[index] = found
+        if heavy:
+            weighted = _weights(repairer, made, heavy, changes, names)
+            if weighted is None:
+                return None
+            made = weighted[0]
+            set_in |= weighted[1]
         side = Side(repairer.workshop, "target", made, repairer.target.options)
         if repairer.workshop.child("target", side.framework).framework != side.framework:
             repairer.workshop.restart("target")
@@ -87,6 +103,48 @@ def _set_in_place(
     rows = material.rows[0][:ROWS]
     compared = over(material, side, planned, rows, None, options, repairer.observer, "weighing a repair")
     return Stage(side, planned), set_in, compared
+
+
+def _settings(
+    repairer: Repairer, file: Recognised, index: int, changes: Sequence[Change]
+) -> tuple[Recognised, Own] | None:
+    """The file with these settings of the fault's layer; None where its framework has no words for them."""
+    place = repairer.names.place(index)
+    if place is None:
+        return None
+    found = reset(repairer.workshop, repairer.target, str(file.path.absolute()), place, changes)
+    if found is None:
+        return None
+    made, values = found
+    return made, Own("", tuple(f"{name} of {place}" for name in values), {"set": values})
+
+
+def _weights(
+    repairer: Repairer,
+    file: Recognised,
+    heavy: Sequence[int],
+    changes: Sequence[tuple[int, Array, Array]],
+    names: Names,
+) -> tuple[Recognised, dict[int, Own]] | None:
+    """The file with the arrays of these faults; None where it holds them in other pieces than the others do."""
+    own = parameters(repairer.workshop, repairer.target)
+    # Where both hold their weights in the same pieces, those that differ are told for sure.
+    pairs = leftovers(own, parameters(repairer.workshop, repairer.source))
+    set_in = _assigned(heavy, [one for one, _ in pairs], names)
+    if not pairs or len(pairs) > PIECES * len(heavy):
+        by_fault = _native_changes(repairer, own, changes, names) or {}
+        pairs = [pair for found in by_fault.values() for pair in found]
+        set_in = {index: [one for one, _ in found] for index, found in by_fault.items()}
+    if not pairs or len(pairs) > PIECES * len(heavy):
+        return None
+    repairer.observer.say(f"setting {', '.join(one.name for one, _ in pairs[:3])} in {repairer.target.path.name}")
+    values = {one.name: array for one, array in pairs}
+    made = replaced(repairer.workshop, repairer.target, str(file.path.absolute()), values)
+    told = {
+        index: Own(found[0].layer, tuple(one.name for one in found), {"parameters": [one.name for one in found]})
+        for index, found in set_in.items()
+    }
+    return made, told
 
 
 def _assigned(chosen: Sequence[int], changed: Sequence[Parameter], names: Names) -> dict[int, list[Parameter]]:
@@ -118,10 +176,9 @@ def _native_changes(
     return None if lacking else by_fault
 
 
-def in_own_file(fault: Fault, changed: Sequence[Parameter]) -> Fault:
-    """The fault of weights that were set in the model's own file, by their own names."""
-    names = ", ".join(one.name for one in changed)
-    evidence = {**fault.evidence, "parameters": [one.name for one in changed]}
-    words = f"{names} set in the Target's own file; in its view: {fault.repair}"
-    layer = changed[0].layer  # of a TFLite file's arrays nobody knows one: the operator's own name stays
+def in_own_file(fault: Fault, own: Own) -> Fault:
+    """The fault of what was set in the model's own file, by its own names."""
+    words = f"{', '.join(own.names)} set in the Target's own file; in its view: {fault.repair}"
+    layer = own.layer  # of a TFLite file's arrays nobody knows one: the operator's own name stays
+    evidence = {**fault.evidence, **own.evidence}
     return dataclasses.replace(fault, target_node=layer or fault.target_node, evidence=evidence, repair=words)

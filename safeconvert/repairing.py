@@ -71,7 +71,7 @@ class Repairer:
 
     def __post_init__(self) -> None:
         self.source = self.material.source
-        self._names = Names(self.workshop, self.source, self.target, self.exactly)
+        self.names = Names(self.workshop, self.source, self.target, self.exactly)
         self.beside = Beside(self.workshop, self.options)
         self.localising = 0.0  # seconds from the views to the names of the faults
         self.budget = RepairTime(self.options.repair_time)
@@ -118,7 +118,7 @@ class Repairer:
         row = {name: array[:1] for name, array in arrays.items()}
         if found["faults"]:
             self.observer.say("naming what was found")
-            self._names.look(found["faults"], row, feed(feeds, row))
+            self.names.look(found["faults"], row, feed(feeds, row))
         self.localising = time.monotonic() - begun
         plain = plan_feed(self.source.signature, self.shapes, self.source.signature)
         assert not isinstance(plain, Mismatch)
@@ -166,7 +166,7 @@ class Repairer:
 
     def _mend(self, before: Comparison, found: Mapping[str, Any]) -> Outcome:
         faults = found["faults"]
-        ranking = tuple((*names, _score(one)) for names, one in zip(self._names.pairs, faults, strict=True))
+        ranking = tuple((*names, _score(one)) for names, one in zip(self.names.pairs, faults, strict=True))
         looked = Localisation("replay", self.beside.engine, int(found["model_runs"]), ranking)
         reasons = [found["why"]] if found["why"] else []
         if found["alien"] > ALIEN:
@@ -187,13 +187,13 @@ class Repairer:
             )
         refused = tuple(
             Refusal(
-                one["type"], self._names.pairs[index][1], f"differs, and the Target agrees all the same: {one['words']}"
+                one["type"], self.names.pairs[index][1], f"differs, and the Target agrees all the same: {one['words']}"
             )
             for index, one in enumerate(faults)
             if index in usable and index not in chosen
         )
         notes: list[str] = []
-        stage, set_in = in_own_format(self, side, chosen, self._names.pairs, mended, before)
+        stage, set_in = in_own_format(self, side, chosen, self.names.pairs, mended, before)
         if stage is not None and self.target.signature.quantized and not stage.side.signature.quantized:
             notes.append("the repaired Target is float32: its quantisation could not be kept; quantise it again")
         if stage is None:
@@ -204,14 +204,14 @@ class Repairer:
                 status = "repaired" if index in chosen and stage is not None else "unrepaired"
                 fault = self._fault(index, one, status, percents.get(index, before.percent))
                 told.append(in_own_file(fault, set_in[index]) if index in set_in else fault)
-        if any(fault.type == "WB" for fault in told) and self._names.changed == ([], []):
+        if any(fault.type == "WB" for fault in told) and self.names.changed == ([], []):
             told = [_not_of_weights(fault) for fault in told]
         return Outcome(stage, tuple(merged(told)), looked, refused, tuple(self.attempts), tuple(reasons), tuple(notes))
 
     def _quantised(self, faults: Sequence[Mapping[str, Any]], looked: Localisation) -> Outcome:
         """A quantised model that differs, and not by anything that can be told from its rounding."""
         refused = tuple(
-            Refusal(one["type"], self._names.pairs[index][1], "differs by no more than quantisation may explain")
+            Refusal(one["type"], self.names.pairs[index][1], "differs by no more than quantisation may explain")
             for index, one in enumerate(faults)
         )
         reason = (
@@ -253,8 +253,8 @@ class Repairer:
         return Fault(
             one["type"],
             f"{self.source.format}->{self.target.format}",
-            *self._names.pairs[index],
-            {**one["evidence"], **self._names.operations(index, one)},
+            *self.names.pairs[index],
+            {**one["evidence"], **self.names.operations(index, one)},
             status,
             percent,
             None,

@@ -147,3 +147,9 @@ def all_known(values: Iterable[str], names: Iterable[str]) -> None:
     """Raises ValueError where one of the names in ``values`` is no parameter's."""
     if missing := sorted(set(values) - set(names)):
         raise ValueError(f"no parameter {missing[0]!r} in the model")
+
+
+def is_setting(value: Any) -> bool:
+    """Is it a number, a word, or a list of these?"""
+    several = value if isinstance(value, (list, tuple)) else [value]
+    return bool(several) and all(isinstance(one, (bool, int, float, str)) for one in several)

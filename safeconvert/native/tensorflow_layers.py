@@ -86,17 +86,17 @@ def _call(model: Loaded) -> tuple[Any, list[str], Callable[[str], str]]:
     return forward.get_concrete_function(), [i["name"] for i in model.inputs], layer_of
 
 
-def _layers(model: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+def named_layers(model: Any, above: str = "") -> Iterator[tuple[str, Any]]:
     """The layers of a model and their paths, ``outer/inner``, the outer ones first."""
     for layer in model._flatten_layers(include_self=False, recursive=False):
         yield f"{above}{layer.name}", layer
-        yield from _layers(layer, f"{above}{layer.name}/")
+        yield from named_layers(layer, f"{above}{layer.name}/")
 
 
 @contextlib.contextmanager
 def _watched(model: Any, made: dict[str, str]) -> Iterator[None]:
     """Write into ``made`` which layer's call makes which operation. Name scopes do not tell: they are numbered."""
-    layers = {id(layer): (path, layer) for path, layer in reversed(list(_layers(model)))}
+    layers = {id(layer): (path, layer) for path, layer in reversed(list(named_layers(model)))}
     own = {key: layer.__dict__.get("call") for key, (_, layer) in layers.items()}
     graph = tf.compat.v1.get_default_graph()
 
@@ -206,7 +206,7 @@ def _variables(model: Loaded) -> dict[str, tuple[str, Any]]:
         layers = [name.rpartition("/")[0] for name in names]
     else:
         every, held = list(model.native.weights), dict[int, str]()
-        for path, layer in _layers(model.native):
+        for path, layer in named_layers(model.native):
             held.update((id(weight), path) for weight in layer.weights)
         names, layers = [weight.path for weight in every], [held.get(id(weight), "") for weight in every]
     found = zip(unique(names), zip(layers, every, strict=True), strict=True)
