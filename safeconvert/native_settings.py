@@ -42,15 +42,17 @@ Change = tuple[str, Any, Any]
 
 
 def reset(
-    workshop: Workshop, side: Side, path: str, place: str, changes: Sequence[Change]
+    workshop: Workshop, side: Side, file: Recognised, place: str, changes: Sequence[Change]
 ) -> tuple[Recognised, dict[str, Any]] | None:
-    """A copy of the file at ``path`` with other settings of the layer or operator ``place``, and these by name.
+    """A copy of the file with other settings of the layer or operator ``place``, and these by name.
 
-    None where the framework has no word for one of them. Raises :class:`ChildFailed`.
+    The file itself where a layer that is called twice has them already. None where the framework has no word for one
+    of them. Raises :class:`ChildFailed`.
     """
     module = MODULES.get(side.format)
     if module is None:
         return None
+    path = str(file.path.absolute())
     found = side.child().call(module, "settings", path=path, place=place)
     values: dict[str, Any] = {}
     for change in changes:
@@ -60,6 +62,8 @@ def reset(
         if meant is None:
             return None
         values |= meant
+    if all(found[name] == value for name, value in values.items()):
+        return file, values
     target = workshop.scratch("model" + SUFFIX[side.format])
     flavour = side.child().call(module, "with_settings", path=path, target=str(target), place=place, values=values)
     return Recognised(target, side.format, str(flavour)), values
@@ -76,10 +80,9 @@ def translated(found: Mapping[str, Any], name: str, before: Any, after: Any) -> 
         return None if name != "pads" or other is None else {key: other}
     if name == "pads":
         before, after = _both_sides(before), _both_sides(after)
-    for wanted, told in ((before, have), (after, None)):
-        if wanted is None or (told is not None and not _same(wanted, told)):
-            return None
-    return {key: _like(have, after)}
+    if before is None or after is None or not (_same(before, have) or _same(after, have)):
+        return None
+    return {key: have if _same(after, have) else _like(have, after)}
 
 
 def _both_sides(pads: Sequence[int]) -> list[int] | None:

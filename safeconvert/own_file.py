@@ -112,7 +112,7 @@ def _settings(
     place = repairer.names.place(index)
     if place is None:
         return None
-    found = reset(repairer.workshop, repairer.target, str(file.path.absolute()), place, changes)
+    found = reset(repairer.workshop, repairer.target, file, place, changes)
     if found is None:
         return None
     made, values = found

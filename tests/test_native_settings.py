@@ -98,6 +98,7 @@ def test_operators_of_an_exported_program_get_their_settings(tmp_path: Path) -> 
         ({"stride": [2, 2]}, ("strides", [2, 2], [1, 1]), {"stride": [1, 1]}),
         ({"stride": 2}, ("strides", [2, 2], [1, 1]), {"stride": 1}),
         ({"stride": [3, 3]}, ("strides", [2, 2], [1, 1]), None),
+        ({"stride": (1, 1)}, ("strides", [2, 2], [1, 1]), {"stride": (1, 1)}),  # called twice, and set already
         ({"padding": [1]}, ("pads", [1, 1, 1, 1], [0, 2, 0, 2]), {"padding": [0, 2]}),
         ({"padding": [1, 1]}, ("pads", [1, 1, 1, 1], [0, 0, 2, 2]), None),
         ({"padding": "valid"}, ("pads", [0, 0, 0, 0], [1, 1, 1, 1]), {"padding": "same"}),

@@ -29,7 +29,7 @@ def with_settings(path: str, target: str, place: str, values: dict[str, Any]) ->
         config = layer.get_config()
         return type(layer).from_config({**config, **values} if layer is meant else config)
 
-    made = keras.models.clone_model(model, clone_function=again)
+    made = keras.models.clone_model(model, clone_function=again, recursive=True)
     made.set_weights(model.get_weights())
     made.save(target)
     return "keras"
