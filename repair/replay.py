@@ -47,12 +47,13 @@ def activations(
     return {name: list(value.shape) for name, value in kept.items()}
 
 
-def kinds(path: str) -> list[str]:
-    """The names of the first node of each kind: operator, settings and number of inputs."""
+def kinds(path: str, only: Collection[str] | None = None) -> list[str]:
+    """The names of the first node (of ``only`` these) of each kind: operator, settings and number of inputs."""
     first: dict[tuple[Any, ...], str] = {}
     for node in equivalents.named(onnx.load(path)).graph.node:
         settings = sorted(attribute.SerializeToString() for attribute in node.attribute)
-        first.setdefault((node.domain, node.op_type, len(node.input), *settings), node.name)
+        if only is None or node.name in only:
+            first.setdefault((node.domain, node.op_type, len(node.input), *settings), node.name)
     return list(first.values())
 
 

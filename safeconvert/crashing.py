@@ -22,31 +22,34 @@ def crashes(router: Router, target: Stage | None) -> list[Crash]:
     for attempt, (stage, hop) in router.trier.crashed.items():
         if hop.converter not in ALONE or not stage.feeds or router.hopper.turning(stage):
             continue
-        nodes = _kinds(router, stage) if target is None else _helped(router, target, hop)
-        if nodes and router.hopper.repair_time.allows():
-            with router.hopper.repair_time.running():
-                crash = router.mender.refused(attempt, stage, hop, nodes, router.rows(stage, ()))
-            found += [] if crash is None else [crash]
+        only = None if target is None else _rewritten(router, target, hop)
+        if only == [] or not router.hopper.repair_time.allows():
+            continue
+        with router.hopper.repair_time.running():
+            nodes = _kinds(router, stage, only)
+            crash = router.mender.refused(attempt, stage, hop, nodes, router.rows(stage, ())) if nodes else None
+        found += [] if crash is None else [crash]
     return found
 
 
-def _helped(router: Router, target: Stage, hop: Hop) -> list[str]:
-    """The first node of each operator that had to be rewritten before the converter took the graph."""
-    first: dict[str, str] = {}
-    for attempt in target.attempts:
-        taken = router.attempts[attempt]
-        if (taken.hop, taken.converter) == (hop.label, hop.converter):
-            for change in router.trier.changes.get(attempt, ()):
-                if change["node"]:
-                    first.setdefault(change["operator"], change["node"])
-    return list(first.values())
+def _rewritten(router: Router, target: Stage, hop: Hop) -> list[str] | None:
+    """The nodes that had to be rewritten before the converter took the graph; None where that was the graph's opset."""
+    changes = [
+        change
+        for attempt in target.attempts
+        if (router.attempts[attempt].hop, router.attempts[attempt].converter) == (hop.label, hop.converter)
+        for change in router.trier.changes.get(attempt, ())
+    ]
+    return None if any(not change["node"] for change in changes) else [change["node"] for change in changes]
 
 
-def _kinds(router: Router, stage: Stage) -> Sequence[str]:
-    """The first node of each kind: operator, settings and number of inputs."""
+def _kinds(router: Router, stage: Stage, only: Sequence[str] | None) -> Sequence[str]:
+    """The first of these nodes (None: of all) of each kind: operator, settings and number of inputs."""
     light = router.hopper.workshop.child("light", "light")
     try:
-        named: list[str] = light.call("repair.replay", "kinds", timeout=router.hopper.timeout, path=stage.side.location)
+        named: list[str] = light.call(
+            "repair.replay", "kinds", timeout=router.hopper.timeout, path=stage.side.location, only=only
+        )
     except ChildFailed:
         return ()
     return named
