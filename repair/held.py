@@ -14,10 +14,10 @@ import onnx
 
 from ..native.arrangement import moves
 from . import folding, hyperparameters
-from .edits import Edit, SetAttributes, SetConstant, applied
+from .edits import Edit, Rewire, SetAttributes, SetConstant, applied
 from .matching import CLOSE, Contents, Match
 from .proposals import Array
-from .stepping import Steps
+from .stepping import Steps, core
 from .walking import Walk
 
 DRIFT = 1e-2  # what the roundings of two runtimes may add up to over a whole model; the nearest tensor is meant
@@ -119,10 +119,14 @@ def constants_set(chosen: Sequence[int]) -> list[tuple[int, Array, Array]] | Non
 def settings_set(index: int) -> list[tuple[str, Any, Any]] | None:
     """Name, value before and value after of each setting that this repair sets, as plain values, by ONNX's names.
 
-    What a node leaves out has its default. None where the repair does anything else.
+    What a node leaves out has its default. An activation that is added is one too, since formats have it in the
+    operator before it. None where the repair does anything else.
     """
     held = HELD["last"]
     steps, one = Steps(held.model), held.found[index]
+    if one.evidence.get("difference") == "missing nodes" and len(one.edits) == 1:
+        activation = _activation(one.edits[0])
+        return None if activation is None else [("fused_activation", "none", activation)]
     if one.type != "LH" or not one.edits:
         return None
     changes: list[tuple[str, Any, Any]] = []
@@ -138,6 +142,24 @@ def settings_set(index: int) -> list[tuple[str, Any, Any]] | None:
         else:
             return None
     return changes
+
+
+ACTIVATIONS = {(0.0, np.inf): "relu", (0.0, 6.0): "relu6", (-1.0, 1.0): "relu_n1_to_1"}
+
+
+def _activation(edit: Edit) -> str | None:
+    """The activation that an edit adds, where that is all, by its limits and as TFLite calls it."""
+    nodes = core(edit.added) if isinstance(edit, Rewire) else []
+    if len(nodes) != 1 or nodes[0].op_type not in ("Relu", "Clip") or not isinstance(edit, Rewire):
+        return None
+    low, high = (0.0, np.inf) if nodes[0].op_type == "Relu" else (-np.inf, np.inf)
+    for index, name in enumerate(nodes[0].input[1:]):
+        if name:
+            held = edit.constants.get(name)
+            if held is None:
+                return None
+            low, high = (float(held), high) if index == 0 else (low, float(held))
+    return ACTIVATIONS.get((low, high))
 
 
 def _told(node: onnx.NodeProto, name: str, value: Any) -> Any:

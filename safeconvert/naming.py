@@ -36,7 +36,8 @@ class Names:
         heavy = any(one["type"] == "WB" for one in faults)
         own, original = (self.changed if heavy else None) or ([], [])
         theirs = traced(self.workshop, self.source, "source", arrays, faults, changed=original)
-        ours = traced(self.workshop, self.target, "target", given, faults, changed=own)
+        tensors = [_told_by(self.target.format, one) for one in faults]
+        ours = traced(self.workshop, self.target, "target", given, faults, tensors, changed=own)
         layers = layer_names(self.target)
         self._operators = list(zip(theirs, ours, strict=True))
         self.pairs = [
@@ -77,6 +78,18 @@ class Names:
             if record is not None:
                 found[key] = str(record["node"])
         return found
+
+
+FUSED = frozenset({"Relu", "Clip"})
+
+
+def _told_by(format: str, fault: Found) -> str:
+    """The view's tensor whose operator has the fault's name: of an activation that a TFLite file lacks it is the one
+    that gives what ought to be activated, since TFLite has the two in one operator."""
+    missing = fault["evidence"].get("missing")
+    if format == "tflite" and missing and FUSED.issuperset(missing):
+        return str(fault["evidence"]["target_tensor"])
+    return str(fault["target_tensor"])
 
 
 def _layers_of(several: Sequence[Parameter]) -> list[str]:

@@ -34,6 +34,7 @@ NAMES = {
     "axis": ("dim", "axis"),
     "ceil_mode": ("ceil_mode",),
     "count_include_pad": ("count_include_pad",),
+    "fused_activation": ("fused_activation",),
 }
 """What the frameworks call the settings of ONNX's operators."""
 
@@ -75,6 +76,8 @@ def translated(found: Mapping[str, Any], name: str, before: Any, after: Any) -> 
     if key is None or before is None or after is None:
         return None
     have = found[key]
+    if name == "fused_activation":
+        return {key: after} if have == before else None
     if isinstance(have, str):  # of Keras and TFLite: "same" or "valid"
         other = {"same": "valid", "valid": "same"}.get(have)
         return None if name != "pads" or other is None else {key: other}

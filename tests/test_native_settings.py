@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert.schema_py_generated import ActivationFunctionType
 from conftest import made_by, safeconvert
 from test_pairs import alone
 
+from safeconvert.native.light_file import packed, unpacked
 from safeconvert.native_settings import translated
 
 KERAS = """
@@ -22,6 +24,8 @@ def net(**changed):
     x = keras.layers.Conv2D(8, 3, padding="same", dilation_rate=said["dilation_rate"], name="first")(image)
     x = keras.layers.LeakyReLU(negative_slope=said["negative_slope"], name="leaky")(x)
     x = keras.layers.DepthwiseConv2D(3, padding=said["padding"], name="second")(x)
+    x = keras.layers.Conv2D(9, 3, activation="relu", name="third")(x)
+    x = keras.layers.Conv2D(9, 1, name="fourth")(x)
     return keras.Model(image, keras.layers.Dense(7, name="head")(keras.layers.GlobalAveragePooling2D()(x)))
 source = net()
 source.save("source.keras")
@@ -78,10 +82,20 @@ def test_two_layers_of_a_keras_model_get_their_settings(models: Path) -> None:
     assert faults["leaky"]["evidence"]["set"]["negative_slope"] == pytest.approx(0.2)
 
 
-def test_an_operator_of_a_tflite_file_gets_its_padding(models: Path) -> None:
+def test_operators_of_a_tflite_file_get_their_padding_and_the_activation_in_them(models: Path) -> None:
+    model = unpacked((models / "target.tflite").read_bytes())
+    fused = [one.builtinOptions for one in model.subgraphs[0].operators if _fused(one) == ActivationFunctionType.RELU]
+    fused[-1].fusedActivationFunction = ActivationFunctionType.NONE
+    (models / "target.tflite").write_bytes(packed(model))
     report = repaired(models, "source.keras", "target.tflite", (12, 10, 3))
-    (fault,) = report["faults"]
-    assert (fault["type"], fault["evidence"]["set"]) == ("LH", {"padding": "same"})
+    padded, activated = report["faults"]
+    assert (padded["type"], padded["evidence"]["set"]) == ("LH", {"padding": "same"})
+    assert (activated["type"], activated["evidence"]["set"]) == ("CG", {"fused_activation": "relu"})
+    assert "third" in activated["target_node"]  # and not the one that reads it
+
+
+def _fused(operator: Any) -> int:
+    return int(getattr(operator.builtinOptions, "fusedActivationFunction", 0))
 
 
 def test_operators_of_an_exported_program_get_their_settings(tmp_path: Path) -> None:
@@ -107,6 +121,7 @@ def test_operators_of_an_exported_program_get_their_settings(tmp_path: Path) -> 
         ({"epsilon": 1e-3}, ("epsilon", 1e-5, 1e-4), None),
         ({"epsilon": 1e-3}, ("momentum", 0.9, 0.8), None),
         ({"alpha": 0.5}, ("alpha", None, 0.2), None),
+        ({"fused_activation": "relu6"}, ("fused_activation", "none", "relu"), None),
     ],
 )
 def test_a_setting_in_the_frameworks_words(

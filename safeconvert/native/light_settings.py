@@ -20,11 +20,15 @@ ALONE = ("alpha", "beta", "axis")
 def settings(path: str, place: str) -> dict[str, Any]:
     """The settings of the operator that gives the tensor ``place``. Raises ValueError where there is none."""
     options = _options(unpacked(Path(path).read_bytes()), place)
-    found = {
+    found: dict[str, Any] = {
         name: [getattr(options, part) for part in pair] for name, pair in PAIRS.items() if hasattr(options, pair[0])
     }
     found |= {name: getattr(options, name) for name in ALONE if hasattr(options, name)}
-    return found | ({"padding": PADDING[options.padding]} if hasattr(options, "padding") else {})
+    if hasattr(options, "padding"):
+        found["padding"] = PADDING[options.padding]
+    if hasattr(options, "fusedActivationFunction"):
+        found["fused_activation"] = _activations()[options.fusedActivationFunction]
+    return found
 
 
 def with_settings(path: str, target: str, place: str, values: dict[str, Any]) -> str:
@@ -36,10 +40,20 @@ def with_settings(path: str, target: str, place: str, values: dict[str, Any]) ->
             options.padding = PADDING.index(value)
         for part, one in zip(PAIRS.get(name, ()), value if name in PAIRS else (), strict=True):
             setattr(options, part, one)
+        if name == "fused_activation":
+            options.fusedActivationFunction = _activations().index(value)
         if name in ALONE:
             setattr(options, name, value)
     Path(target).write_bytes(packed(model))
     return "tflite"
+
+
+def _activations() -> list[str]:
+    """What schema.fbs calls the activations that an operator may have at its end, by number, in small letters."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    found = {value: name.lower() for name, value in vars(schema.ActivationFunctionType).items() if name.isupper()}
+    return [found[number] for number in sorted(found)]
 
 
 def _options(model: Any, place: str) -> Any:
