@@ -71,21 +71,21 @@ def _set_in_place(
     if repairer.target.format == "onnx":
         return None
     light = repairer.workshop.child("light", "light")
-    settings = {index: light.call("repair.held", "settings_set", index=index) for index in chosen}
-    heavy = [index for index in chosen if settings[index] is None]
-    changes = light.call("repair.held", "constants_set", chosen=heavy)
-    if changes is None:
+    wanted = {index: light.call("repair.held", "settings_set", index=index) for index in chosen}
+    others = [index for index in chosen if wanted[index] is None]
+    if light.call("repair.held", "constants_set", chosen=others) is None:
         return None
+    made, set_in, heavy = repairer.target.recognised, dict[int, Own](), list[int]()
     try:
-        made, set_in = repairer.target.recognised, dict[int, Own]()
-        for index, wanted in settings.items():
-            if wanted is not None:
-                found = _settings(repairer, made, index, wanted)
-                if found is None:
-                    return None
+        for index in chosen:
+            found = None if index in others else _settings(repairer, made, index, wanted[index])
+            if found is None:
+                heavy.append(index)
+            else:
                 made, set_in[index] = found
         if heavy:
-            weighted = _weights(repairer, made, heavy, changes, names)
+            changes = light.call("repair.held", "constants_set", chosen=heavy)
+            weighted = None if changes is None else _weights(repairer, made, heavy, changes, names)
             if weighted is None:
                 return None
             made = weighted[0]
@@ -112,7 +112,10 @@ def _settings(
     place = repairer.names.place(index)
     if place is None:
         return None
-    found = reset(repairer.workshop, repairer.target, file, place, changes)
+    try:
+        found = reset(repairer.workshop, repairer.target, file, place, changes)
+    except ChildFailed:  # such as a layer that cannot be built anew
+        return None
     if found is None:
         return None
     made, values = found
