@@ -95,9 +95,9 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> Explanation | 
 
 
 def idle(walk: Walk, tensor: str) -> Explanation | None:
-    """What makes the node that gives this tensor do something, where it does nothing and the Source's does."""
+    """What makes the node that gives this tensor do something, where it, or its bias, does nothing."""
     maker = walk.target.maker.get(tensor)
-    if maker is None or not walk.idle(maker):
+    if maker is None or tensor not in walk.bound or not (walk.idle(maker) or weights.without_bias(walk, maker)):
         return None
     with walk.forgetting(tensor):
         for own, source in walk.pairs(maker):

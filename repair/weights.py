@@ -202,3 +202,9 @@ def _role(node: onnx.NodeProto, index: int) -> str:
         "Add": ("bias", "bias"),
     }.get(node.op_type, ("weights", "weights", "bias"))
     return roles[index] if index < len(roles) else f"input {index}"
+
+
+def without_bias(walk: Walk, node: onnx.NodeProto) -> bool:
+    """Is there a bias that adds nothing, being zero?"""
+    bias = walk.target.constants.get(node.input[2]) if node.op_type in WEIGHTED and len(node.input) > 2 else None
+    return bias is not None and not bias.any()

@@ -405,6 +405,27 @@ def told_apart() -> onnx.ModelProto:
     return b.model({"y": [CLASSES]})
 
 
+def test_a_bias_of_zero_where_the_source_adds_in_a_node_of_its_own_is_a_bias(tmp_path: Path) -> None:
+    source, target = told_apart(), net_with_bias()
+    assert look(tmp_path, source, target).brief == []
+    weights(target, "shift", np.zeros_like)
+    looked = look(tmp_path, source, target)
+    assert looked.brief == [("WB", "c1")]
+    assert agrees(looked)
+
+
+def net_with_bias() -> onnx.ModelProto:
+    """``told_apart`` with scale and shift in the convolution."""
+    model = told_apart()
+    scale, shift = constant(model, "scale"), constant(model, "shift")
+    weights(model, "c1_w", lambda w: w * scale[..., None])
+    put(model, "shift", (constant(model, "c1_b") * scale.reshape(-1) + shift.reshape(-1)).astype(np.float32))
+    without(model, "mul")
+    without(model, "add")
+    node(model, "c1").input[2] = "shift"
+    return model
+
+
 def unlimited(model: onnx.ModelProto) -> None:
     put(model, "low", np.array(-1e9, np.float32))
     put(model, "high", np.array(1e9, np.float32))
