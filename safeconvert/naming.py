@@ -48,11 +48,28 @@ class Names:
             for one, origin, own in zip(faults, theirs, ours, strict=True)
         ]
 
-    @cached_property
+    @property
     def changed(self) -> tuple[list[str], list[str]] | None:
         """The Target's layers whose arrays are not the Source's, and the Source's whose arrays the Target lacks; None
         where the two do not hold their weights in the same pieces. A view folds settings and normalisations into
         weights, and cannot tell."""
+        if self._unlike is None or len(self._unlike[0]) != len(self._unlike[1]):
+            return None
+        return _layers_of(self._unlike[0]), _layers_of(self._unlike[1])
+
+    @property
+    def trained(self) -> dict[str, bool]:
+        """The Target's layers that have arrays: are they all the Source's? Empty where that cannot be told."""
+        if self._unlike is None:
+            return {}
+        left, _, own = self._unlike
+        others = _layers_of(left)
+        return {layer: layer not in others for layer in _layers_of(own)}
+
+    @cached_property
+    def _unlike(self) -> tuple[list[Parameter], list[Parameter], list[Parameter]] | None:
+        """The Target's arrays that none of the Source's equals, the Source's that none of the Target's does, and all of
+        the Target's."""
         if "onnx" in (self.source.format, self.target.format) or not self.exactly:
             return None
         try:
@@ -60,9 +77,7 @@ class Names:
         except ChildFailed:
             return None
         left, free = unlike(own, theirs)
-        if not own or len(left) != len(free):
-            return None
-        return _layers_of(left), _layers_of([theirs[number] for number in free])
+        return (left, [theirs[number] for number in free], own) if own else None
 
     def place(self, index: int) -> str | None:
         """The Target's own layer or operator at that fault, by which its settings are asked for; None for none."""

@@ -204,6 +204,8 @@ class Repairer:
                 status = "repaired" if index in chosen and stage is not None else "unrepaired"
                 fault = self._fault(index, one, status, percents.get(index, before.percent))
                 told.append(in_own_file(fault, set_in[index]) if index in set_in else fault)
+        if any(map(_scales, told)):
+            told = [_of_a_layer(fault, self.names.trained) for fault in told]
         if any(fault.type == "WB" for fault in told) and self.names.changed == ([], []):
             told = [_not_of_weights(fault) for fault in told]
         return Outcome(stage, tuple(merged(told)), looked, refused, tuple(self.attempts), tuple(reasons), tuple(notes))
@@ -269,6 +271,23 @@ def apart(stage: Stage) -> Stage:
     side = Side(stage.side.workshop, "mended", stage.side.recognised, stage.side.options)
     side.child()
     return dataclasses.replace(stage, side=side)
+
+
+def _scales(fault: Fault) -> bool:
+    """Is it a constant factor or summand that only one of the views has, as of a normalisation that does nothing?"""
+    difference, operator = fault.evidence.get("difference"), fault.evidence.get("operator")
+    kinds = fault.evidence.get("missing", [operator]) if difference == "missing nodes" else [operator]
+    return difference in ("missing nodes", "a node too many") and {"Mul", "Add"}.issuperset(kinds)
+
+
+def _of_a_layer(fault: Fault, trained: Mapping[str, bool]) -> Fault:
+    """A factor that only one view has, of a layer with arrays: exporters leave out a factor of 1. It is one of weights
+    where they are not the Source's, and a setting where those of all layers are (see ``Names.trained``)."""
+    if not _scales(fault) or fault.target_node not in trained:
+        return fault
+    if all(trained.values()):
+        return dataclasses.replace(fault, type="LH")
+    return fault if trained[fault.target_node] else dataclasses.replace(fault, type="WB")
 
 
 def _not_of_weights(fault: Fault) -> Fault:

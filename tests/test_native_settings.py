@@ -128,3 +128,38 @@ def test_a_setting_in_the_frameworks_words(
     found: dict[str, Any], change: tuple[str, Any, Any], meant: dict[str, Any] | None
 ) -> None:
     assert translated(found, *change) == meant
+
+
+UNSCALED = """
+import keras, numpy as np
+def net(epsilon=1e-3, variance=1 - 1e-3, factor=None):
+    keras.utils.set_random_seed(0)
+    image = keras.Input((12, 10, 3), name="image")
+    x = keras.layers.DepthwiseConv2D(3, padding="same", depth_multiplier=3, name="depth")(image)
+    norm = keras.layers.BatchNormalization(epsilon=epsilon, name="norm")
+    x = norm(x)
+    if factor is not None:
+        x = keras.layers.Rescaling(factor, name="factor")(x)
+    x = keras.layers.ReLU(max_value=6.0, name="act")(x)
+    model = keras.Model(image, keras.layers.Dense(7, name="head")(keras.layers.GlobalAveragePooling2D()(x)))
+    shift = np.linspace(-0.3, 0.3, 9)
+    norm.set_weights([np.ones(9), shift, np.zeros(9), np.full(9, variance)])
+    return model
+net().save("source.keras")
+net(epsilon=2.0).save("setting.keras")
+net(variance=3.0).save("weights.keras")
+net(factor=1.7).save("added.keras")
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "place"), [("setting", "LH", "norm"), ("weights", "WB", "norm"), ("added", "CG", "factor")]
+)
+def test_a_factor_of_one_that_the_view_leaves_out_is_no_missing_node(
+    target: str, kind: str, place: str, tmp_path: Path
+) -> None:
+    made_by(UNSCALED, tmp_path)
+    np.savez(tmp_path / "x.npz", np.random.default_rng(0).normal(size=(24, 12, 10, 3)).astype("float32"))
+    names = ("source.keras", f"{target}.keras", "-o", "fixed.keras", "--inputs", "x.npz", "--json")
+    done = safeconvert("repair", *names, folder=tmp_path)
+    assert [(one["type"], one["target_node"]) for one in json.loads(done.out)["faults"]] == [(kind, place)]
