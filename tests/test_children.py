@@ -177,7 +177,7 @@ def test_a_child_that_takes_too_much_memory_is_stopped(workshop: Workshop, monke
 def test_a_child_killed_from_outside_is_told(workshop: Workshop) -> None:
     pid = works(workshop)
     os.kill(pid, signal.SIGKILL)
-    assert gone(pid)
+    workshop.child("c", "none").process.wait(5)  # its last thread too
     assert works(workshop) != pid
 
 

@@ -152,14 +152,18 @@ net(factor=1.7).save("added.keras")
 """
 
 
+@pytest.fixture(scope="module")
+def unscaled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_by(UNSCALED, tmp_path_factory.mktemp("unscaled"))
+
+
 @pytest.mark.parametrize(
     ("target", "kind", "place"), [("setting", "LH", "norm"), ("weights", "WB", "norm"), ("added", "CG", "factor")]
 )
 def test_a_factor_of_one_that_the_view_leaves_out_is_no_missing_node(
-    target: str, kind: str, place: str, tmp_path: Path
+    target: str, kind: str, place: str, unscaled: Path
 ) -> None:
-    made_by(UNSCALED, tmp_path)
-    np.savez(tmp_path / "x.npz", np.random.default_rng(0).normal(size=(24, 12, 10, 3)).astype("float32"))
-    names = ("source.keras", f"{target}.keras", "-o", "fixed.keras", "--inputs", "x.npz", "--json")
-    done = safeconvert("repair", *names, folder=tmp_path)
+    np.savez(unscaled / "x.npz", np.random.default_rng(0).normal(size=(24, 12, 10, 3)).astype("float32"))
+    names = ("source.keras", f"{target}.keras", "-o", f"{target}-fixed.keras", "--inputs", "x.npz", "--json")
+    done = safeconvert("repair", *names, folder=unscaled)
     assert [(one["type"], one["target_node"]) for one in json.loads(done.out)["faults"]] == [(kind, place)]
