@@ -21,7 +21,7 @@ from .matching import Match
 from .preprocessing import prepares
 from .proposals import Proposal, holds
 from .rebuilding import Rebuilt, one_by_one, pass_by, put_before
-from .stepping import core
+from .stepping import LAYOUT, core
 from .walking import Parting, Walk
 
 PASSES = 12  # of the Target, in nodes run, that the search for one fault may take
@@ -97,7 +97,11 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> Explanation | 
 def idle(walk: Walk, tensor: str) -> Explanation | None:
     """What makes the node that gives this tensor do something, where it, or its bias, does nothing."""
     maker = walk.target.maker.get(tensor)
-    if maker is None or tensor not in walk.bound or not (walk.idle(maker) or weights.without_bias(walk, maker)):
+    if (
+        maker is None
+        or tensor not in walk.bound
+        or not (_gives_what_it_reads(walk, maker) or weights.without_bias(walk, maker))
+    ):
         return None
     with walk.forgetting(tensor):
         for own, source in walk.pairs(maker):
@@ -110,6 +114,17 @@ def idle(walk: Walk, tensor: str) -> Explanation | None:
                     ):
                         return parting, some
     return None
+
+
+def _gives_what_it_reads(walk: Walk, node: onnx.NodeProto) -> bool:
+    """Does the node compute, and give what it is given? A bias of zero and a slope of 1 do that.
+
+    Of a quantised model nobody can tell: much that little is added to is as good as the same.
+    """
+    if node.op_type in LAYOUT or len(node.output) != 1 or not walk.contents.exactly:
+        return False
+    given = {match.name for name in walk.target.dynamic(node) for match in walk.bound.get(name, ())}
+    return any(match.name in given for match in walk.bound.get(node.output[0], ()))
 
 
 def edits(some: Proposals) -> list[Edit]:

@@ -149,8 +149,10 @@ ACTIVATIONS = {(0.0, np.inf): "relu", (0.0, 6.0): "relu6", (-1.0, 1.0): "relu_n1
 
 def _activation(edit: Edit) -> str | None:
     """The activation that an edit adds, where that is all, by its limits and as TFLite calls it."""
-    nodes = core(edit.added) if isinstance(edit, Rewire) else []
-    if len(nodes) != 1 or nodes[0].op_type not in ("Relu", "Clip") or not isinstance(edit, Rewire):
+    if not isinstance(edit, Rewire):
+        return None
+    nodes = core(edit.added)
+    if len(nodes) != 1 or nodes[0].op_type not in ("Relu", "Clip"):
         return None
     low, high = (0.0, np.inf) if nodes[0].op_type == "Relu" else (-np.inf, np.inf)
     for index, name in enumerate(nodes[0].input[1:]):

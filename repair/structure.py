@@ -159,6 +159,8 @@ def upstream(walk: Walk, name: str) -> list[onnx.NodeProto]:
 def _repairs(walk: Walk, name: str, wanted: Array, held: Match | None, node: onnx.NodeProto) -> Iterator[Proposal]:
     """What makes the tensor hold ``wanted``; where that is ``held``, axes that lie as they ought to prove it too."""
     chain = upstream(walk, name)
+    # At an output nothing but rounding is in doubt; elsewhere values that merely come close prove nothing.
+    agree: Callable[[Array, Array], bool] = same if held is None else np.array_equal
     for turn in (one for one in chain if one.op_type == "Transpose"):
         perm = next((list(a.ints) for a in turn.attribute if a.name == "perm"), None)
         rank = len(perm) if perm is not None else 0
@@ -170,8 +172,7 @@ def _repairs(walk: Walk, name: str, wanted: Array, held: Match | None, node: onn
             words = "Transpose taken out" if plain else f"perm of Transpose set from {perm} to {list(other)}"
             edit = SetAttributes(words, turn.name, {"perm": list(other)})
             result = outcome(walk, chain, name, [edit])
-            # At an output nothing but rounding is in doubt; elsewhere values that merely come close prove nothing.
-            right = result is not None and (same if held is None else np.array_equal)(wanted, result)
+            right = result is not None and agree(wanted, result)
             meant = _set_to(walk, turn, other) if carried else None
             if right or (meant is not None and held is not None and meant.arrangement.perm == held.arrangement.perm):
                 evidence = {"operator": "Transpose", "perm": perm, "repaired_perm": list(other)}

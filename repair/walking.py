@@ -232,16 +232,6 @@ class Walk:
         finally:
             self.values, self.bound = values, bound
 
-    def idle(self, node: onnx.NodeProto) -> bool:
-        """Does the node compute, and give what it is given? A bias of zero and a slope of 1 do that.
-
-        Of a quantised model nobody can tell: much that little is added to is as good as the same.
-        """
-        if node.op_type in LAYOUT or len(node.output) != 1 or not self.contents.exactly:
-            return False
-        given = {match.name for name in self.target.dynamic(node) for match in self.bound.get(name, ())}
-        return any(match.name in given for match in self.bound.get(node.output[0], ()))
-
     @contextmanager
     def forgetting(self, tensor: str) -> Iterator[None]:
         """For a while the tensor is bound to nothing."""

@@ -44,37 +44,39 @@ class Local:
 
 
 @dataclass(frozen=True)
-class Crash:
-    """Nodes that a converter does not convert alone either, of a graph that it crashed on.
+class Replayed:
+    """A hop whose nodes were converted alone. ``fed`` is the ONNX stage that the converter read, ``rows`` inputs that
+    show what it does, ``shapes`` those of the graph's tensors for one of them."""
 
-    ``attempt`` is its number in the report's ``route``; ``fed``, ``rows`` and ``shapes`` are as in :class:`Finding`.
-    """
-
-    attempt: int
     hop: Hop
     fed: Stage
     rows: tuple[dict[str, Array], ...]
     shapes: Mapping[str, list[int]]
+
+
+@dataclass(frozen=True)
+class Crash(Replayed):
+    """A converter that crashed on a graph: ``nodes`` are those that it does not convert alone either.
+
+    ``attempt`` is its number in the report's ``route``.
+    """
+
+    attempt: int
     nodes: tuple[Local, ...]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Replayed):
     """What was found out about a hop that differs: the nodes at fault, and the hop repaired, if it could be.
 
-    ``fed`` is the ONNX stage that the converter read, ``before`` what it gave for it, ``after`` what it gives for an
+    ``before`` is what the converter gave for the graph as it is, ``after`` what it gives for an
     equivalent ``form`` (None: unrepaired). ``faults`` are the nodes that had to change; of an unrepaired hop, those
     whose own output differs. ``changes`` is what was rewritten; of an unrepaired hop, what would have been.
     ``alone``: of several faults, what the hop gives where this one is left as it is and the others are repaired.
     ``whole``: only a form of the whole graph helped. ``tried``: every form of the nodes was.
-    ``rows`` are inputs on which the hop differs, ``shapes`` those of the graph's tensors for one of them.
     """
 
-    hop: Hop
-    fed: Stage
     before: Stage
-    rows: tuple[dict[str, Array], ...]
-    shapes: Mapping[str, list[int]]
     ranking: tuple[Local, ...]
     faults: tuple[Local, ...]
     model_runs: int

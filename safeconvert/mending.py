@@ -52,7 +52,7 @@ class Mender:
         except ChildFailed:
             return None  # the replay is a help; without it the whole graph is fed in other forms
         suspects = tuple(local for local in ranking if not local.score <= 1)
-        return Finding(hop, stage, strayed, tuple(rows), shapes, tuple(ranking), suspects, self.runs)
+        return Finding(hop, stage, tuple(rows), shapes, strayed, tuple(ranking), suspects, self.runs)
 
     def refused(self, attempt: int, stage: Stage, hop: Hop, nodes: Sequence[str], rows: Rows) -> Crash | None:
         """Which of these nodes, of a graph that the converter crashed on, it does not convert alone either."""
@@ -61,7 +61,7 @@ class Mender:
         except ChildFailed:
             return None
         found = tuple(local for local in ranking if local.failed)
-        return Crash(attempt, hop, stage, tuple(rows), shapes, found) if found else None
+        return Crash(hop, stage, tuple(rows), shapes, attempt, found) if found else None
 
     def mend(self, finding: Finding, forms: Sequence[str], *, last: bool) -> Finding:
         """With ``after``, where one of the forms of the nodes at fault makes the hop agree with the Source."""

@@ -12,12 +12,22 @@ import numpy as np
 from safeconvert.children import Workshop
 from safeconvert.errors import ChildFailed
 from safeconvert.native_names import Record, layer_names, native_name, told, traced
-from safeconvert.native_weights import Parameter, parameters, unlike
+from safeconvert.native_weights import parameters, unlike
 from safeconvert.sides import Side
 
 Array = np.ndarray[Any, Any]
 Found = Mapping[str, Any]
 """A finding of ``repair/locating.py``, as plain values."""
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """The layer of each array: of the Target's that none of the Source's equals, of the Source's that none of the
+    Target's does, and of all of the Target's."""
+
+    left: list[str]
+    free: list[str]
+    own: list[str]
 
 
 @dataclass
@@ -53,23 +63,19 @@ class Names:
         """The Target's layers whose arrays are not the Source's, and the Source's whose arrays the Target lacks; None
         where the two do not hold their weights in the same pieces. A view folds settings and normalisations into
         weights, and cannot tell."""
-        if self._unlike is None or len(self._unlike[0]) != len(self._unlike[1]):
+        if self._layers is None or len(self._layers.left) != len(self._layers.free):
             return None
-        return _layers_of(self._unlike[0]), _layers_of(self._unlike[1])
+        return list(dict.fromkeys(self._layers.left)), list(dict.fromkeys(self._layers.free))
 
     @property
     def trained(self) -> dict[str, bool]:
         """The Target's layers that have arrays: are they all the Source's? Empty where that cannot be told."""
-        if self._unlike is None:
+        if self._layers is None:
             return {}
-        left, _, own = self._unlike
-        others = _layers_of(left)
-        return {layer: layer not in others for layer in _layers_of(own)}
+        return {layer: layer not in self._layers.left for layer in self._layers.own}
 
     @cached_property
-    def _unlike(self) -> tuple[list[Parameter], list[Parameter], list[Parameter]] | None:
-        """The Target's arrays that none of the Source's equals, the Source's that none of the Target's does, and all of
-        the Target's."""
+    def _layers(self) -> _Layers | None:
         if "onnx" in (self.source.format, self.target.format) or not self.exactly:
             return None
         try:
@@ -77,7 +83,8 @@ class Names:
         except ChildFailed:
             return None
         left, free = unlike(own, theirs)
-        return (left, [theirs[number] for number in free], own) if own else None
+        layers = [one.layer for one in left], [theirs[number].layer for number in free], [one.layer for one in own]
+        return _Layers(*layers) if own else None
 
     def place(self, index: int) -> str | None:
         """The Target's own layer or operator at that fault, by which its settings are asked for; None for none."""
@@ -105,7 +112,3 @@ def _told_by(format: str, fault: Found) -> str:
     if format == "tflite" and missing and FUSED.issuperset(missing):
         return str(fault["evidence"]["target_tensor"])
     return str(fault["target_tensor"])
-
-
-def _layers_of(several: Sequence[Parameter]) -> list[str]:
-    return list(dict.fromkeys(one.layer for one in several))

@@ -29,7 +29,7 @@ NAMES = {
     "pads": ("padding",),
     "alpha": ("negative_slope", "alpha"),
     "epsilon": ("eps", "epsilon"),
-    "min": ("min_val", "min", "lambd"),
+    "min": ("min_val", "min"),
     "max": ("max_val", "max", "max_value"),
     "axis": ("dim", "axis"),
     "ceil_mode": ("ceil_mode",),

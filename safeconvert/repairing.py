@@ -25,6 +25,7 @@ from safeconvert.hopping import Sample, Settings, Stage
 from safeconvert.material import Material
 from safeconvert.model import Attempt, Fault, Localisation, Refusal
 from safeconvert.naming import Names
+from safeconvert.native_types import merged, natively_typed
 from safeconvert.options import Observer, Options
 from safeconvert.own_file import in_own_file, in_own_format
 from safeconvert.repair_time import RepairTime
@@ -204,10 +205,7 @@ class Repairer:
                 status = "repaired" if index in chosen and stage is not None else "unrepaired"
                 fault = self._fault(index, one, status, percents.get(index, before.percent))
                 told.append(in_own_file(fault, set_in[index]) if index in set_in else fault)
-        if any(map(_scales, told)):
-            told = [_of_a_layer(fault, self.names.trained) for fault in told]
-        if any(fault.type == "WB" for fault in told) and self.names.changed == ([], []):
-            told = [_not_of_weights(fault) for fault in told]
+        told = natively_typed(told, self.names)
         return Outcome(stage, tuple(merged(told)), looked, refused, tuple(self.attempts), tuple(reasons), tuple(notes))
 
     def _quantised(self, faults: Sequence[Mapping[str, Any]], looked: Localisation) -> Outcome:
@@ -271,44 +269,6 @@ def apart(stage: Stage) -> Stage:
     side = Side(stage.side.workshop, "mended", stage.side.recognised, stage.side.options)
     side.child()
     return dataclasses.replace(stage, side=side)
-
-
-def _scales(fault: Fault) -> bool:
-    """Is it a constant factor or summand that only one of the views has, as of a normalisation that does nothing?"""
-    difference, operator = fault.evidence.get("difference"), fault.evidence.get("operator")
-    kinds = fault.evidence.get("missing", [operator]) if difference == "missing nodes" else [operator]
-    return difference in ("missing nodes", "a node too many") and {"Mul", "Add"}.issuperset(kinds)
-
-
-def _of_a_layer(fault: Fault, trained: Mapping[str, bool]) -> Fault:
-    """A factor that only one view has, of a layer with arrays: exporters leave out a factor of 1. It is one of weights
-    where they are not the Source's, and a setting where those of all layers are (see ``Names.trained``)."""
-    if not _scales(fault) or fault.target_node not in trained:
-        return fault
-    if all(trained.values()):
-        return dataclasses.replace(fault, type="LH")
-    return fault if trained[fault.target_node] else dataclasses.replace(fault, type="WB")
-
-
-def _not_of_weights(fault: Fault) -> Fault:
-    """A fault that a view shows as one of weights, of a model whose own weights are right: a setting, like epsilon."""
-    if fault.type != "WB":
-        return fault
-    evidence = {**fault.evidence, "weights": "the Target's own arrays are the Source's: a setting of the layer differs"}
-    return dataclasses.replace(fault, type="LH", evidence=evidence)
-
-
-def merged(faults: Sequence[Fault]) -> list[Fault]:
-    """One fault for each type and native node: a view may show one layer's fault in several of its nodes."""
-    found: dict[tuple[str, str, str], Fault] = {}
-    for fault in faults:
-        key = fault.type, fault.target_node, fault.source_node
-        first = found.get(key)
-        if first is None:
-            found[key] = fault
-        elif fault.repair not in first.repair:
-            found[key] = dataclasses.replace(first, repair=f"{first.repair}; {fault.repair}")
-    return list(found.values())
 
 
 def _score(one: Mapping[str, Any]) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from safeconvert.errors import ChildFailed
-from safeconvert.findings import Crash, Finding, Local
+from safeconvert.findings import Crash, Finding, Local, Replayed
 from safeconvert.hopping import Hopper
 from safeconvert.model import Attempt, Fault, Hop
 from safeconvert.options import Options
@@ -97,7 +97,7 @@ class Reproducer:
             found[crash.attempt] = replace(found[crash.attempt], fails_on=tuple(told))
         return found
 
-    def _alone(self, finding: Finding | Crash, chosen: Mapping[str, Local]) -> dict[str, dict[str, Any]]:
+    def _alone(self, finding: Replayed, chosen: Mapping[str, Local]) -> dict[str, dict[str, Any]]:
         """Models of the nodes alone, by the tag of their files; nothing of those that cannot stand alone."""
         if not chosen:
             return {}

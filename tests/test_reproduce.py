@@ -270,7 +270,7 @@ OTHER = Local("k", "Gemm", 5.0, 0.1, (1, 2), (1, 3))
 
 def finding(**given: Any) -> Finding:
     stage: Any = object()
-    return Finding(HOP, stage, stage, (), {}, (SEEN, OTHER), (SEEN, OTHER), 3, **given)
+    return Finding(HOP, stage, (), {}, stage, (SEEN, OTHER), (SEEN, OTHER), 3, **given)
 
 
 def compared(labels: int) -> tuple[Comparison, Comparison]:

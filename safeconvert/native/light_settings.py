@@ -14,7 +14,7 @@ PAIRS = {
     "kernel_shape": ("filterHeight", "filterWidth"),
 }
 PADDING = ("same", "valid")  # schema.fbs, enum Padding
-ALONE = ("alpha", "beta", "axis")
+ALONE = ("alpha", "axis")
 
 
 def settings(path: str, place: str) -> dict[str, Any]:
