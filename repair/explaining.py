@@ -22,7 +22,7 @@ from .preprocessing import prepares
 from .proposals import Proposal, holds
 from .rebuilding import Rebuilt, one_by_one, pass_by, put_before
 from .stepping import LAYOUT, core
-from .walking import Parting, Walk
+from .walking import DEPTH, Parting, Walk
 
 PASSES = 12  # of the Target, in nodes run, that the search for one fault may take
 LEAST = 900  # nodes run that it may take in any Target: a small one has as many pairs of tensors to try
@@ -103,9 +103,11 @@ def idle(walk: Walk, tensor: str) -> Explanation | None:
         or not (_gives_what_it_reads(walk, maker) or weights.without_bias(walk, maker))
     ):
         return None
+    # What it ought to hold is what the Source goes on to compute from what it holds.
+    ahead = walk.source.following([match.name for match in walk.bound[tensor]], DEPTH)
     with walk.forgetting(tensor):
         for own, source in walk.pairs(maker):
-            for way in walk.laid_out(own, source, maker)[:WAYS] if own == tensor else ():
+            for way in walk.laid_out(own, source, maker)[:WAYS] if own == tensor and source in ahead else ():
                 parting = walk.parting(tensor, source, way)
                 for some in tuned(walk, parting):
                     proven = len(edits(some)) == 1 and not strange(some)
