@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """TVM against onnxruntime on every network of the model zoo as ONNX: outputs, layers, and what it costs.
 
-    python benchmarks/engines.py --data DIR --cache DIR [--models mobilenet_v2 ...] [--photos 2] [--json FILE]
+    python benchmarks/tvm_check.py --data DIR --cache DIR [--models mobilenet_v2 ...] [--photos 2] [--json FILE]
 
 Each model is run once in TVM (``--engine tvm``: no operator fusion, nothing tuned) and held against onnxruntime on the
 same photos, tensor by tensor. Seconds are ratios: TVM's compiling to onnxruntime's loading, TVM's run to onnxruntime's
@@ -23,11 +23,13 @@ sys.path.append(str(ROOT))
 
 from model_zoo import NETWORKS, Network, build, choose, link  # noqa: E402
 from model_zoo.making import preprocess_file  # noqa: E402
-from safeconvert import Options, engines, loading  # noqa: E402
-from safeconvert.children import Workshop  # noqa: E402
-from safeconvert.material import Material  # noqa: E402
+from safeconvert import Options  # noqa: E402
+from safeconvert.checking import tvm_check  # noqa: E402
+from safeconvert.checking.evaluation_set import EvaluationSet  # noqa: E402
+from safeconvert.models import loading  # noqa: E402
+from safeconvert.models.detect import recognise  # noqa: E402
 from safeconvert.options import Silent  # noqa: E402
-from safeconvert.recognise import recognise  # noqa: E402
+from safeconvert.workers.pool import WorkerPool  # noqa: E402
 
 
 def main() -> int:
@@ -38,7 +40,7 @@ def main() -> int:
     parser.add_argument("--photos", type=int, default=2, help="passed through both at once")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
-    engines.require("tvm")
+    tvm_check.require("tvm")
     rows = []
     for model in args.models:
         rows.append(measured(NETWORKS[model], args.data.resolve(), args.cache.resolve(), args.photos))
@@ -53,21 +55,21 @@ def measured(network: Network, data: Path, cache: Path, photos: int) -> dict[str
     built = build(network, "onnx", data, cache)
     images = link(choose(network, data, 2 * photos), cache / f"engines-{network.name}-{photos}")
     options = Options.of({"images": images, "preprocess": str(preprocess_file(network, cache)), "engine": "tvm"})
-    with Workshop() as workshop, ThreadPoolExecutor(1) as pool:
+    with WorkerPool() as workshop, ThreadPoolExecutor(1) as pool:
         side = loading.side(workshop, "source", recognise(built.path), options)
-        side.start().call("native.loaded", "forget", path="")  # the process is up, its imports are done
+        side.start().call("runtimes.registry", "forget", path="")  # the process is up, its imports are done
         begun = time.monotonic()
         loading.load(side)
         loaded = time.monotonic() - begun
         shapes = loading.resolve_shapes(built.path, side.signature, options)
-        material = Material(workshop, side, shapes, options, pool, Silent())
+        material = EvaluationSet(workshop, side, shapes, options, pool, Silent())
         arrays = material.inputs.read(range(photos))
         times = []
         for _ in range(3):
             begun = time.monotonic()
             side.run(arrays)
             times.append(time.monotonic() - begun)
-        opinion = engines.ask(workshop, "source", Path(side.location), arrays, options.tolerance, options.timeout)
+        opinion = tvm_check.ask(workshop, "source", Path(side.location), arrays, options.tolerance, options.timeout)
         material.reference.close()
     first = opinion.first
     return {

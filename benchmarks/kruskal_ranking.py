@@ -7,7 +7,7 @@ IMAGES.npz holds one array, NCHW or NHWC, batch first. Layers of the two graphs 
 each image the difference of each matched layer's activations is taken; the images whose labels agree and those whose
 labels differ are two samples, and each activation element is put to a Kruskal-Wallis test of them. Layers are ranked
 by their share of significant elements, and in this order the Source's weights are tried. The test is the product's own
-(``repair/kruskal.py``), with one sampling and no correction for many tests, as in the paper.
+(``repair/statistics/kruskal.py``), with one sampling and no correction for many tests, as in the paper.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safeconvert.repair import kruskal
+from safeconvert.repair.statistics import kruskal
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "PRelu")
@@ -159,7 +159,7 @@ def rank_in_trial(bench: Any, case: Any, format: str, row: Mapping[str, Any], ta
     """
     from benchmarks.faults.worker import Refused
     from benchmarks.seeded_faults import named
-    from safeconvert.preprocess import Preprocess
+    from safeconvert.inputs.preprocess import Preprocess
 
     if row["target_preprocess"] is not None:
         return {"kruskal_message": "the Target itself is right"}

@@ -4,7 +4,8 @@
     python benchmarks/kruskal_speed.py --data DIR --work DIR
 
 MobileNetV2 as ONNX beside a copy whose first convolution is scaled. The differences of the activations of
-all convolutions, on photos, are put to ``repair/kruskal.py`` (all elements) and, one ``scipy.stats.kruskal`` call
+all convolutions, on photos, are put to ``repair/statistics/kruskal.py`` (all elements) and, one
+``scipy.stats.kruskal`` call
 each, to SciPy (a random sample of the same elements, in the same run). Both p-values are compared.
 """
 
@@ -20,8 +21,8 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from safeconvert.repair import kruskal
-from safeconvert.repair.row_by_row import Model
+from safeconvert.repair.statistics import kruskal
+from safeconvert.repair.statistics.row_runner import Model
 from scipy import stats
 
 ROOT = Path(__file__).resolve().parents[1]

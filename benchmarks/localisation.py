@@ -32,12 +32,13 @@ sys.path.append(str(ROOT))
 import safeconvert  # noqa: E402
 from model_zoo import NETWORKS, build, choose, link  # noqa: E402
 from model_zoo.making import preprocess_file  # noqa: E402
-from safeconvert import Options, loading  # noqa: E402
-from safeconvert.children import Workshop  # noqa: E402
-from safeconvert.feeding import feed, plan_feed  # noqa: E402
-from safeconvert.material import Material  # noqa: E402
+from safeconvert import Options  # noqa: E402
+from safeconvert.checking.evaluation_set import EvaluationSet  # noqa: E402
+from safeconvert.models import loading  # noqa: E402
+from safeconvert.models.detect import recognise  # noqa: E402
+from safeconvert.models.input_mapping import feed, plan_feed  # noqa: E402
 from safeconvert.options import Silent  # noqa: E402
-from safeconvert.recognise import recognise  # noqa: E402
+from safeconvert.workers.pool import WorkerPool  # noqa: E402
 
 PASSES, PHOTOS = 40, 16
 
@@ -102,13 +103,13 @@ def damage(right: Path, wrong: Path) -> str:
 def passed(source: Path, target: Path, images: Path, preprocess: Path) -> float:
     """Seconds of one pass of both models over the photos, each in its own runtime, one after the other."""
     options = Options.of({"images": images, "preprocess": str(preprocess)})
-    with Workshop() as workshop, ThreadPoolExecutor(1) as pool:
+    with WorkerPool() as workshop, ThreadPoolExecutor(1) as pool:
         one = loading.side(workshop, "source", recognise(source), options)
         other = loading.side(workshop, "target", recognise(target), options)
         loading.load(one)
         loading.load(other)
         shapes = loading.resolve_shapes(source, one.signature, options)
-        arrays = Material(workshop, one, shapes, options, pool, Silent()).inputs.read(range(PHOTOS))
+        arrays = EvaluationSet(workshop, one, shapes, options, pool, Silent()).inputs.read(range(PHOTOS))
         feeds = plan_feed(one.signature, shapes, other.signature)
         assert isinstance(feeds, tuple)
         given = feed(feeds, arrays)

@@ -44,7 +44,7 @@ import onnx  # noqa: E402
 import onnx2keras  # noqa: E402
 
 # onnx2keras's own result neither runs on a CPU nor loads again: the same step as safeconvert's mends it.
-from safeconvert.converters.keras_graph import channels_last  # noqa: E402
+from safeconvert.converters.keras_rebuild.channels_last import channels_last  # noqa: E402
 
 lap("imports")
 

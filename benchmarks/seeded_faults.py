@@ -35,10 +35,10 @@ from benchmarks.faults import FORMATS, TYPES, small_nets  # noqa: E402
 from benchmarks.faults.worker import Refused, Worker  # noqa: E402
 from model_zoo import NETWORKS, NotBuilt, Stored, build, choose, link  # noqa: E402
 from model_zoo.making import SUFFIX, preprocess_file  # noqa: E402
-from safeconvert.compare import Tolerance  # noqa: E402
-from safeconvert.feeding import match_outputs  # noqa: E402
-from safeconvert.inputs import split  # noqa: E402
-from safeconvert.preprocess import Preprocess  # noqa: E402
+from safeconvert.comparison.compare import Tolerance  # noqa: E402
+from safeconvert.inputs.base import split  # noqa: E402
+from safeconvert.inputs.preprocess import Preprocess  # noqa: E402
+from safeconvert.models.input_mapping import match_outputs  # noqa: E402
 
 # Label discrepancy in percent: above the first, up to the second.
 SIZES = {"slight": (0.0, 10.0), "middling": (10.0, 60.0), "glaring": (60.0, 100.0)}

@@ -7,7 +7,7 @@ functions live in this folder, one file a pair of formats, and run in child proc
 
 from __future__ import annotations
 
-from safeconvert.model import Hop
+from ..records import Hop
 
 TORCH = ("torch", "onnx", "onnxscript")
 TF = ("tensorflow", "onnx", "tf2onnx")

@@ -11,10 +11,10 @@ from typing import Any
 import onnx
 import tensorflow as tf
 
-from ..native import tensorflow_model
-from .layout import turn_keras
-from .lean import lean
-from .tensorflow_forms import plain
+from ..runtimes.tensorflow import model as tensorflow_model
+from .forms.tensorflow.plain import plain
+from .support.garbage import lean
+from .support.input_layout import turn_keras
 
 
 def called(path: str, turn: dict[str, Any] | None = None) -> Any:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import keras
 import onnx
 
-from ..native import tensorflow_model
-from ..native.loaded import register
-from .keras_graph import channels_last
-from .names import with_plain_inputs
+from ..runtimes.registry import register
+from ..runtimes.tensorflow import model as tensorflow_model
+from .keras_rebuild.channels_last import channels_last
+from .support.input_names import with_plain_inputs
 
 
 def convert(path: str, target: str) -> None:

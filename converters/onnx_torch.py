@@ -13,15 +13,15 @@ import numpy as np
 import onnx
 import torch
 
-from ..native import torch_model
-from .known import bake
-from .names import with_plain_inputs
-from .torch_traced import Shapes, examples
+from ..runtimes.pytorch import model as pytorch_model
+from .forms.pytorch.exported_program import Shapes, examples
+from .support.constant_arguments import bake
+from .support.input_names import with_plain_inputs
 
 
 def convert(path: str, target: str, *, shapes: Shapes) -> None:
     """Convert the ONNX file and export the module, with a free batch where ``shapes`` has one and the graph lets it."""
-    torch_model.import_torchvision()
+    pytorch_model.import_torchvision()
     import onnx2torch
 
     model = with_plain_inputs(without_empty_regions(onnx.load(path)))
@@ -70,7 +70,7 @@ def export(module: torch.nn.Module, shapes: Shapes, kinds: Sequence[Any] | None 
     free = [shape[0] is None for shape in shapes.values()]
     dynamic = tuple({0: torch.export.Dim.AUTO} if f else {} for f in free)
     program = torch.export.export(module, typed(examples(shapes), kinds), dynamic_shapes=dynamic, strict=False)
-    if any(free) and any(isinstance(i["shape"][0], int) for i in torch_model.program_inputs(program)):
+    if any(free) and any(isinstance(i["shape"][0], int) for i in pytorch_model.program_inputs(program)):
         single: Shapes = {name: [1 if d is None else d for d in shape] for name, shape in shapes.items()}
         program = torch.export.export(module, typed(examples(single), kinds), strict=False)
     return program

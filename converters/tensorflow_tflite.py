@@ -17,10 +17,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from ..native import tensorflow_model
+from ..runtimes.tensorflow import model as tensorflow_model
+from .forms.tensorflow.plain import plain, plain_saved_model
 from .keras_onnx import called, traced
-from .layout import turn_function
-from .tensorflow_forms import plain, plain_saved_model
+from .support.input_layout import turn_function
 
 Calibration = dict[str, str] | None
 Turn = dict[str, Any] | None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from unittest.mock import patch
 
-from ..native import tensorflow_model
-from .lean import lean
-from .tensorflow_forms import plain_saved_model
+from ..runtimes.tensorflow import model as tensorflow_model
+from .forms.tensorflow.plain import plain_saved_model
+from .support.garbage import lean
 
 
 def convert(path: str, target: str, *, signature: str | None = None, opset: int | None = None, form: str = "") -> None:

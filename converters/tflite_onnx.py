@@ -1,7 +1,7 @@
 """tflite -> onnx, by tf2onnx: as it is, or with integer arithmetic taken out. Child side.
 
 A TFLite file whose inputs and outputs are integers with a scale is spoken to in real numbers (see
-``native/light_models``), and so is what becomes of it: the integers stay inside.
+``runtimes/onnx_tflite``), and so is what becomes of it: the integers stay inside.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from ..native.light_models import outputs_in_order
-from .lean import lean
-from .tflite_forms import plain
+from ..runtimes.onnx_tflite import outputs_in_order
+from .forms.tflite import plain
+from .support.garbage import lean
 
 INTEGERS = {onnx.TensorProto.UINT8: np.uint8, onnx.TensorProto.INT8: np.int8, onnx.TensorProto.INT16: np.int16}
 

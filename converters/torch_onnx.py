@@ -13,14 +13,14 @@ from typing import Any
 
 import torch
 
-from ..native import torch_model
-from .torch_forms import decomposable, decomposed
-from .torch_traced import Shapes, by_argument, examples, traceable
+from ..runtimes.pytorch import model as pytorch_model
+from .forms.pytorch.decompositions import decomposable, decomposed
+from .forms.pytorch.exported_program import Shapes, by_argument, examples, traceable
 
 
 def dynamo(path: str, target: str, *, shapes: Shapes, opset: int | None = None, form: str = "") -> None:
     """Export through ``torch.export``; without ``opset``, the exporter's own choice."""
-    program, module = torch_model.loaded(path).native
+    program, module = pytorch_model.loaded(path).native
     arguments: dict[str, Any] = {"dynamo": True, "verbose": False, "external_data": False}
     if opset is not None:
         arguments["opset_version"] = opset
@@ -37,7 +37,7 @@ def dynamo(path: str, target: str, *, shapes: Shapes, opset: int | None = None, 
 
 def legacy(path: str, target: str, *, shapes: Shapes, opset: int | None = None, form: str = "") -> None:
     """Export by tracing (TorchScript), which keeps to older opsets that more converters read."""
-    loaded = torch_model.loaded(path)
+    loaded = pytorch_model.loaded(path)
     program, module = loaded.native
     count = len(loaded.outputs) or 1
     if not form:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from safeconvert.model import FORMATS
-from safeconvert.preprocess import Preprocess
+from safeconvert.inputs.preprocess import Preprocess
+from safeconvert.records import FORMATS
 
 IMAGES = "images/dev"
 

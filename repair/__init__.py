@@ -1,9 +1,9 @@
 """The six fault types of FetaFix (arXiv 2312.15101), one file each, as one list of values: ``FAULT_TYPES``.
 
-A fault is located by local replay: of a Target beside its Source by walking the one on the other's activations
-(``walking``, ``locating``), of a converter by converting each node alone (``replay``). The files named here say what
-may be wrong at the place that was found, from the mildest change to the gravest, and one gate (``proposals.holds``)
-accepts only what makes the Target compute what the Source computes there. All of it runs in child processes.
+Faults are located by local replay: a Target is walked beside its Source on the Source's activations
+(``localization/locate``), and a converter is tried on each node alone (``localization/node_replay``). The files of
+``faults/`` propose what may be wrong at the located place, from the mildest change to the gravest, and one gate
+(``faults.proposal.holds``) accepts only what makes the Target compute what the Source computes there.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class FaultType:
 
 FAULT_TYPES: tuple[FaultType, ...] = (
     FaultType("PP", "preprocessing", "preprocessing"),
-    FaultType("ID", "input dimensions", "dimensions"),
-    FaultType("TSS", "tensor shape and structure", "structure"),
+    FaultType("ID", "input dimensions", "input_dimensions"),
+    FaultType("TSS", "tensor shape and structure", "tensor_structure"),
     FaultType("WB", "weights and biases", "weights"),
     FaultType("LH", "layer hyperparameters", "hyperparameters"),
-    FaultType("CG", "computation graph", "computation"),
+    FaultType("CG", "computation graph", "computation_graph"),
 )

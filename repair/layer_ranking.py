@@ -1,230 +1,271 @@
-"""Rank the layers of a Target by the Kruskal-Wallis test of its activations' differences from the Source's.
+"""Layers ranked by the Kruskal-Wallis test (``--ranking kruskal``), in place of the ranking by replay.
 
-After FetaFix (arXiv 2312.15101, fault localisation); which layer goes with which is known from the walk (``walking``),
-not from names or weights. Both views run as they are, unrepaired, so a fault shows in its layer and in those behind it.
-Child side: ``aligned`` needs the child that ``locating.locate`` ran in, ``rank`` two files only.
+Faults are found and proven by replay whatever the ranking. The test compares the differences between Source and Target
+on inputs whose labels agree with those on inputs whose labels differ (``repair/statistics/layer_ranking.py``), in
+ONNX views of
+both, run as they are. Where there are no such views, the ranking stays that of replay, and a note says why.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import onnx
 
-from ..native.arrangement import Arrangement
-from . import kruskal
-from .held import HELD
-from .locating import canonical
-from .matching import CLOSE, Match
-from .row_by_row import Model
-from .stepping import Steps
+from ..checking.evaluation_set import EvaluationSet
+from ..checking.source_outputs import batches
+from ..conversion.findings import HopFinding
+from ..conversion.hop_runner import ConvertedModel, Sample, Settings
+from ..conversion.onnx_view import Pair, View, ordered, view
+from ..errors import BadInput, CallRaised, WorkerFailed
+from ..models.input_mapping import Mismatch, feed, plan_feed, sizes
+from ..models.loaded import LoadedModel, shorten
+from ..options import Observer, Options
+from ..records import Localisation
+from ..workers.pool import WorkerPool
+from .native_format.names import layer_names, native_name, told, traced
+from .strategies.view_edits import SHOWN
 
 Array = np.ndarray[Any, Any]
-CORE = (
-    "Conv", "ConvTranspose", "DeformConv", "Gemm", "MatMul", "BatchNormalization", "InstanceNormalization",
-    "GroupNormalization", "LayerNormalization", "PRelu", "LSTM", "GRU", "RNN", "ConvInteger", "MatMulInteger",
-    "QLinearConv", "QLinearMatMul",
-)  # fmt: skip
-"""Operators with weights: the layers that are ranked where a person names none."""
-BEHIND = 8  # nodes behind a layer in which a tensor that the Source has is looked for
-BYTES = 512 << 20  # of differences held at once; more run in several rounds
+INPUTS = 512  # calibration inputs whose labels are looked at; the test draws from them
+BATCH = 64  # of them that are sent to a child at once
+Ranked = tuple[Localisation | None, tuple[str, ...]]
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A layer of the Target and what it is held against: ``tensor`` ought to be ``source`` in that arrangement.
-
-    ``tensor`` is the node's own output or, where the Source computes nothing of the kind, the first one behind it.
-    """
-
-    tensor: str
-    source: str
-    arrangement: Arrangement
-
-    @property
-    def size(self) -> int:
-        """Elements for one input."""
-        return int(np.prod(self.arrangement.shape))
+def check_core_layers(workshop: WorkerPool, options: Options) -> None:
+    """Raises :class:`BadInput` for a ``--core-layers`` that ONNX has no operator of, naming close ones."""
+    if options.core_layers is None:
+        return
+    light = workshop.child("light", "light")
+    try:
+        unknown = light.call("repair.statistics.layer_ranking", "unknown", names=list(options.core_layers))
+    except WorkerFailed as error:
+        raise BadInput(f"--ranking kruskal does not work here: {shorten(str(error))}") from error
+    for name, close in unknown.items():
+        hint = f"Did you mean {' or '.join(close)}?" if close else "Name them as ONNX does: Conv, Gemm, MatMul."
+        raise BadInput(f"--core-layers {name}: ONNX has no such operator. {hint}")
 
 
-def unknown(names: Sequence[str]) -> dict[str, list[str]]:
-    """Those of the names that are no operator of ONNX, each with operators that are spelt nearly so."""
-    known = sorted({one.name for one in onnx.defs.get_all_schemas_with_history() if one.domain == ""})
-    small = {name.lower(): name for name in known}
-    return {
-        name: [small[one] for one in difflib.get_close_matches(name.lower(), small, 3, 0.6)]
-        for name in names
-        if name not in known
-    }
+@dataclass
+class Ranker:
+    """Ranks the layers of one run's models. ``shapes`` are those of the Source's inputs."""
 
+    workshop: WorkerPool
+    material: EvaluationSet
+    shapes: Mapping[str, Sequence[int | None]]
+    options: Options
+    observer: Observer
 
-def aligned(source: str, core: Sequence[str] | None) -> dict[str, Any]:
-    """The core layers of the Target that was looked at last, each beside what it is held against.
+    def repaired(self, pair: Pair | None, looked: Localisation | None) -> Ranked:
+        """Of a Target that came from elsewhere, on the pair that ``locating.locate`` looked at last."""
+        if looked is None:
+            return None, ()
+        if pair is None:
+            return looked, (_kept("there are no two ONNX views to rank layers of"),)
+        try:
+            found, note = self._ranked(pair, looked)
+        except WorkerFailed as error:
+            return looked, (_kept(shorten(_told(error))),)
+        return found, (note,)
 
-    ``source`` is the Source's view, ``core`` operator types (None: ``CORE``). Gives ``layers`` as plain values, in the
-    order of the graph, and ``alone``, the names of those that nothing in the Source goes with.
-    """
-    held = HELD["last"]
-    ours, theirs = Steps(held.model), Steps(canonical(source))
-    types = set(CORE if core is None else core)
-    layers: list[dict[str, Any]] = []
-    alone: list[str] = []
-    for node in ours.nodes:
-        if node.op_type not in types or not ours.dynamic(node):
-            continue
-        tensor = _seen(ours, node, held.bound)
-        if tensor is None:
-            alone.append(node.name)
-            continue
-        match = held.bound[tensor]
-        origin = theirs.maker.get(match.name)
-        layers.append(
-            {
-                "op_type": node.op_type,
-                "target_node": node.name,
-                "target_tensor": node.output[0],
-                "source_node": match.name if origin is None else origin.name,
-                "source_tensor": match.name,
-                "metadata": {entry.key: entry.value for entry in node.metadata_props},
-                "compared": tensor,
-                "perm": list(match.arrangement.perm),
-                "shape": list(match.arrangement.shape),
-            }
+    def of_hops(self, findings: Sequence[HopFinding], looked: Localisation | None, settings: Settings) -> Ranked:
+        """Of hops that read ONNX and differ: the graph that each was fed beside what it gave, unrepaired."""
+        return self._joined([(one.fed, one.before) for one in findings], looked, settings)
+
+    def of_source(self, strayed: ConvertedModel, looked: Localisation | None, settings: Settings) -> Ranked:
+        """Of a hop that started at the Source and differs: the Source beside what the hop gave."""
+        source = self.material.source
+        feeds = plan_feed(source.signature, self.shapes, source.signature)
+        assert not isinstance(feeds, Mismatch)
+        return self._joined([(ConvertedModel(source, feeds), strayed)], looked, settings)
+
+    def _joined(
+        self, stages: Sequence[tuple[ConvertedModel, ConvertedModel]], looked: Localisation | None, settings: Settings
+    ) -> Ranked:
+        if looked is None:
+            return None, ()
+        notes, parts = [], []
+        for fed, strayed in stages:
+            try:
+                pair, runs = self._walked(fed, strayed, settings)
+                one, note = self._ranked(pair, replace(looked, model_runs=runs))
+            except (WorkerFailed, _NoView) as error:
+                return looked, (_kept(shorten(_told(error))),)
+            parts.append(one)
+            notes.append(note)
+        runs = looked.model_runs + sum(one.model_runs for one in parts)
+        ranking = tuple(entry for one in parts for entry in one.ranking)
+        return Localisation("kruskal", "onnxruntime", runs, ranking), tuple(notes)
+
+    # -- one pair
+
+    def _walked(self, fed: ConvertedModel, strayed: ConvertedModel, settings: Settings) -> tuple[Pair, int]:
+        """What a hop was fed and what it gave as a pair that the light child has walked, and how many runs that took.
+
+        Raises :class:`_NoView` where a model has no view that agrees with it, and :class:`WorkerFailed`.
+        """
+        if not strayed.feeds:
+            raise _NoView(f"what {fed.format}->{strayed.format} gave does not take the Source's inputs")
+        sample = self.material.sample()
+        differing = () if strayed.comparison is None else strayed.comparison.differing
+        theirs, source = self._view(fed, sample, settings)
+        ours, target = self._view(strayed, sample, settings)
+        rows = list(dict.fromkeys([*differing, *range(sample.count)]))
+        fixed = min((one.batch for one in (theirs, ours) if one.batch), default=SHOWN)
+        rows = (rows * fixed)[:fixed]
+        arrays = {name: array[rows] for name, array in sample.arrays.items()}
+        order = ordered(theirs, source.output_names, target.output_names)
+        exactly = not (source.signature.quantized or target.signature.quantized)
+        pair = Pair(
+            source, target, theirs, ours, fed.feeds, strayed.feeds, tuple(order),
+            {name: array[:1] for name, array in arrays.items()}, exactly,
+        )  # fmt: skip
+        self.observer.say("aligning the layers of both models")
+        found = self.workshop.child("light", "light").call(
+            "repair.localization.locate",
+            "locate",
+            source=str(theirs.path),
+            target=str(ours.path),
+            arrays=_through(pair.given, theirs, arrays),
+            given=_through(pair.taken, ours, arrays),
+            order=order,
+            exactly=exactly,
+            seconds=settings.repair_time,
         )
-    return {"layers": layers, "alone": alone}
+        return pair, int(found["model_runs"])
+
+    def _view(self, stage: ConvertedModel, sample: Sample, settings: Settings) -> tuple[View, LoadedModel]:
+        """The view of a stage's model, and the model in a child that no converter uses, unless it is the Source."""
+        side = stage.side
+        if side is not self.material.source:
+            side = LoadedModel(self.workshop, f"ranked-{side.framework}", side.recognised, side.options)
+            side.child()
+        shapes = sizes(stage.feeds, {name: list(shape) for name, shape in self.shapes.items()})
+        taken = feed(stage.feeds, sample.arrays)
+        found = view(self.workshop, side, shapes, Sample(taken, side.run(taken)), settings, self.observer.say)
+        if found is None:
+            raise _NoView(f"no converter gives an ONNX view that agrees with the {side.format} model")
+        return found, side
+
+    def _ranked(self, pair: Pair, looked: Localisation) -> tuple[Localisation, str]:
+        """Raises :class:`WorkerFailed`."""
+        core = self.options.core_layers
+        self.observer.say("ranking layers by the Kruskal-Wallis test")
+        light = self.workshop.child("light", "light")
+        found = light.call(
+            "repair.statistics.layer_ranking",
+            "aligned",
+            source=str(pair.theirs.path),
+            core=None if core is None else list(core),
+        )
+        layers, alone = found["layers"], found["alone"]
+        if not layers:
+            what = "layers with weights" if core is None else f"layers of type {' or '.join(core)}"
+            lost = " that go with anything in the Source" if alone else ""
+            return looked, _kept(f"the Target has no {what}{lost}")
+        child = self.workshop.child("ranking", "light")
+        both: dict[str, Any] = {
+            "timeout": self.options.timeout,
+            "source": str(pair.theirs.path),
+            "target": str(pair.ours.path),
+            "batches": [pair.theirs.batch or 1, pair.ours.batch or 1],
+        }
+        rows = self._rows()
+        if not rows:
+            return looked, _kept("there are no inputs to compare")
+        told = [
+            child.call(
+                "repair.statistics.input_groups", "answers", order=list(pair.order), **both, **self._arrays(pair, batch)
+            )
+            for batch in batches(rows, BATCH)
+        ]
+        agree, apart = (np.concatenate(column) for column in zip(*told, strict=True))
+        groups = child.call(
+            "repair.statistics.input_groups", "chosen", agree=agree, apart=apart, seed=self.options.seed
+        )
+        answer = child.call(
+            "repair.statistics.layer_ranking",
+            "rank",
+            layers=layers,
+            similar=groups["similar"],
+            draws=groups["draws"],
+            exactly=pair.exactly,
+            **both,
+            **self._arrays(pair, [rows[place] for place in groups["rows"]]),
+        )
+        self.workshop.restart("ranking")  # it held activations
+        names = self._names(pair, layers)
+        ranking = tuple(
+            (*names[place], float("inf") if share is None else share) for place, share, _ in answer["ranking"]
+        )
+        runs = looked.model_runs + len(rows) + int(answer["runs"])
+        left = len(alone) + len(layers) - len(ranking)
+        return Localisation("kruskal", "onnxruntime", runs, ranking), _said(groups, answer["ranking"], left)
+
+    def _rows(self) -> tuple[int, ...]:
+        """Calibration inputs, spread evenly where there are more than may be looked at."""
+        rows = self.material.rows[0]
+        if len(rows) <= INPUTS:
+            return rows
+        return tuple(rows[place] for place in np.linspace(0, len(rows) - 1, INPUTS).astype(int))
+
+    def _arrays(self, pair: Pair, rows: Sequence[int]) -> dict[str, Any]:
+        """These of the run's inputs as the two views take them."""
+        arrays = self.material.inputs.read(rows)
+        return {
+            "arrays": _through(pair.given, pair.theirs, arrays),
+            "given": _through(pair.taken, pair.ours, arrays),
+        }
+
+    def _names(self, pair: Pair, layers: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+        """The native names of each layer, in the Source and in the Target, as faults have them."""
+        plain = [{**one, "type": "", "evidence": {}} for one in layers]
+        found = [
+            traced(self.workshop, side, role, feed(feeds, pair.row), plain, [one[f"{role}_tensor"] for one in layers])
+            for side, role, feeds in ((pair.source, "source", pair.given), (pair.target, "target", pair.taken))
+        ]
+        known = layer_names(pair.target)
+        return [
+            (
+                one["source_node"] if origin is None else told(pair.source.format, origin),
+                native_name(pair.target.format, one, known) if own is None else told(pair.target.format, own),
+            )
+            for one, origin, own in zip(plain, *found, strict=True)
+        ]
 
 
-def _seen(steps: Steps, node: onnx.NodeProto, bound: Mapping[str, Match]) -> str | None:
-    """The node's own output if the Source has it, else the nearest tensor behind it that the Source has."""
-    own: list[str] = [name for name in node.output if name]
-    if found := [name for name in own if name in bound]:
-        return found[0]
-    behind = {name: far for name, far in steps.following(own, BEHIND).items() if name in bound}
-    return min(behind, key=lambda name: behind[name], default=None)
+class _NoView(Exception):
+    """A model that no view can be made of; the message says which."""
 
 
-def rank(
-    source: str,
-    target: str,
-    layers: Sequence[Mapping[str, Any]],
-    arrays: Mapping[str, Array],
-    given: Mapping[str, Array],
-    similar: Array,
-    draws: Sequence[Array],
-    *,
-    batches: Sequence[int],
-    exactly: bool = True,
-    budget: int = BYTES,
-) -> dict[str, Any]:
-    """The layers, most suspicious first: ``ranking`` holds place in ``layers``, share and mean H of each.
-
-    ``arrays`` are inputs of the Source's view (batch first), ``given`` the same as the Target's view takes them;
-    ``similar`` and ``draws`` are as ``input_groups.chosen`` gives them, ``batches`` are those that the views were made
-    for. A share of None is a layer whose values cannot be subtracted, being of another shape than the Source's; such
-    come first. Layers of equal share stand by mean H, then in the order of the graph. Layers that do not hold one row
-    for each input are left out. ``runs`` counts runs of the Target's view on one input.
-    """
-    models = Model(source, arrays, batches[0]), Model(target, given, batches[1])
-    count = models[0].count
-    told = [Layer(one["compared"], one["source_tensor"], Arrangement(tuple(one["perm"]), tuple(one["shape"])))
-            for one in layers]  # fmt: skip
-    unique = list(dict.fromkeys(told))
-    results: dict[Layer, list[tuple[Array, Array]]] = {one: [] for one in unique}
-    strange: set[Layer] = set()
-    lost: set[Layer] = set()
-    runs = 0
-    for group in _grouped(unique, max(1, budget // (4 * count))):
-        found = _differences(models, group, strange, lost, exactly=exactly)
-        runs += count
-        for (layer, _, _), values in zip(group, found, strict=True):
-            if layer not in strange | lost:
-                results[layer].append(kruskal.probabilities(values, similar, draws))
-    scores = _scores([one for one in unique if one not in lost], results, strange)
-    ranking = [(place, *scores[one]) for place, one in enumerate(told) if one in scores]
-    ranking.sort(key=lambda one: (one[1] is not None, -(one[1] or 0.0), -one[2], one[0]))
-    return {"ranking": ranking, "runs": runs}
+def _through(feeds: Sequence[Any], one: View, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return feed(one.feeds, feed(feeds, arrays))
 
 
-def _scores(
-    layers: Sequence[Layer], results: Mapping[Layer, Sequence[tuple[Array, Array]]], strange: set[Layer]
-) -> dict[Layer, tuple[float | None, float]]:
-    """Share of significant elements and mean H of each layer; the correction is made over all elements of all."""
-    looked = [one for one in layers if one not in strange]
-    values = {one: [np.concatenate(part) for part in zip(*results[one], strict=True)] for one in looked}
-    flags = kruskal.significant(np.concatenate([values[one][0] for one in looked])) if looked else np.zeros(0, bool)
-    scores: dict[Layer, tuple[float | None, float]] = dict.fromkeys(strange, (None, 0.0))
-    start = 0
-    for one in looked:
-        p, h = values[one]
-        scores[one] = float(flags[start : start + len(p)].mean()), float(h.mean())
-        start += len(p)
-    return scores
+def _told(error: Exception) -> str:
+    """The words for a person: the kind of a value that cannot be used says nothing more."""
+    return error.message if isinstance(error, CallRaised) and error.kind == "ValueError" else str(error)
 
 
-def _grouped(layers: Sequence[Layer], elements: int) -> Iterator[list[tuple[Layer, int, int]]]:
-    """Pieces of layers (from which element to which) in groups of at most so many elements."""
-    group: list[tuple[Layer, int, int]] = []
-    left = elements
-    for layer in layers:
-        start = 0
-        while start < layer.size:
-            stop = min(layer.size, start + left)
-            group.append((layer, start, stop))
-            left -= stop - start
-            start = stop
-            if not left:
-                yield group
-                group, left = [], elements
-    if group:
-        yield group
+def _kept(why: str) -> str:
+    return f"--ranking kruskal: the ranking is that of replay: {why}"
 
 
-def _differences(
-    models: tuple[Model, Model],
-    group: Sequence[tuple[Layer, int, int]],
-    strange: set[Layer],
-    lost: set[Layer],
-    *,
-    exactly: bool,
-) -> list[Array]:
-    """How far Target and Source are apart in each piece, float32 (inputs, elements), of 0 or more.
-
-    The size of the difference, not the difference: values that lie farther on either side of zero have the ranks of
-    values near zero, and a test of ranks would not see them.
-
-    Adds to ``strange`` the layers of another shape than the Source's, to ``lost`` those that do not hold one row for
-    each input, so that one input's share of them cannot be told. Differences that rounding explains
-    (``matching.CLOSE``) are none, unless a model is quantised; what is not finite is the largest difference.
-    """
-    found = [np.zeros((models[0].count, stop - start), np.float32) for _, start, stop in group]
-    layers = list(dict.fromkeys(layer for layer, _, _ in group))
-    values = zip(
-        models[0].each([one.source for one in layers]),
-        models[1].each([one.tensor for one in layers]),
-        strict=True,
-    )
-    for place, (expected, given) in enumerate(values):
-        apart: dict[Layer, Array] = {}
-        for layer in layers:
-            a, b = expected[layer.source], given[layer.tensor]
-            if a.size != layer.size or len(a) != 1:
-                lost.add(layer)
-                continue
-            if b.shape != (1, *layer.arrangement.shape):
-                strange.add(layer)
-                continue
-            a = layer.arrangement.of(a).reshape(-1)
-            with np.errstate(invalid="ignore", over="ignore"):
-                apart[layer] = np.abs(b.reshape(-1).astype(np.float32) - a.astype(np.float32))
-            apart[layer][~np.isfinite(apart[layer])] = np.inf
-            if exactly:
-                scale = float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
-                apart[layer][apart[layer] <= CLOSE * scale] = 0.0
-        for (layer, start, stop), kept in zip(group, found, strict=True):
-            if layer in apart:
-                kept[place] = apart[layer][start:stop]
-    return found
+def _said(groups: Mapping[str, Any], ranking: Sequence[tuple[int, float | None, float]], left: int) -> str:
+    """What the ranking was made on, in one line for the report's notes."""
+    similar, dissimilar = groups["counts"]
+    words = f"{similar} inputs whose labels agree against {dissimilar} whose labels differ"
+    if groups["split"]:
+        words = (
+            f"labels give no two groups of inputs, so the {similar} whose outputs are less apart stand against the "
+            f"{dissimilar} whose outputs are more so"
+        )
+    times = "once" if len(groups["draws"]) == 1 else f"{len(groups['draws'])} times"
+    said = f"--ranking kruskal: {words}; {len(groups['draws'][0]) // 2} of each drawn {times}"
+    if not any(share for _, share, _ in ranking):
+        said += "; no element is significant, so layers stand by their mean statistic"
+    if left:
+        said += f"; {left} of the Target's layers have no counterpart in the Source and are left out"
+    return said

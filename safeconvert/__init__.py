@@ -13,15 +13,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from safeconvert.api import Result, check, convert
-    from safeconvert.errors import BadInput, SafeconvertError
-    from safeconvert.model import Verdict
-    from safeconvert.options import Options
+    from .api import Result, check, convert
+    from .errors import BadInput, SafeconvertError
+    from .options import Options
+    from .records import Verdict
 
 __all__ = ["BadInput", "Options", "Result", "SafeconvertError", "Verdict", "check", "convert"]
 HOMES = {
     "Options": "options", "Result": "api", "check": "api", "convert": "api",
-    "BadInput": "errors", "SafeconvertError": "errors", "Verdict": "model",
+    "BadInput": "errors", "SafeconvertError": "errors", "Verdict": "records",
 }  # fmt: skip
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from safeconvert import engines, publish
-from safeconvert.children import Workshop
-from safeconvert.conversion import Conversion
-from safeconvert.errors import BadInput
-from safeconvert.hopping import SUFFIX
-from safeconvert.model import Recognised
-from safeconvert.options import Observer, Options, Silent
-from safeconvert.recognise import recognise
-from safeconvert.run import Result, Run
+from .checking import tvm_check
+from .conversion.hop_runner import SUFFIX
+from .errors import BadInput
+from .models.detect import recognise
+from .options import Observer, Options, Silent
+from .records import Recognised
+from .reporting import output_files
+from .runs.base import Result, Run
+from .runs.convert import Conversion
+from .workers.pool import WorkerPool
 
 
 def convert(
@@ -26,7 +27,7 @@ def convert(
     Raises :class:`BadInput` where the input or an option cannot be used.
     """
     chosen = Options.of(options)
-    engines.require(chosen.engine)
+    tvm_check.require(chosen.engine)
     if to not in SUFFIX:
         raise BadInput(f"{to!r} is no format. Known: {', '.join(SUFFIX)}.")
     recognised = recognise(Path(source))
@@ -46,8 +47,8 @@ def convert(
     final = Path(output) if output is not None else default_output(recognised, to)
     if final.resolve() == recognised.path.resolve():
         raise BadInput(f"--output {final} is the Source itself. Choose another path with -o.")
-    publish.check_output(final, force=chosen.force)
-    with publish.sole_writer(final), Workshop() as workshop:
+    output_files.check_output(final, force=chosen.force)
+    with output_files.sole_writer(final), WorkerPool() as workshop:
         return Conversion(workshop, recognised, chosen, observer or Silent()).convert(to, final)
 
 
@@ -65,16 +66,16 @@ def check(
     Raises :class:`BadInput` where the input or an option cannot be used.
     """
     chosen = Options.of(options)
-    engines.require(chosen.engine)
+    tvm_check.require(chosen.engine)
     if chosen.embed_preprocessing:
         raise BadInput("--embed-preprocessing changes the Target, and check changes nothing. Use repair.")
     models = recognise(Path(source)), recognise(Path(target))
     report = None if output is None else Path(output)
     if report is not None:
-        publish.check_output(report.with_name(report.name + ".report.json"), force=True)
+        output_files.check_output(report.with_name(report.name + ".report.json"), force=True)
     if chosen.signature is not None and all(model.format != "tf" for model in models):
         raise BadInput("--signature is for SavedModels; neither of these is one.")
-    with Workshop() as workshop:
+    with WorkerPool() as workshop:
         return Run(workshop, models[0], chosen, observer or Silent()).check(models[1], report)
 
 
@@ -92,7 +93,7 @@ def repair(
     beside ``output``. Raises :class:`BadInput` where the input or an option cannot be used.
     """
     chosen = Options.of(options)
-    engines.require(chosen.engine)
+    tvm_check.require(chosen.engine)
     models = recognise(Path(source)), recognise(Path(target))
     if chosen.max_size is not None and models[1].format != "tflite":
         raise BadInput(f"--max-size is for TFLite Targets; {target} is a {models[1].format} model.")
@@ -102,8 +103,8 @@ def repair(
             raise BadInput(f"--output {final} is the model {model.path} itself. Choose another path with -o.")
     if chosen.signature is not None and all(model.format != "tf" for model in models):
         raise BadInput("--signature is for SavedModels; neither of these is one.")
-    publish.check_output(final, force=chosen.force)
-    with publish.sole_writer(final), Workshop() as workshop:
+    output_files.check_output(final, force=chosen.force)
+    with output_files.sole_writer(final), WorkerPool() as workshop:
         return Run(workshop, models[0], chosen, observer or Silent()).repair(models[1], final)
 
 

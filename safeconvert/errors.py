@@ -23,17 +23,17 @@ class NotInstalled(BadInput):
     """A framework that the work needs is not installed."""
 
 
-class ChildFailed(SafeconvertError):
+class WorkerFailed(SafeconvertError):
     """A child process gave no result. ``status`` is a hop status of the report."""
 
     status = "crashed"
 
 
-class Unchanged(ChildFailed):
+class Unchanged(WorkerFailed):
     """A hop was asked for a form of its model that would be the model as it is."""
 
 
-class CallRaised(ChildFailed):
+class CallRaised(WorkerFailed):
     """The function raised inside the child, which lives on.
 
     ``kind`` is the exception's class name, ``details`` its traceback as text.
@@ -44,7 +44,7 @@ class CallRaised(ChildFailed):
         super().__init__(f"{kind}: {message}" if message else kind)
 
 
-class ChildDied(ChildFailed):
+class WorkerDied(WorkerFailed):
     """The child is gone; ``status`` says whether it crashed or was stopped for taking too long."""
 
     def __init__(self, message: str, *, status: str = "crashed", details: str = "") -> None:

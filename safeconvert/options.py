@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from safeconvert.comparators import Comparator, Judging, comparator
-from safeconvert.compare import Tolerance
-from safeconvert.errors import BadInput
-from safeconvert.inputs import split
+from .comparison.comparators import Comparator, Judging, comparator
+from .comparison.compare import Tolerance
+from .errors import BadInput
+from .inputs.base import split
 
 
 @dataclass(frozen=True)

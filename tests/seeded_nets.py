@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
-from safeconvert.repair import held, locating
+from safeconvert.repair.localization import locate, session
 
 Array = np.ndarray[Any, Any]
 SIZES = (3, 20, 14)  # channels, height, width: no two alike, and none that a layer gives
@@ -258,8 +258,8 @@ def look(
     x, fresh = inputs(source, 1), inputs(source, 2)
     feeds = {"x": x}, {target.graph.input[0].name: given(x)}
     order = [o.name for o in source.graph.output]
-    found = locating.locate(str(paths[0]), str(paths[1]), *feeds, order)
-    held.write(str(paths[2]), range(len(found["faults"])))
+    found = locate.locate(str(paths[0]), str(paths[1]), *feeds, order)
+    session.write(str(paths[2]), range(len(found["faults"])))
     expected = run(source, fresh)
     distances = [apart(expected, run(one, given(fresh))) for one in (target, onnx.load(paths[2]))]
     kept = {key: found[key] for key in ("faults", "why", "alien", "model_runs", "nodes_run")}

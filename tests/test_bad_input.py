@@ -25,7 +25,7 @@ import pytest
 from conftest import COMMAND, Done, environment, safeconvert
 from PIL import Image
 
-from safeconvert.torch_archive import EXPRESSION, QUOTED_NAME, code_in_pt2, imports, torch_flavour
+from safeconvert.models.torch_archive import EXPRESSION, QUOTED_NAME, code_in_pt2, imports, torch_flavour
 
 KNOWN = "Known are .pt2 .pt .pth"
 SHAPE = ("--input-shape", "1,3,8,8")
@@ -559,13 +559,13 @@ def test_a_full_disk_leaves_nothing_half_written(folder: Path, onnx_models: Path
 def test_a_limit_on_file_sizes_is_an_error_of_the_persons(folder: Path, onnx_models: Path) -> None:
     """The report fits and the model does not: the limit is that of the parent alone, set once its children run."""
     code = (
-        "import resource, safeconvert.publish as publish\n"
+        "import resource, safeconvert.reporting.output_files as publish\n"
         "put = publish.put\n"
         "def limited(workshop, made, final):\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)) if final.suffix == '.pt2' else None\n"
         "    put(workshop, made, final)\n"
         "publish.put = limited\n"
-        "from safeconvert.cli import main\n"
+        "from safeconvert.cli.main import main\n"
         "main()\n"
     )
     env = environment(folder.parent / "tmp")

@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from safeconvert.repair import equivalents
+from safeconvert.repair import rewrites
 
 
 def guarded(*, first: bool = True, rows: int = 0, more: int = 1) -> onnx.ModelProto:
@@ -50,7 +50,7 @@ def run(model: onnx.ModelProto, batch: int) -> np.ndarray:
 
 def test_rows_joined_and_taken_off_again_go_and_so_do_zeros_of_the_batchs_shape() -> None:
     model = guarded()
-    result, _ = equivalents.rewrite(model, names=())
+    result, _ = rewrites.rewrite(model, names=())
     kinds = [node.op_type for node in result.graph.node]
     assert kinds == ["Transpose", "Add"]
     for batch in (1, 3):
@@ -60,7 +60,7 @@ def test_rows_joined_and_taken_off_again_go_and_so_do_zeros_of_the_batchs_shape(
 @pytest.mark.parametrize("other", [{"first": False}, {"rows": 1}, {"rows": -1}, {"more": 2, "rows": 1}])
 def test_rows_that_stay_are_kept(other: dict[str, int]) -> None:
     model = guarded(**other)
-    result, _ = equivalents.rewrite(model, names=())
+    result, _ = rewrites.rewrite(model, names=())
     assert "Concat" in [node.op_type for node in result.graph.node]
     for batch in (2, 3):
         np.testing.assert_array_equal(run(result, batch), run(model, batch))
@@ -82,7 +82,7 @@ def test_a_size_that_small_batches_change_is_no_constant() -> None:
         [numpy_helper.from_array(np.asarray(value, np.int64), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    result, _ = equivalents.rewrite(model, names=())
+    result, _ = rewrites.rewrite(model, names=())
     for batch in (1, 2, 3, 6):
         np.testing.assert_array_equal(run(result, batch), run(model, batch))
 
@@ -102,7 +102,7 @@ def test_a_where_that_guards_against_infinities_stays() -> None:
         [numpy_helper.from_array(np.zeros((1, 1, 1), np.float32), "zero")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    result, _ = equivalents.rewrite(model)
+    result, _ = rewrites.rewrite(model)
     assert np.isfinite(run(result, 3)).all()
     np.testing.assert_allclose(run(result, 3), run(model, 3), rtol=1e-5, atol=1e-6)
-    assert ("where", "guard") in {(one.rewrite, one.node) for one in equivalents.refusals(model)}
+    assert ("where", "guard") in {(one.rewrite, one.node) for one in rewrites.refusals(model)}

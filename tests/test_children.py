@@ -14,9 +14,9 @@ import numpy as np
 import psutil
 import pytest
 
-from safeconvert import children
-from safeconvert.children import Workshop
-from safeconvert.errors import BadInput, CallRaised, ChildDied
+from safeconvert.errors import BadInput, CallRaised, WorkerDied
+from safeconvert.workers import pool
+from safeconvert.workers.pool import WorkerPool
 
 MISBEHAVIOUR = """
 import os, subprocess, sys, time
@@ -52,22 +52,22 @@ def talk():
 
 
 @pytest.fixture
-def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
+def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerPool]:
     """A workshop whose children can also import ``test.misbehaviour``."""
     (tmp_path / "mounted").mkdir()
     (tmp_path / "mounted" / "misbehaviour.py").write_text(MISBEHAVIOUR)
-    mounts = {**children.mounts(), "test": str(tmp_path / "mounted")}
-    monkeypatch.setattr(children, "mounts", lambda: mounts)
-    with Workshop() as one:
+    mounts = {**pool.mounts(), "safeconvert.test": str(tmp_path / "mounted")}
+    monkeypatch.setattr(pool, "mounts", lambda: mounts)
+    with WorkerPool() as one:
         yield one
 
 
-def call(workshop: Workshop, function: str, *, timeout: float | None = 60, **arguments: object) -> object:
+def call(workshop: WorkerPool, function: str, *, timeout: float | None = 60, **arguments: object) -> object:
     # An unknown framework preloads nothing: the child is there at once.
     return workshop.child("c", "none").call("test.misbehaviour", function, timeout=timeout, **arguments)
 
 
-def works(workshop: Workshop) -> int:
+def works(workshop: WorkerPool) -> int:
     """The child answers rightly; gives its process number."""
     doubled = call(workshop, "double", array=np.arange(5.0))
     assert isinstance(doubled, np.ndarray)
@@ -88,7 +88,7 @@ def gone(pid: int, seconds: float = 5.0) -> bool:
     return False
 
 
-def test_what_a_function_raises_is_told_and_the_child_lives_on(workshop: Workshop) -> None:
+def test_what_a_function_raises_is_told_and_the_child_lives_on(workshop: WorkerPool) -> None:
     pid = works(workshop)
     with pytest.raises(CallRaised, match=r"^ValueError: line one line two$") as caught:
         call(workshop, "refuse")
@@ -96,42 +96,44 @@ def test_what_a_function_raises_is_told_and_the_child_lives_on(workshop: Worksho
     assert works(workshop) == pid
 
 
-def test_sys_exit_is_a_raised_error_and_no_end(workshop: Workshop) -> None:
+def test_sys_exit_is_a_raised_error_and_no_end(workshop: WorkerPool) -> None:
     pid = works(workshop)
     with pytest.raises(CallRaised, match="SystemExit: good bye"):
         call(workshop, "leave")
     assert works(workshop) == pid
 
 
-def test_a_missing_function_or_module_is_told(workshop: Workshop) -> None:
+def test_a_missing_function_or_module_is_told(workshop: WorkerPool) -> None:
     with pytest.raises(CallRaised, match="AttributeError"):
         call(workshop, "no_such_function")
     with pytest.raises(CallRaised, match="ModuleNotFoundError"):
         workshop.child("c", "none").call("test.nothing", "at_all")
     with pytest.raises(CallRaised, match="KeyError"):
-        workshop.child("c", "none").call("native.loaded", "run", path="never loaded", arrays={"x": np.zeros(1)})
+        workshop.child("c", "none").call("runtimes.registry", "run", path="never loaded", arrays={"x": np.zeros(1)})
     works(workshop)
 
 
 @pytest.mark.parametrize(("function", "how"), [("vanish", r"exit code 3"), ("abort", "killed by SIGABRT")])
-def test_the_death_of_a_child_is_told_and_another_takes_its_place(workshop: Workshop, function: str, how: str) -> None:
+def test_the_death_of_a_child_is_told_and_another_takes_its_place(
+    workshop: WorkerPool, function: str, how: str
+) -> None:
     pid = works(workshop)
-    with pytest.raises(ChildDied, match=how) as caught:
+    with pytest.raises(WorkerDied, match=how) as caught:
         call(workshop, function)
     assert caught.value.status == "crashed"
     assert works(workshop) != pid
 
 
-def test_an_answer_that_cannot_be_sent_is_no_hang(workshop: Workshop) -> None:
-    with pytest.raises((ChildDied, CallRaised), match=r"pickle|lambda"):
+def test_an_answer_that_cannot_be_sent_is_no_hang(workshop: WorkerPool) -> None:
+    with pytest.raises((WorkerDied, CallRaised), match=r"pickle|lambda"):
         call(workshop, "unsendable")
     works(workshop)
 
 
-def test_a_child_that_takes_too_long_is_stopped(workshop: Workshop) -> None:
+def test_a_child_that_takes_too_long_is_stopped(workshop: WorkerPool) -> None:
     pid = works(workshop)
     begun = time.monotonic()
-    with pytest.raises(ChildDied, match=r"no answer within 0\.5 s") as caught:
+    with pytest.raises(WorkerDied, match=r"no answer within 0\.5 s") as caught:
         call(workshop, "sleep", timeout=0.5)
     assert time.monotonic() - begun < 3
     assert caught.value.status == "timeout"
@@ -139,21 +141,21 @@ def test_a_child_that_takes_too_long_is_stopped(workshop: Workshop) -> None:
     assert works(workshop) != pid
 
 
-def test_megabytes_of_print_block_nothing(workshop: Workshop) -> None:
+def test_megabytes_of_print_block_nothing(workshop: WorkerPool) -> None:
     assert call(workshop, "shout") == 4
     assert len(workshop.child("c", "none").tail(100)) <= 100
     assert workshop.child("c", "none").tail().endswith("last words\n")
     works(workshop)
 
 
-def test_a_child_that_reads_its_input_does_not_wait(workshop: Workshop) -> None:
+def test_a_child_that_reads_its_input_does_not_wait(workshop: WorkerPool) -> None:
     assert call(workshop, "talk", timeout=10) == "read to its end"
 
 
 @pytest.mark.parametrize("session", [False, True])
-def test_what_a_child_started_dies_with_it(workshop: Workshop, tmp_path: Path, session: bool) -> None:
+def test_what_a_child_started_dies_with_it(workshop: WorkerPool, tmp_path: Path, session: bool) -> None:
     file = tmp_path / "pid"
-    with pytest.raises(ChildDied):
+    with pytest.raises(WorkerDied):
         call(workshop, "parent_that_sleeps", session=session, file=str(file), timeout=1.5)
     assert gone(int(file.read_text()))
     pid = call(workshop, "parent_of", session=session)
@@ -163,25 +165,25 @@ def test_what_a_child_started_dies_with_it(workshop: Workshop, tmp_path: Path, s
     works(workshop)
 
 
-def test_a_child_that_takes_too_much_memory_is_stopped(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_takes_too_much_memory_is_stopped(workshop: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
     works(workshop)
     workshop.restart("c")
     with monkeypatch.context() as patch:
-        patch.setattr(children, "memory_limit", lambda: 200 << 20)
+        patch.setattr(pool, "memory_limit", lambda: 200 << 20)
         works(workshop)
-        with pytest.raises(ChildDied, match=r"stopped at 0\.\d GiB of memory"):
+        with pytest.raises(WorkerDied, match=r"stopped at 0\.\d GiB of memory"):
             call(workshop, "hold", megabytes=400, timeout=60)
     works(workshop)
 
 
-def test_a_child_killed_from_outside_is_told(workshop: Workshop) -> None:
+def test_a_child_killed_from_outside_is_told(workshop: WorkerPool) -> None:
     pid = works(workshop)
     os.kill(pid, signal.SIGKILL)
     workshop.child("c", "none").process.wait(5)  # its last thread too
     assert works(workshop) != pid
 
 
-def test_children_leave_their_files_in_the_scratch_folder(workshop: Workshop) -> None:
+def test_children_leave_their_files_in_the_scratch_folder(workshop: WorkerPool) -> None:
     answer = call(workshop, "whoami")
     assert isinstance(answer, tuple)
     assert [Path(place) for place in answer[1:]] == [workshop.folder, workshop.folder]
@@ -189,7 +191,7 @@ def test_children_leave_their_files_in_the_scratch_folder(workshop: Workshop) ->
 
 def test_nothing_of_a_workshop_outlives_it(tmp_path: Path) -> None:
     outside = tmp_path / "line\nend.partial"
-    with Workshop() as workshop:
+    with WorkerPool() as workshop:
         child = workshop.child("c", "none")
         folder, janitor = workshop.folder, workshop._janitor.pid
         with workshop.passing(outside):
@@ -206,8 +208,8 @@ def test_the_janitor_tidies_after_a_parent_that_was_killed(tmp_path: Path) -> No
     (tmp_path / "kept").mkdir()
     code = f"""
 import os, pathlib, signal
-from safeconvert.children import Workshop
-workshop = Workshop()
+from safeconvert.workers.pool import WorkerPool
+workshop = WorkerPool()
 partial = pathlib.Path({str(tmp_path)!r}) / "kept\\n" / "out.partial"
 partial.parent.mkdir()
 with workshop.passing(partial):
@@ -227,6 +229,6 @@ with workshop.passing(partial):
 
 
 def test_no_place_for_temporary_files_is_the_persons_to_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(children.tempfile, "gettempdir", lambda: str(tmp_path / "missing"))
+    monkeypatch.setattr(pool.tempfile, "gettempdir", lambda: str(tmp_path / "missing"))
     with pytest.raises(BadInput, match="Set TMPDIR"):
-        Workshop()
+        WorkerPool()

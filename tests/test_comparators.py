@@ -12,8 +12,8 @@ import pytest
 from conftest import safeconvert
 from onnx import TensorProto, helper, numpy_helper, save
 
-from safeconvert.comparators import comparator
-from safeconvert.compare import Comparison, Tolerance, compare
+from safeconvert.comparison.comparators import comparator
+from safeconvert.comparison.compare import Comparison, Tolerance, compare
 from safeconvert.errors import BadInput
 
 Array = np.ndarray[Any, Any]

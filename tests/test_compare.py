@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from safeconvert.compare import Comparison, Tolerance, compare, impossible
-from safeconvert.model import Verdict
+from safeconvert.comparison.compare import Comparison, Tolerance, compare, impossible
+from safeconvert.records import Verdict
 
 Array = np.ndarray[Any, Any]
 ROWS = np.random.default_rng(0).normal(size=(20, 10)).astype(np.float32) * 5

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from safeconvert import demo
+from safeconvert.cli import demo
 from safeconvert.errors import NotInstalled
 
 PHOTO, LABEL = "imagenet_00_243.jpg", 243  # a bull mastiff
@@ -55,7 +55,7 @@ def test_says_what_to_install_where_a_package_is_missing(monkeypatch: pytest.Mon
 
 def test_importing_it_imports_no_framework() -> None:
     heavy = "'torch', 'tensorflow', 'rich', 'numpy', 'efficientnet_lite_pytorch'"
-    ran = _python("-c", f"import safeconvert.demo, sys; print([n for n in ({heavy}) if n in sys.modules])")
+    ran = _python("-c", f"import safeconvert.cli.demo, sys; print([n for n in ({heavy}) if n in sys.modules])")
     assert ran.stdout.strip() == "[]", ran.stderr
 
 

@@ -25,18 +25,18 @@ import pytest
 from conftest import safeconvert
 from onnx import TensorProto, helper, numpy_helper
 
-from safeconvert.children import PRELOADS, Workshop
-from safeconvert.compare import Tolerance
-from safeconvert.doctor import _loads
-from safeconvert.engines import Opinion, ask
-from safeconvert.report import schema
+from safeconvert.checking.tvm_check import RuntimeComparison, ask
+from safeconvert.cli.doctor import _loads
+from safeconvert.comparison.compare import Tolerance
+from safeconvert.reporting.document import schema
+from safeconvert.workers.pool import PRELOADS, WorkerPool
 
 SIZES = (3, 10, 14)
 
 
 @pytest.fixture(scope="module")
-def workshop() -> Iterator[Workshop]:
-    with Workshop() as made:
+def workshop() -> Iterator[WorkerPool]:
+    with WorkerPool() as made:
         yield made
 
 
@@ -90,7 +90,7 @@ def inputs(count: int = 3) -> np.ndarray[Any, Any]:
     return np.random.default_rng(0).normal(size=(count, *SIZES)).astype("float32")
 
 
-def opinion(workshop: Workshop, proto: onnx.ModelProto, folder: Path) -> Opinion:
+def opinion(workshop: WorkerPool, proto: onnx.ModelProto, folder: Path) -> RuntimeComparison:
     onnx.save(proto, folder / "model.onnx")
     return ask(workshop, "source", folder / "model.onnx", {"x": inputs()}, Tolerance(), 120)
 
@@ -136,11 +136,11 @@ def repeating() -> onnx.ModelProto:
     return model(nodes, constants)
 
 
-def test_every_tensor_has_its_own_name_where_all_shapes_are_equal(workshop: Workshop, tmp_path: Path) -> None:
+def test_every_tensor_has_its_own_name_where_all_shapes_are_equal(workshop: WorkerPool, tmp_path: Path) -> None:
     proto = repeating()
     onnx.save(proto, tmp_path / "model.onnx")
     ran = workshop.child("tvm", "tvm").call(
-        "native.tvm_model",
+        "runtimes.tvm.model",
         "activations",
         path=str(tmp_path / "model.onnx"),
         arrays={"x": inputs()},
@@ -162,10 +162,10 @@ def test_every_tensor_has_its_own_name_where_all_shapes_are_equal(workshop: Work
                 assert (apart < 1e-4) == (name == record["tensor"]), f"{record['tensor']} against {name}: {apart}"
 
 
-def test_the_instrument_says_which_call_computed_a_tensor_and_when(workshop: Workshop, tmp_path: Path) -> None:
+def test_the_instrument_says_which_call_computed_a_tensor_and_when(workshop: WorkerPool, tmp_path: Path) -> None:
     onnx.save(repeating(), tmp_path / "model.onnx")
     ran = workshop.child("tvm", "tvm").call(
-        "native.tvm_model",
+        "runtimes.tvm.model",
         "activations",
         path=str(tmp_path / "model.onnx"),
         arrays={"x": inputs()},
@@ -183,14 +183,14 @@ def test_the_instrument_says_which_call_computed_a_tensor_and_when(workshop: Wor
 # -- a second opinion
 
 
-def test_two_runtimes_that_agree_are_said_to(workshop: Workshop, tmp_path: Path) -> None:
+def test_two_runtimes_that_agree_are_said_to(workshop: WorkerPool, tmp_path: Path) -> None:
     found = opinion(workshop, net((2, 2)), tmp_path)
     assert (found.agrees, found.differences, found.compared) == (True, (), 8)
     assert found.max_abs is not None
     assert found.max_abs < 1e-5
 
 
-def test_the_first_node_that_differs_by_itself_is_the_runtimes(workshop: Workshop, tmp_path: Path) -> None:
+def test_the_first_node_that_differs_by_itself_is_the_runtimes(workshop: WorkerPool, tmp_path: Path) -> None:
     found = opinion(workshop, net(), tmp_path)
     assert found.agrees is False
     assert [one.node for one in found.differences] == ["up"]  # what sits behind it is fed other values, and is right
@@ -198,20 +198,20 @@ def test_the_first_node_that_differs_by_itself_is_the_runtimes(workshop: Worksho
     assert "not the converter's" in found.words
 
 
-def test_an_operator_that_tvm_does_not_know_is_one_line(workshop: Workshop, tmp_path: Path) -> None:
+def test_an_operator_that_tvm_does_not_know_is_one_line(workshop: WorkerPool, tmp_path: Path) -> None:
     found = opinion(workshop, net((2, 2), tail="Celu"), tmp_path)
     assert (found.agrees, found.compared, found.first) == (None, 0, None)
     assert "Celu" in found.message
     assert "\n" not in found.message
 
 
-def test_a_file_that_is_no_model_is_no_agreement(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_file_that_is_no_model_is_no_agreement(workshop: WorkerPool, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no model")
     found = ask(workshop, "source", tmp_path / "broken.onnx", {"x": inputs()}, Tolerance(), 120)
     assert found.agrees is None
 
 
-def test_a_killed_child_is_said_and_the_next_question_starts_another(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_killed_child_is_said_and_the_next_question_starts_another(workshop: WorkerPool, tmp_path: Path) -> None:
     child = workshop.child("tvm", "tvm")
     onnx.save(net(), tmp_path / "model.onnx")
     os.kill(child.process.pid, signal.SIGSTOP)  # so that it cannot have answered before it is killed
@@ -308,7 +308,7 @@ def test_a_source_that_tvm_cannot_run_is_walked_in_onnxruntime(tmp_path: Path) -
 
 def test_a_missing_package_is_said_at_once(tmp_path: Path) -> None:
     save(tmp_path, net(), net())
-    blocked = "import sys; sys.modules['tvm'] = None; from safeconvert.cli import main; main()"
+    blocked = "import sys; sys.modules['tvm'] = None; from safeconvert.cli.main import main; main()"
     for words in (["check", "source.onnx", "target.onnx"], ["onnx2torch", "source.onnx"]):
         command = [sys.executable, "-c", blocked, *words, "--engine", "tvm"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
@@ -317,5 +317,5 @@ def test_a_missing_package_is_said_at_once(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source.onnx", "target.onnx"]
 
 
-def test_doctor_loads_it_for_real(workshop: Workshop) -> None:
+def test_doctor_loads_it_for_real(workshop: WorkerPool) -> None:
     assert _loads(workshop.child("tvm", "tvm"), PRELOADS["tvm"]) == "ok"

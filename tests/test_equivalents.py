@@ -13,8 +13,8 @@ import onnx.numpy_helper
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
-from safeconvert.repair import equivalents
-from safeconvert.repair.equivalents import convolution, max_pooling
+from safeconvert.repair import rewrites
+from safeconvert.repair.rewrites.rules import convolution, max_pooling
 
 Array = npt.NDArray[Any]
 BATCH = 3
@@ -156,7 +156,7 @@ def conv_cases() -> list[Case]:
             {"pads": [1, 0, 2, 3]},
             (W(5, 4, 3, 3),),
             gone="pads!",
-            names=equivalents.MISSING,
+            names=rewrites.MISSING,
         ),
         Case("conv-pads-opset20", "Conv", {"pads": [1, 0, 2, 3]}, (W(5, 4, 3, 3),), gone="pads!", opset=20),
         Case("conv-group", "Conv", {"group": 2, "pads": [1, 1, 1, 1]}, (W(6, 2, 3, 3), W(6)), gone="group!"),
@@ -242,7 +242,7 @@ def pool_cases() -> list[Case]:
         gone: dict[str, Any] = {"stays": True} if name == "plain" else {"gone": "pads!"}
         for opset in (11, 17):
             cases.append(Case(f"maxpool-{name}-{opset}", "MaxPool", a, opset=opset, **gone))
-        cases.append(Case(f"maxpool-value-{name}", "MaxPool", a, names=(*equivalents.MISSING,), **gone))
+        cases.append(Case(f"maxpool-value-{name}", "MaxPool", a, names=(*rewrites.MISSING,), **gone))
         cases.append(Case(f"maxpool-slices-{name}", "MaxPool", a, names=("maxpool-slices",), stays=True))
         for include in (0, 1):
             b = {**a, "count_include_pad": include}
@@ -759,7 +759,7 @@ def is_plain(node: onnx.NodeProto, attribute: str) -> bool:
 @pytest.mark.parametrize("case", CASES, ids=[c.id for c in CASES])
 def test_an_equivalent_form_computes_the_same(case: Case) -> None:
     model = build(case)
-    result, applied = equivalents.rewrite(model, names=case.names)
+    result, applied = rewrites.rewrite(model, names=case.names)
     onnx.checker.check_model(result, full_check=True)
     assert [o.name for o in result.graph.output] == [o.name for o in model.graph.output]
     left = [n for n in result.graph.node if n.op_type == case.op]
@@ -776,7 +776,7 @@ def test_lowering_keeps_every_value(opset: int) -> None:
         if case.opset <= opset:
             continue
         model = build(case)
-        lower = equivalents.prepare(model, opset)
+        lower = rewrites.prepare(model, opset)
         assert {i.version for i in lower.opset_import if i.domain == ""} == {opset}
         onnx.checker.check_model(lower, full_check=True)
         assert difference(model, lower, case.shape) <= TOLERANCE, case.id
@@ -785,7 +785,7 @@ def test_lowering_keeps_every_value(opset: int) -> None:
 def test_raising_keeps_every_node_name() -> None:
     for case in CASES:
         if case.opset < 13:
-            names = [n.name for n in equivalents.prepare(build(case), None).graph.node]
+            names = [n.name for n in rewrites.prepare(build(case), None).graph.node]
             assert {"before", "after0"} <= set(names), case.id
             assert any(n.split("/")[0] == "target" for n in names) or case.op == "Dropout", case.id
 
@@ -794,7 +794,7 @@ def test_an_output_of_the_graph_keeps_its_name_when_its_node_is_replaced() -> No
     for case in CASES:
         if case.id in ("identity", "clip", "globalavg", "split", "maxpool-pads-17", "cast", "squeeze-11"):
             model = build(case, tail=False)
-            result, _ = equivalents.rewrite(model)
+            result, _ = rewrites.rewrite(model)
             assert [o.name for o in result.graph.output] == [o.name for o in model.graph.output]
             assert difference(model, result, case.shape) <= TOLERANCE, case.id
 
@@ -808,7 +808,7 @@ def test_a_wrong_rewrite_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
     case = next(c for c in CASES if c.id == "maxpool-pads-17")
     monkeypatch.setattr(max_pooling, "fill_border", zeros)
-    result, _ = equivalents.rewrite(build(case))
+    result, _ = rewrites.rewrite(build(case))
     assert difference(build(case), result, case.shape) > 100 * TOLERANCE
 
 
@@ -857,7 +857,7 @@ def test_a_refusal_says_why(case: Case, reason: str) -> None:
         cast = helper.make_node("Cast", ["y1"], ["c"], name="c", to=TensorProto.FLOAT)
         model.graph.node.insert(2, cast)
         model.graph.node[-1].input[0] = "c"
-    assert reason in {s.reason for s in equivalents.refusals(model) if s.node == "target"}
+    assert reason in {s.reason for s in rewrites.refusals(model) if s.node == "target"}
 
 
 def _two_pools() -> onnx.ModelProto:
@@ -877,9 +877,9 @@ def _two_pools() -> onnx.ModelProto:
 
 def test_only_the_given_nodes_are_rewritten() -> None:
     model = _two_pools()
-    assert [n.name for n in equivalents.named(model).graph.node] == ["one", "MaxPool:y"]
+    assert [n.name for n in rewrites.named(model).graph.node] == ["one", "MaxPool:y"]
     for name in ("one", "MaxPool:y"):
-        result, applied = equivalents.rewrite(model, nodes=[name])
+        result, applied = rewrites.rewrite(model, nodes=[name])
         assert {a.node for a in applied} == {name}
         assert sum(n.op_type == "Pad" for n in result.graph.node) == 1
         assert difference(model, result, (2, 6, 9)) <= TOLERANCE
@@ -890,25 +890,25 @@ def test_only_the_given_nodes_are_rewritten() -> None:
 def test_the_model_given_is_left_alone_and_the_result_is_the_same_each_time() -> None:
     model = _two_pools()
     before = model.SerializeToString()
-    first, second = equivalents.rewrite(model)[0], equivalents.rewrite(model)[0]
+    first, second = rewrites.rewrite(model)[0], rewrites.rewrite(model)[0]
     assert model.SerializeToString() == before
     assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
 
 
 def test_rewriting_twice_changes_nothing_more() -> None:
     for case in CASES[::5]:
-        result, _ = equivalents.rewrite(build(case))
-        assert not equivalents.rewrite(result)[1], case.id
+        result, _ = rewrites.rewrite(build(case))
+        assert not rewrites.rewrite(result)[1], case.id
 
 
 def test_every_rewrite_is_named_once_and_every_group_names_rewrites() -> None:
-    names = [r.name for r in equivalents.REWRITES]
+    names = [r.name for r in rewrites.REWRITES]
     assert len(names) == len(set(names))
-    assert {r.fault_type for r in equivalents.REWRITES} <= {"LH", "CG", "TSS", "WB", "ID"}
-    grouped = {*equivalents.PLAIN, *equivalents.MISSING, *equivalents.ALTERNATIVES, *equivalents.ON_REQUEST}
+    assert {r.fault_type for r in rewrites.REWRITES} <= {"LH", "CG", "TSS", "WB", "ID"}
+    grouped = {*rewrites.PLAIN, *rewrites.MISSING, *rewrites.ALTERNATIVES, *rewrites.ON_REQUEST}
     assert grouped == set(names)
     with pytest.raises(ValueError, match="no rewrite is called"):
-        equivalents.rewrite(_two_pools(), names=["magic"])
+        rewrites.rewrite(_two_pools(), names=["magic"])
 
 
 def test_what_has_no_form_at_an_opset_is_named() -> None:
@@ -917,10 +917,10 @@ def test_what_has_no_form_at_an_opset_is_named() -> None:
     grid = helper.make_node("DFT", ["mid", "", ""], ["z"], name="dft")
     model.graph.node.append(grid)
     model.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, None))
-    with pytest.raises(equivalents.NotConvertible, match="DFT cannot be taken from opset 20 to 13"):
-        equivalents.prepare(model, 13)
+    with pytest.raises(rewrites.NotConvertible, match="DFT cannot be taken from opset 20 to 13"):
+        rewrites.prepare(model, 13)
     with pytest.raises(ValueError, match="the lowest that can be prepared is 13"):
-        equivalents.prepare(build(case), 11)
+        rewrites.prepare(build(case), 11)
 
 
 def test_a_log_of_a_sigmoid_is_made_stable_only_on_request() -> None:
@@ -928,8 +928,8 @@ def test_a_log_of_a_sigmoid_is_made_stable_only_on_request() -> None:
     model.graph.node.append(helper.make_node("Log", ["y0"], ["z"], name="log"))
     model.graph.output[0].name = "z"
     far = np.full((BATCH, 4, 7, 10), -200, np.float32)
-    assert not any(a.rewrite == "stable-logsigmoid" for a in equivalents.rewrite(model)[1])
-    result, _ = equivalents.rewrite(model, names=equivalents.ON_REQUEST)
+    assert not any(a.rewrite == "stable-logsigmoid" for a in rewrites.rewrite(model)[1])
+    result, _ = rewrites.rewrite(model, names=rewrites.ON_REQUEST)
     assert np.isneginf(execute(model, far)[0]).all()
     np.testing.assert_allclose(execute(result, far)[0], -300, rtol=1e-6)
     assert difference(model, result, (4, 7, 10)) <= 100 * TOLERANCE  # the original itself rounds
@@ -996,8 +996,8 @@ def test_what_jumps_or_counts_is_equal_to_the_last_bit(
     op: str, attributes: dict[str, Any], x: Array, constants: tuple[Array, ...], place: int
 ) -> None:
     model = alone(op, attributes, x, *(np.asarray(c) for c in constants), place=place)
-    result, applied = equivalents.rewrite(model)
-    assert {a.rewrite for a in applied} - set(equivalents.CANONICAL)
+    result, applied = rewrites.rewrite(model)
+    assert {a.rewrite for a in applied} - set(rewrites.CANONICAL)
     wanted, got = execute(model, x)[0], execute(result, x)[0]
     assert wanted.dtype == got.dtype
     np.testing.assert_array_equal(got, wanted)
@@ -1007,18 +1007,18 @@ def test_what_jumps_or_counts_is_equal_to_the_last_bit(
 def test_hyperbolic_functions_lose_nothing_near_zero_or_far_out(op: str) -> None:
     x = np.asarray([[1e-6], [-1e-3], [0.3], [-1], [1.001], [5], [-30], [88.6], [89.3]], np.float32)
     model = alone(op, {}, x)
-    got = execute(equivalents.rewrite(model)[0], x)[0]
+    got = execute(rewrites.rewrite(model)[0], x)[0]
     np.testing.assert_allclose(got, getattr(np, op.lower())(x.astype(np.float64)), rtol=2e-6)
 
 
 def test_waves_are_right_far_from_zero_and_angles_near_it() -> None:
     x = np.concatenate([np.linspace(-3000, 3000, 4001), np.linspace(-4, 4, 801)]).astype(np.float32)[:, None]
     for op in ("Sin", "Cos", "Atan"):
-        got = execute(equivalents.rewrite(alone(op, {}, x))[0], x)[0]
+        got = execute(rewrites.rewrite(alone(op, {}, x))[0], x)[0]
         np.testing.assert_allclose(got, getattr(np, op.lower().replace("at", "arct"))(x.astype(float)), atol=4e-7)
     small = np.asarray([[1e-20], [-1e-6], [0.01]], np.float32)
     for op in ("Sin", "Tan", "Atan"):
-        got = execute(equivalents.rewrite(alone(op, {}, small))[0], small)[0]
+        got = execute(rewrites.rewrite(alone(op, {}, small))[0], small)[0]
         wanted = getattr(np, op.lower().replace("at", "arct"))(small.astype(float))
         np.testing.assert_allclose(got, wanted, rtol=1e-6)
 
@@ -1031,7 +1031,7 @@ def test_the_largest_come_in_order_with_their_positions(attributes: dict[str, An
         if attributes.get("axis", -1) == -1 and shape[-1] < 2:
             continue
         model = alone("TopK", attributes, data, ints(2), outputs=2)
-        result, _ = equivalents.rewrite(model)
+        result, _ = rewrites.rewrite(model)
         assert not [n for n in result.graph.node if n.op_type == "TopK"]
         for wanted, got in zip(execute(model, data), execute(result, data), strict=True):
             np.testing.assert_array_equal(got, wanted)
@@ -1042,12 +1042,12 @@ def test_a_mask_may_cut_off_infinities() -> None:
     x = noise(BATCH, 4, 4)
     mask = np.tril(np.ones((4, 4), bool))
     model = alone("Where", {}, x, mask, np.float32(-np.inf), place=1)
-    result, _ = equivalents.rewrite(model)
+    result, _ = rewrites.rewrite(model)
     assert not [n for n in result.graph.node if n.op_type == "Where"]
     np.testing.assert_array_equal(execute(result, x)[0], np.where(mask, x, -np.inf))
     x[:, 0, 3] = np.inf
     model = alone("Trilu", {"upper": 0}, x)
-    result, _ = equivalents.rewrite(model, names=equivalents.MISSING)
+    result, _ = rewrites.rewrite(model, names=rewrites.MISSING)
     np.testing.assert_array_equal(execute(result, x)[0], np.tril(x))
 
 
@@ -1122,7 +1122,7 @@ def test_a_batch_that_only_travels_stays_first(
     steps: list[tuple[str, dict[str, Any], tuple[Array, ...]]], shape: tuple[int, ...]
 ) -> None:
     model = _chain([(op, dict(attributes), constants) for op, attributes, constants in steps], shape)
-    result, _ = equivalents.rewrite(model)
+    result, _ = rewrites.rewrite(model)
     onnx.checker.check_model(result, full_check=True)
     for node in result.graph.node:
         for attribute in node.attribute:
@@ -1155,7 +1155,7 @@ def test_shapes_computed_from_the_batch_become_constants() -> None:
         [onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    result, _ = equivalents.rewrite(model, names=())
+    result, _ = rewrites.rewrite(model, names=())
     assert [n.op_type for n in result.graph.node] == ["Reshape", "Relu"]
     shape = next(i for i in result.graph.initializer if i.name == result.graph.node[0].input[1])
     assert onnx.numpy_helper.to_array(shape).tolist() == [-1, 4, 14, 5]
@@ -1181,10 +1181,10 @@ def test_sizes_computed_from_the_batch_become_scales() -> None:
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    plain, _ = equivalents.rewrite(model, names=())
+    plain, _ = rewrites.rewrite(model, names=())
     assert [n.op_type for n in plain.graph.node] == ["Resize"]
     assert difference(model, plain, (4, 7, 10)) == 0
-    result, applied = equivalents.rewrite(model)
+    result, applied = rewrites.rewrite(model)
     assert "resize-matmul" in {a.rewrite for a in applied}
     assert difference(model, result, (4, 7, 10)) <= TOLERANCE
 
@@ -1195,15 +1195,15 @@ def _groups(model: onnx.ModelProto) -> list[int]:
 
 def test_a_depthwise_conv_with_one_filter_a_channel_stays_unless_asked_for() -> None:
     case = Case("", "Conv", {"group": 4}, (W(4, 1, 3, 3), W(4)))
-    assert _groups(equivalents.rewrite(build(case))[0]) == [4]
-    assert _groups(equivalents.rewrite(build(case), names=["conv-depthwise"])[0]) == [1]
+    assert _groups(rewrites.rewrite(build(case))[0]) == [4]
+    assert _groups(rewrites.rewrite(build(case), names=["conv-depthwise"])[0]) == [1]
 
 
 @pytest.mark.parametrize(("limit", "kinds"), [(287, ["Conv"] * 2), (20, ["Slice"] * 4 + ["Conv"] * 4 + ["Concat"])])
 def test_large_groups_are_not_made_dense(monkeypatch: pytest.MonkeyPatch, limit: int, kinds: list[str]) -> None:
     monkeypatch.setattr(convolution, "MAX_DENSE_ELEMENTS", limit)
     case = Case("", "Conv", {"group": 4, "strides": [2, 1]}, (W(8, 1, 3, 3), W(8)))
-    result, _ = equivalents.rewrite(build(case), names=["conv-group"])
+    result, _ = rewrites.rewrite(build(case), names=["conv-group"])
     inner = [n.op_type for n in result.graph.node if n.name.startswith("target")]
     assert sorted(inner) == sorted(kinds)
     assert difference(build(case), result, case.shape) <= TOLERANCE

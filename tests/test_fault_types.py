@@ -8,9 +8,9 @@ from pathlib import Path
 import safeconvert.repair
 from safeconvert.repair import FAULT_TYPES
 
-from safeconvert.report import schema
+from safeconvert.reporting.document import schema
 
-FOLDER = Path(str(safeconvert.repair.__file__)).parent
+FOLDER = Path(str(safeconvert.repair.__file__)).parent / "faults"
 
 
 def test_the_six_types_are_those_of_the_paper_and_of_the_report() -> None:

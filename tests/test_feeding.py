@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from safeconvert.feeding import TO_NHWC, Mismatch, feed, layout_of, match_outputs, plan_feed
-from safeconvert.model import Signature, TensorSpec
+from safeconvert.models.input_mapping import TO_NHWC, Mismatch, feed, layout_of, match_outputs, plan_feed
+from safeconvert.records import Signature, TensorSpec
 
 
 def takes(*inputs: tuple[str, tuple[int | None, ...] | None]) -> Signature:

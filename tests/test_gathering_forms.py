@@ -13,8 +13,8 @@ import onnx
 import pytest
 from conftest import safeconvert
 from onnx import TensorProto, helper, numpy_helper
-from safeconvert.repair import equivalents
-from safeconvert.repair.equivalents import gathering
+from safeconvert.repair import rewrites
+from safeconvert.repair.rewrites.rules import gathering
 from test_pairs import alone
 from test_recurrent_forms import execute, weights
 
@@ -52,7 +52,7 @@ def gather(
 
 def assert_same(model: onnx.ModelProto, given: dict[str, Array]) -> None:
     """Gone, and equal to the last bit."""
-    result, _ = equivalents.rewrite(model)
+    result, _ = rewrites.rewrite(model)
     onnx.checker.check_model(result, full_check=True)
     assert model.graph.node[0].op_type not in {node.op_type for node in result.graph.node}
     wanted, got = execute(model, given)[0], execute(result, given)[0]
@@ -143,7 +143,7 @@ def test_pieces_are_gathered(data: list[Size], batch: int, places: list[Size]) -
 
 @pytest.mark.parametrize("index", [[0, 5], [3, -6], [-5, 4], [4, 0], [-9, 9], [2**40, 0]])
 def test_an_index_beyond_its_axis_meets_no_other_row(index: list[int]) -> None:
-    result, _ = equivalents.rewrite(gather("GatherND", [4, 5], ["N", 2]))
+    result, _ = rewrites.rewrite(gather("GatherND", [4, 5], ["N", 2]))
     assert "GatherND" not in {node.op_type for node in result.graph.node}
     data = 1 + np.abs(weights(2, 4, 5))
     got = execute(result, {"i": np.int64([index, [1, -2]]), "d": data})[0]
@@ -185,10 +185,10 @@ LARGE = int(np.sqrt(gathering.MAX_ELEMENTS)) + 1
     ],
 )
 def test_what_a_product_with_marks_would_change_is_refused(model: onnx.ModelProto, reason: str) -> None:
-    result, _ = equivalents.rewrite(model)
+    result, _ = rewrites.rewrite(model)
     kind = model.graph.node[-1].op_type
     assert kind in {node.op_type for node in result.graph.node}
-    assert any(reason in one.reason for one in equivalents.refusals(model) if one.op_type == kind)
+    assert any(reason in one.reason for one in rewrites.refusals(model) if one.op_type == kind)
 
 
 def sampler(mode: str, padding: str, corners: int, opset: int = 16) -> onnx.ModelProto:
@@ -208,12 +208,12 @@ def sampler(mode: str, padding: str, corners: int, opset: int = 16) -> onnx.Mode
 @pytest.mark.parametrize("corners", [0, 1])
 @pytest.mark.parametrize("padding", ["zeros", "border"])
 @pytest.mark.parametrize(("mode", "opset"), [("bilinear", 16), ("nearest", 16), ("linear", 20), ("nearest", 20)])
-@pytest.mark.parametrize("names", [equivalents.MISSING, None])
+@pytest.mark.parametrize("names", [rewrites.MISSING, None])
 def test_a_grid_samples_inside_and_outside_the_image(
     mode: str, opset: int, padding: str, corners: int, names: Sequence[str] | None
 ) -> None:
     model = sampler(mode, padding, corners, opset)
-    result, _ = equivalents.rewrite(model, names=names)
+    result, _ = rewrites.rewrite(model, names=names)
     onnx.checker.check_model(result, full_check=True)
     assert "GridSample" not in {node.op_type for node in result.graph.node}
     grid = np.random.default_rng(5).uniform(-1.6, 1.6, (BATCH, 5, 4, 2)).astype(np.float32)
@@ -226,9 +226,9 @@ def test_a_grid_samples_inside_and_outside_the_image(
 @pytest.mark.parametrize(("mode", "padding"), [("bicubic", "zeros"), ("bilinear", "reflection")])
 def test_a_sampler_of_another_kind_is_refused(mode: str, padding: str) -> None:
     model = sampler(mode, padding, 0)
-    result, _ = equivalents.rewrite(model)
+    result, _ = rewrites.rewrite(model)
     assert [node.op_type for node in result.graph.node] == ["GridSample"]
-    assert any(f"mode {mode} with padding {padding}" in one.reason for one in equivalents.refusals(model))
+    assert any(f"mode {mode} with padding {padding}" in one.reason for one in rewrites.refusals(model))
 
 
 def searching() -> onnx.ModelProto:

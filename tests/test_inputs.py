@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 from safeconvert.errors import BadInput
-from safeconvert.images import ImageInputs
-from safeconvert.inputs import ProbeInputs, Skipped, split
-from safeconvert.presets import PRESETS
-from safeconvert.tensors import TensorInputs
+from safeconvert.inputs.arrays import TensorInputs
+from safeconvert.inputs.base import ProbeInputs, Skipped, split
+from safeconvert.inputs.images import ImageInputs
+from safeconvert.inputs.presets import PRESETS
 
 RAW = PRESETS["raw"]
 HEIGHT, WIDTH = 12, 20
@@ -418,7 +418,7 @@ def test_array_that_does_not_fit_is_refused(array: Any, dtype: str, message: str
 
 
 def test_row_is_named_rightly_in_a_file_checked_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("safeconvert.tensors._CHUNK_BYTES", 1)
+    monkeypatch.setattr("safeconvert.inputs.arrays._CHUNK_BYTES", 1)
     with pytest.raises(BadInput, match="first in row 2"):
         load({"x": with_value(np.nan, "float32")}, tmp_path)
 

@@ -304,7 +304,7 @@ def convert(folder: Path) -> None:
     """Convert every case; write `.keras` files and what a Lambda gave before, and describe them on stdout."""
     import keras
     import onnx2keras
-    from safeconvert.converters.keras_graph import UnsupportedOperation, channels_last
+    from safeconvert.converters.keras_rebuild.channels_last import UnsupportedOperation, channels_last
 
     facts: dict[str, Any] = {}
 

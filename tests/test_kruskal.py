@@ -12,7 +12,8 @@ import numpy as np
 import onnx
 import pytest
 from conftest import made_by, safeconvert
-from safeconvert.repair import input_groups, kruskal, layer_ranking, locating
+from safeconvert.repair.localization import locate
+from safeconvert.repair.statistics import input_groups, kruskal, layer_ranking
 from scipy import stats
 from seeded_nets import Array, Builder, inputs, net, settings, weights
 from test_locating import broken, folded
@@ -20,7 +21,7 @@ from test_mending import average_pool
 from test_mending import net as pooled
 from test_repair_formats import AREA
 
-from safeconvert.report import schema
+from safeconvert.reporting.document import schema
 
 SIMILAR = np.arange(24) % 3 > 0
 
@@ -100,7 +101,7 @@ def ranked(
     onnx.save(source, paths["source"])
     onnx.save(target, paths["target"])
     order = [o.name for o in source.graph.output]
-    locating.locate(**paths, arrays={"x": x[:3]}, given={"x": x[:3]}, order=order)
+    locate.locate(**paths, arrays={"x": x[:3]}, given={"x": x[:3]}, order=order)
     found = layer_ranking.aligned(paths["source"], core)
     agree, apart = input_groups.answers(**paths, arrays={"x": x}, given={"x": x}, order=order, batches=(1, 1))
     groups = input_groups.chosen(agree, apart, 0)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from conftest import made_by
 
-from safeconvert.children import Child, Workshop
 from safeconvert.errors import CallRaised
+from safeconvert.workers.pool import Worker, WorkerPool
 
 Array = np.ndarray[Any, Any]
 
@@ -113,13 +113,17 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def workshop() -> Iterator[Workshop]:
-    with Workshop() as one:
+def workshop() -> Iterator[WorkerPool]:
+    with WorkerPool() as one:
         yield one
 
 
-LAYERS = {"torch": "native.torch_layers", "tensorflow": "native.tensorflow_layers", "light": "native.light_layers"}
-MODELS = {"torch": "native.torch_model", "tensorflow": "native.tensorflow_model", "light": "native.light_models"}
+LAYERS = {
+    "torch": "runtimes.pytorch.trace",
+    "tensorflow": "runtimes.tensorflow.trace",
+    "light": "runtimes.litert.trace",
+}
+MODELS = {"torch": "runtimes.pytorch.model", "tensorflow": "runtimes.tensorflow.model", "light": "runtimes.onnx_tflite"}
 FLAVOURS = {
     "free.pt2": ("torch", "pt2"), "two.pt2": ("torch", "pt2"), "scripted.pt": ("torch", "torchscript"),
     "plain.pt": ("torch", "module"), "forked.pt": ("torch", "module"), "nested.keras": ("tensorflow", "keras"),
@@ -137,9 +141,9 @@ IMAGES = RNG.uniform(-3, 3, size=(3, 8, 8, 3)).astype("float32")
 class Model:
     """A model loaded in a child; ``fresh`` children have never seen another model that is not fresh."""
 
-    def __init__(self, workshop: Workshop, path: Path, framework: str, flavour: str, fresh: bool = False) -> None:
+    def __init__(self, workshop: WorkerPool, path: Path, framework: str, flavour: str, fresh: bool = False) -> None:
         self.framework, self.path, self.file, self.workshop = framework, str(path), path.name, workshop
-        self.child: Child = workshop.child(f"{framework}{fresh}", framework)
+        self.child: Worker = workshop.child(f"{framework}{fresh}", framework)
         settings: dict[str, Any] = {}
         if flavour in ("module", "torchscript"):
             settings["shapes"] = {"": [1, 3, 8, 8]}
@@ -156,7 +160,7 @@ class Model:
 
     def run(self, x: Array | None = None) -> list[Array]:
         arrays = {self.name: self.x if x is None else x}
-        outputs: list[Array] = self.child.call("native.loaded", "run", path=self.path, arrays=arrays)["outputs"]
+        outputs: list[Array] = self.child.call("runtimes.registry", "run", path=self.path, arrays=arrays)["outputs"]
         return outputs
 
     def _stored(self, function: str, **arguments: Any) -> tuple[list[dict[str, Any]], list[Array]]:
@@ -195,7 +199,7 @@ class Model:
 
 
 @pytest.fixture(params=FLAVOURS)
-def model(request: pytest.FixtureRequest, workshop: Workshop, models: Path) -> Model:
+def model(request: pytest.FixtureRequest, workshop: WorkerPool, models: Path) -> Model:
     return Model(workshop, models / request.param, *FLAVOURS[request.param])
 
 
@@ -254,7 +258,7 @@ def first_kernel(model: Model, known: dict[str, Array]) -> tuple[str, tuple[int,
 
 @pytest.mark.parametrize("file", sorted({*FLAVOURS} - {"frozen"}))
 def test_intermediate_tensors_are_what_the_weights_make_of_the_input(
-    workshop: Workshop, models: Path, file: str
+    workshop: WorkerPool, models: Path, file: str
 ) -> None:
     model = Model(workshop, models / file, *FLAVOURS[file])
     known = model.parameters()
@@ -283,7 +287,7 @@ def told(records: list[dict[str, Any]]) -> list[tuple[str, str, str, list[str]]]
 
 
 def test_torch_nodes_have_the_names_of_the_graph_and_the_paths_of_their_modules(
-    workshop: Workshop, models: Path
+    workshop: WorkerPool, models: Path
 ) -> None:
     for file in ("free.pt2", "plain.pt"):
         records, _ = Model(workshop, models / file, *FLAVOURS[file]).trace()
@@ -303,7 +307,7 @@ def test_torch_nodes_have_the_names_of_the_graph_and_the_paths_of_their_modules(
         ]
 
 
-def test_torchscript_and_code_that_cannot_be_exported_are_listened_to(workshop: Workshop, models: Path) -> None:
+def test_torchscript_and_code_that_cannot_be_exported_are_listened_to(workshop: WorkerPool, models: Path) -> None:
     for file, convolution in (("scripted.pt", "_convolution"), ("forked.pt", "convolution")):
         records, _ = Model(workshop, models / file, *FLAVOURS[file]).trace()
         assert told(records)[:5] == [
@@ -316,7 +320,7 @@ def test_torchscript_and_code_that_cannot_be_exported_are_listened_to(workshop: 
 
 
 def test_keras_operations_have_the_names_of_their_layers_however_often_these_are_called(
-    workshop: Workshop, models: Path
+    workshop: WorkerPool, models: Path
 ) -> None:
     records, _ = Model(workshop, models / "nested.keras", *FLAVOURS["nested.keras"]).trace()
     found = [(layer, kind) for _, layer, kind, _ in told(records)]
@@ -337,7 +341,7 @@ def test_keras_operations_have_the_names_of_their_layers_however_often_these_are
 
 
 def test_a_savedmodels_operations_have_their_names_without_the_calls_around_them(
-    workshop: Workshop, models: Path
+    workshop: WorkerPool, models: Path
 ) -> None:
     records, _ = Model(workshop, models / "saved", *FLAVOURS["saved"]).trace()
     first = next(record for record in records if record["operator"] == "Conv2D")
@@ -346,7 +350,7 @@ def test_a_savedmodels_operations_have_their_names_without_the_calls_around_them
     assert first["inputs"] == ["image:0"]
 
 
-def test_tflite_operators_are_the_files(workshop: Workshop, models: Path) -> None:
+def test_tflite_operators_are_the_files(workshop: WorkerPool, models: Path) -> None:
     records, _ = Model(workshop, models / "half.tflite", *FLAVOURS["half.tflite"]).trace()
     assert [r["operator"] for r in records] == [
         "input", "CONV_2D", "NEG", "RELU", "MUL", "ADD", "DEPTHWISE_CONV_2D", "DEPTHWISE_CONV_2D", "MEAN",
@@ -356,7 +360,7 @@ def test_tflite_operators_are_the_files(workshop: Workshop, models: Path) -> Non
     assert records[4]["layer"].endswith("slope_1")
 
 
-def test_every_trained_array_is_there(workshop: Workshop, models: Path) -> None:
+def test_every_trained_array_is_there(workshop: WorkerPool, models: Path) -> None:
     torch = {
         "conv.weight", "conv.bias", "block.depthwise.weight", "block.norm.weight", "block.norm.bias",
         "block.norm.running_mean", "block.norm.running_var", "block.slope.weight", "block.offset",
@@ -386,7 +390,7 @@ def test_every_trained_array_is_there(workshop: Workshop, models: Path) -> None:
         assert not np.array_equal(integers[name], whole[name])
 
 
-def test_tflite_constants_that_share_their_bytes_are_told_apart(workshop: Workshop, models: Path) -> None:
+def test_tflite_constants_that_share_their_bytes_are_told_apart(workshop: WorkerPool, models: Path) -> None:
     from ai_edge_litert import schema_py_generated as schema
 
     file = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel((models / "float.tflite").read_bytes(), 0))
@@ -408,7 +412,7 @@ def test_tflite_constants_that_share_their_bytes_are_told_apart(workshop: Worksh
     assert sorted(moved) == [False, True]
 
 
-def test_tied_weights_stay_tied_whichever_name_is_given(workshop: Workshop, models: Path) -> None:
+def test_tied_weights_stay_tied_whichever_name_is_given(workshop: WorkerPool, models: Path) -> None:
     model = Model(workshop, models / "tied.pt2", "torch", "pt2")
     model.x = IMAGES[:, 0, :4, 0]
     known = model.parameters()
@@ -422,7 +426,7 @@ def test_tied_weights_stay_tied_whichever_name_is_given(workshop: Workshop, mode
 
 
 @pytest.mark.parametrize("file", ["free.pt2", "scripted.pt", "nested.keras", "saved", "frozen", "integers.tflite"])
-def test_an_unknown_name_or_another_shape_is_refused(workshop: Workshop, models: Path, file: str) -> None:
+def test_an_unknown_name_or_another_shape_is_refused(workshop: WorkerPool, models: Path, file: str) -> None:
     model = Model(workshop, models / file, *FLAVOURS[file])
     before, known = model.run(), model.parameters()
     name = next(iter(known))
@@ -436,7 +440,7 @@ def test_an_unknown_name_or_another_shape_is_refused(workshop: Workshop, models:
 
 
 @pytest.mark.parametrize("file", ["free.pt2", "forked.pt", "nested.keras", "saved", "float.tflite"])
-def test_an_input_that_the_model_cannot_take_is_no_empty_trace(workshop: Workshop, models: Path, file: str) -> None:
+def test_an_input_that_the_model_cannot_take_is_no_empty_trace(workshop: WorkerPool, models: Path, file: str) -> None:
     model = Model(workshop, models / file, *FLAVOURS[file])
     before, model.x = model.run(), model.x[:, :, :2, :2]
     with pytest.raises(CallRaised):

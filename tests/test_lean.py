@@ -4,7 +4,7 @@ import gc
 import weakref
 
 import pytest
-from safeconvert.converters.lean import THRESHOLDS, lean
+from safeconvert.converters.support.garbage import THRESHOLDS, lean
 
 
 class Graph:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, version_converter
-from safeconvert.repair import explaining
+from safeconvert.repair.localization import explanation
 from seeded_nets import (
     CLASSES,
     Array,
@@ -353,7 +353,7 @@ def test_a_target_with_other_weights_is_another_model_and_the_search_ends(tmp_pa
     assert "nothing to do with" in looked.why
     assert looked.alien > 0.5
     # Four faults are looked for to the end, and then the search stops.
-    assert looked.nodes_run < 4 * explaining.LEAST + 12 * len(net().graph.node)
+    assert looked.nodes_run < 4 * explanation.LEAST + 12 * len(net().graph.node)
 
 
 def unbiased(bias: float) -> onnx.ModelProto:

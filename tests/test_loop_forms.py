@@ -10,8 +10,9 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from safeconvert.repair import equivalents
-from safeconvert.repair.equivalents import engine, filling
+from safeconvert.repair import rewrites
+from safeconvert.repair.rewrites import application
+from safeconvert.repair.rewrites.rules import filling
 from test_recurrent_forms import execute, weights
 
 STEPS, WIDTH = 4, 5
@@ -92,7 +93,7 @@ def loop(
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
 
 
-@pytest.mark.parametrize("names", [equivalents.MISSING, None])
+@pytest.mark.parametrize("names", [rewrites.MISSING, None])
 @pytest.mark.parametrize(
     ("model", "count"),
     [
@@ -107,7 +108,7 @@ def loop(
 def test_a_loop_with_a_constant_count_is_unrolled(
     model: onnx.ModelProto, count: int, names: Sequence[str] | None
 ) -> None:
-    result, applied = equivalents.rewrite(model, names=names)
+    result, applied = rewrites.rewrite(model, names=names)
     onnx.checker.check_model(result, full_check=True)
     assert "loop-unrolled" in {one.rewrite for one in applied}
     kinds = [node.op_type for node in result.graph.node]
@@ -123,7 +124,7 @@ def test_a_loop_with_a_constant_count_is_unrolled(
 
 
 def test_what_does_not_change_is_written_once() -> None:
-    result, _ = equivalents.rewrite(loop(), names=["loop-unrolled"])
+    result, _ = rewrites.rewrite(loop(), names=["loop-unrolled"])
     kinds = [node.op_type for node in result.graph.node]
     assert kinds.count("Split") == 1
     assert kinds.count("Gather") == STEPS
@@ -139,16 +140,16 @@ def test_what_does_not_change_is_written_once() -> None:
     ],
 )
 def test_a_loop_of_another_kind_stays_and_says_why(model: onnx.ModelProto, reason: str) -> None:
-    result, _ = equivalents.rewrite(model, names=["loop-unrolled"])
+    result, _ = rewrites.rewrite(model, names=["loop-unrolled"])
     assert "Loop" in [node.op_type for node in result.graph.node]
-    found = equivalents.refusals(model, names=["loop-unrolled"])
+    found = rewrites.refusals(model, names=["loop-unrolled"])
     assert any(reason in one.reason for one in found), found
 
 
 def test_a_body_that_is_run_once_too_often_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison of these tests, on a loop that ignores its condition."""
     model = loop(until=5.0)
-    wrong, _ = equivalents.rewrite(loop())
+    wrong, _ = rewrites.rewrite(loop())
     x = weights(2, 3, STEPS, WIDTH)
     assert execute(model, {"x": x})[1].shape != execute(wrong, {"x": x})[1].shape
 
@@ -180,7 +181,7 @@ def test_an_absent_carried_value_shifts_no_output(outputs: list[str]) -> None:
             [numpy_helper.from_array(np.asarray(v), n) for n, v in (("trips", np.int64(3)), ("go", np.bool_(True)))],
         )
         made.append(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8))
-    result, _ = equivalents.rewrite(made[0], names=["loop-unrolled"])
+    result, _ = rewrites.rewrite(made[0], names=["loop-unrolled"])
     assert "Loop" not in [node.op_type for node in result.graph.node]
     given = {"x": weights(1, 3, 2), "twice": weights(2, 3, 2)}
     for wanted, got in zip(execute(made[1], given), execute(result, given), strict=True):
@@ -215,7 +216,7 @@ def filled(op: str, *, value: float = 0.0, doubled: bool = False) -> onnx.ModelP
 @pytest.mark.parametrize("value", [0.0, -1.5])
 def test_a_number_for_each_sample_follows_the_batch_of_an_input(op: str, value: float) -> None:
     model = filled(op, value=value)
-    result, _ = equivalents.rewrite(model, names=equivalents.MISSING)
+    result, _ = rewrites.rewrite(model, names=rewrites.MISSING)
     onnx.checker.check_model(result, full_check=True)
     assert not {"Shape", "Expand", "ConstantOfShape"} & {node.op_type for node in result.graph.node}
     for batch in (1, 3):
@@ -228,7 +229,7 @@ def test_a_number_for_each_sample_follows_the_batch_of_an_input(op: str, value: 
 
 def test_a_number_for_more_rows_than_the_batch_stays() -> None:
     model = filled("Expand", value=0.5, doubled=True)
-    result, _ = equivalents.rewrite(model)
+    result, _ = rewrites.rewrite(model)
     assert "Expand" in {node.op_type for node in result.graph.node}
     x = weights(1, 3, 3, WIDTH)
     np.testing.assert_array_equal(execute(result, {"x": x})[0], execute(model, {"x": x})[0])
@@ -263,12 +264,12 @@ def rows_of(names: Sequence[str | None], *counted: str) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("names", [["N", "M"], [None, None], ["N", None], ["N", "M", "M"], ["N", "N", "M"]])
-@pytest.mark.parametrize("chosen", [equivalents.MISSING, None])
+@pytest.mark.parametrize("chosen", [rewrites.MISSING, None])
 def test_a_number_for_each_row_follows_the_input_whose_rows_are_counted(
     names: list[str | None], chosen: Sequence[str] | None
 ) -> None:
     model = rows_of(names)
-    result, applied = equivalents.rewrite(model, names=chosen)
+    result, applied = rewrites.rewrite(model, names=chosen)
     assert "batch-filled" in {one.rewrite for one in applied}
     for x_rows, z_rows in ((3, 3), (1, 5)) if names[0] != names[1] or None in names else ((3, 3), (5, 5)):
         given = {"x": weights(1, x_rows, 5, 4), "z": weights(2, z_rows, 3)}
@@ -280,7 +281,7 @@ def test_a_number_for_each_row_follows_the_input_whose_rows_are_counted(
 @pytest.mark.parametrize("counted", [("z_rows", "x_rows"), ("x_rows", "z_rows"), ("five", "x_rows")])
 def test_a_number_for_rows_of_two_inputs_stays(counted: Sequence[str]) -> None:
     model = rows_of(["N", "M"], *counted)
-    result, applied = equivalents.rewrite(model, names=equivalents.MISSING)
+    result, applied = rewrites.rewrite(model, names=rewrites.MISSING)
     assert "batch-filled" not in {one.rewrite for one in applied}
     given = {"x": weights(1, 2, 5, 4), "z": weights(2, 4, 3)}
     np.testing.assert_array_equal(execute(result, given)[0], execute(model, given)[0])
@@ -289,12 +290,12 @@ def test_a_number_for_rows_of_two_inputs_stays(counted: Sequence[str]) -> None:
 def test_a_shape_that_could_not_be_read_is_read_again_once_the_model_is_settled_anew() -> None:
     model = filled("Expand", value=0.5)
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "T"
-    graph = engine.load(model)
-    engine.settle(graph)
-    applied, skipped = engine.run(graph, filling.REWRITES, None)
+    graph = application.load(model)
+    application.settle(graph)
+    applied, skipped = application.run(graph, filling.REWRITES, None)
     assert not applied
     assert [one.reason for one in skipped]
     graph.graph.inputs[0].shape = ir.Shape(["N", 3, WIDTH])
-    engine.settle(graph)
-    applied, _ = engine.run(graph, filling.REWRITES, None)
+    application.settle(graph)
+    applied, _ = application.run(graph, filling.REWRITES, None)
     assert [one.rewrite for one in applied] == ["batch-filled"]

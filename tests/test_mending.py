@@ -14,8 +14,8 @@ from conftest import safeconvert
 from onnx import TensorProto, helper, numpy_helper
 from test_pairs import alone
 
-from safeconvert.children import Workshop
-from safeconvert.report import schema
+from safeconvert.reporting.document import schema
+from safeconvert.workers.pool import WorkerPool
 
 SIZES = (3, 12, 9)  # channels, height, width: no two alike
 
@@ -137,11 +137,15 @@ def replayed(folder: Path, model: onnx.ModelProto, wrong: str) -> dict[str, floa
     path, pieces = folder / "net.onnx", folder / "pieces.onnx"
     onnx.save(model, path)
     x = np.random.default_rng(0).normal(size=(1, *SIZES)).astype("float32")
-    with Workshop() as workshop:
+    with WorkerPool() as workshop:
         light = workshop.child("light", "light")
         store = workshop.scratch("activations.npz")
-        shapes = light.call("repair.replay", "activations", path=str(path), store=str(store), arrays={"x": x})
-        made = light.call("repair.replay", "explode", path=str(path), target=str(pieces), shapes=shapes)
+        shapes = light.call(
+            "repair.localization.node_replay", "activations", path=str(path), store=str(store), arrays={"x": x}
+        )
+        made = light.call(
+            "repair.localization.node_replay", "explode", path=str(path), target=str(pieces), shapes=shapes
+        )
         with np.load(store) as stored:
             values = dict(zip(shapes, [stored[key] for key in stored.files], strict=True))
         taken_apart = onnx.load(pieces)
@@ -149,9 +153,9 @@ def replayed(folder: Path, model: onnx.ModelProto, wrong: str) -> dict[str, floa
             if tensor.name == wrong:
                 tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.01), wrong))
         onnx.save(taken_apart, pieces)
-        light.call("native.light_models", "load", path=str(pieces), flavour="onnx")
+        light.call("runtimes.onnx_tflite", "load", path=str(pieces), flavour="onnx")
         arrays = {name: values[tensor] for name, tensor in made["inputs"].items()}
-        results = light.call("native.loaded", "run_once", path=str(pieces), arrays=arrays)["outputs"]
+        results = light.call("runtimes.registry", "run_once", path=str(pieces), arrays=arrays)["outputs"]
     return {
         output["node"]: float(np.abs(values[output["tensor"]] - result).max())
         for output, result in zip(made["outputs"], results, strict=True)

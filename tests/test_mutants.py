@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from safeconvert.repair import explaining, locating
-from safeconvert.repair.matching import Match
-from safeconvert.repair.walking import Walk
+from safeconvert.repair import acceptance
+from safeconvert.repair.alignment.matching import Match
+from safeconvert.repair.alignment.walk import Walk
+from safeconvert.repair.localization import explanation, locate
 from seeded_nets import CLASSES, Looked, inputs, look, net, weights
 from seeded_nets import Builder as Net
 from test_locating import ENOUGH, SINGLE, agrees, broken
 
-from safeconvert import api, weighing
+from safeconvert import api
 
 
 def right(looked: Looked, *names: str) -> bool:
@@ -40,7 +41,7 @@ def test_a_proposal_is_taken_only_where_the_nodes_then_agree(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert right(look(tmp_path, net(), broken(name)), name)
-    monkeypatch.setattr(explaining, "holds", yes)
+    monkeypatch.setattr(explanation, "holds", yes)
     looked = tried(tmp_path, net(), broken(name))
     assert looked is None or not right(looked, name)
 
@@ -96,7 +97,7 @@ def test_a_target_with_other_weights_is_not_rewritten_into_the_source(
     looked = look(tmp_path, net(), net(seed=5))
     assert looked.why
     assert looked.after > 0.1
-    monkeypatch.setattr(locating, "ALIEN", 2.0)
+    monkeypatch.setattr(locate, "ALIEN", 2.0)
     looked = look(tmp_path, net(), net(seed=5))
     assert not looked.why
     assert looked.after < ENOUGH
@@ -127,7 +128,7 @@ def test_a_repair_without_which_the_target_agrees_too_is_dropped(
 ) -> None:
     report = repaired(tmp_path, net(), harmless_and_not())
     assert (report["verdict"], len(report["faults"]), len(report["refused"])) == ("repaired", 1, 1)
-    monkeypatch.setattr(weighing, "ALONE", 0)
+    monkeypatch.setattr(acceptance, "ALONE", 0)
     assert len(repaired(tmp_path, net(), harmless_and_not())["faults"]) == 2
 
 
@@ -135,7 +136,7 @@ def test_a_repair_is_kept_only_where_fewer_inputs_differ(tmp_path: Path, monkeyp
     def never(*_: Any) -> bool:
         return False
 
-    monkeypatch.setattr(weighing, "better", never)
+    monkeypatch.setattr(acceptance, "better", never)
     report = repaired(tmp_path, net(), broken("conv weights scaled"))
     assert report["verdict"] == "diverged"
     assert {fault["status"] for fault in report["faults"]} == {"unrepaired"}

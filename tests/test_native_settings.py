@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from ai_edge_litert.schema_py_generated import ActivationFunctionType
 from conftest import made_by, safeconvert
+from safeconvert.repair.native_format.settings import translated
 from test_pairs import alone
 
-from safeconvert.native.light_file import packed, unpacked
-from safeconvert.native_settings import translated
+from safeconvert.runtimes.litert.flatbuffer import packed, unpacked
 
 KERAS = """
 import keras, tensorflow as tf

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from conftest import safeconvert
 
-from safeconvert.report import schema
-from safeconvert.routes import pairs
+from safeconvert.conversion.routes import pairs
+from safeconvert.reporting.document import schema
 
 SUFFIX = {"torch": ".pt2", "keras": ".keras", "tf": "", "tflite": ".tflite", "onnx": ".onnx"}
 ALONE = {
@@ -171,7 +171,7 @@ def test_a_previous_file_steps_aside_where_the_new_one_diverged(sources: dict[st
 
 def test_help_needs_no_framework_and_is_fast(tmp_path: Path) -> None:
     heavy = ("torch", "tensorflow", "onnx", "scipy", "rich")
-    code = f"import sys, safeconvert.cli; print([n for n in {heavy} if n in sys.modules])"
+    code = f"import sys, safeconvert.cli.main; print([n for n in {heavy} if n in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
     assert "Exit codes" in safeconvert("--help", folder=tmp_path).out

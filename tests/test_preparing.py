@@ -16,16 +16,16 @@ import pytest
 from conftest import made_by, safeconvert
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from safeconvert.repair.dimensions import followed
+from safeconvert.repair.faults.input_dimensions import followed
+from safeconvert.repair.strategies.input_shapes import ways
+from safeconvert.repair.strategies.preprocessing import change, differing
 from test_mending import net
 
-from safeconvert.dimensions import ways
+from safeconvert.checking.evaluation_set import ImageInput
 from safeconvert.errors import BadInput
-from safeconvert.material import ImageInput
-from safeconvert.model import TensorSpec
+from safeconvert.inputs.preprocess import Preprocess
 from safeconvert.options import Options
-from safeconvert.pipeline import change, differing
-from safeconvert.preprocess import Preprocess
+from safeconvert.records import TensorSpec
 
 HEIGHT, WIDTH = 12, 9
 RIGHT = Preprocess("right", "stretch", "none", "bilinear", 1 / 255, (0.45, 0.5, 0.55), (0.25, 0.3, 0.2))

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from safeconvert.errors import BadInput
-from safeconvert.preprocess import Preprocess, contract
-from safeconvert.presets import PRESETS, load_preprocess
+from safeconvert.inputs.preprocess import Preprocess, contract
+from safeconvert.inputs.presets import PRESETS, load_preprocess
 
 RAW = PRESETS["raw"]
 AS_IS = replace(RAW, resize="none")

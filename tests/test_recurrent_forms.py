@@ -15,8 +15,8 @@ import onnxruntime
 import pytest
 from conftest import safeconvert
 from onnx import TensorProto, helper, numpy_helper
-from safeconvert.repair import equivalents
-from safeconvert.repair.equivalents import recurrent
+from safeconvert.repair import rewrites
+from safeconvert.repair.rewrites.rules import recurrent
 from test_pairs import alone
 
 Array = npt.NDArray[Any]
@@ -84,7 +84,7 @@ def execute(model: onnx.ModelProto, given: Feeds) -> list[Array]:
 
 
 def assert_unrolled(model: onnx.ModelProto, names: Sequence[str] | None = None) -> onnx.ModelProto:
-    result, _ = equivalents.rewrite(model, names=names)
+    result, _ = rewrites.rewrite(model, names=names)
     onnx.checker.check_model(result, full_check=True)
     assert not {node.op_type for node in result.graph.node} & set(GATES)
     for batch in (1, 3):
@@ -127,7 +127,7 @@ def variants() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("kind", "way", "case"), list(variants()))
 def test_an_unrolled_layer_computes_the_same(kind: str, way: str, case: dict[str, Any]) -> None:
-    assert_unrolled(layer(kind, way, **case), equivalents.MISSING)
+    assert_unrolled(layer(kind, way, **case), rewrites.MISSING)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -173,7 +173,7 @@ def test_layout_1_is_layout_0_between_transposes(kind: str, way: str) -> None:
         copy.CopyFrom(first)
         first.CopyFrom(second)
         second.CopyFrom(copy)
-    result, _ = equivalents.rewrite(turned)
+    result, _ = rewrites.rewrite(turned)
     onnx.checker.check_model(result, full_check=True)
     given = feeds(plain, 3)
     wanted = execute(plain, given)
@@ -186,7 +186,7 @@ def test_layout_1_is_layout_0_between_transposes(kind: str, way: str) -> None:
 
 def test_full_lengths_and_constant_states_are_taken() -> None:
     model = layer("GRU", "bidirectional", lengths=[STEPS] * 3)
-    result, _ = equivalents.rewrite(model)
+    result, _ = rewrites.rewrite(model)
     given = feeds(model, 3)
     for a, b in zip(execute(model, given), execute(result, given), strict=True):
         np.testing.assert_allclose(a, b, atol=TOLERANCE)
@@ -195,7 +195,7 @@ def test_full_lengths_and_constant_states_are_taken() -> None:
         model.graph.initializer.append(numpy_helper.from_array(weights(9, 2, 3, HIDDEN), name))
     del model.graph.input[1:]
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 3
-    result, _ = equivalents.rewrite(model)
+    result, _ = rewrites.rewrite(model)
     assert "LSTM" not in {node.op_type for node in result.graph.node}
     for a, b in zip(execute(model, feeds(model, 3)), execute(result, feeds(model, 3)), strict=True):
         np.testing.assert_allclose(a, b, atol=TOLERANCE)
@@ -294,7 +294,7 @@ COUNTED = (
 def test_a_moved_batch_is_told_from_one_with_heads_in_it(
     model: onnx.ModelProto, request: pytest.FixtureRequest
 ) -> None:
-    result, applied = equivalents.rewrite(model)
+    result, applied = rewrites.rewrite(model)
     assert ("batch-first" in {one.rewrite for one in applied}) == ("alone" in request.node.name)
     for batch in (1, 3, 5):
         given = feeds(model, batch)
@@ -318,7 +318,7 @@ def test_states_of_zeros_made_by_expand_go() -> None:
     arrays = {"zero": np.int64([0]), "one": np.int64([1]), "two": np.int64([2]), "width": np.int64([HIDDEN])}
     arrays["none"] = np.float32(0)
     model.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), name) for name, a in arrays.items())
-    for names in (equivalents.MISSING, equivalents.PLAIN):
+    for names in (rewrites.MISSING, rewrites.PLAIN):
         result = assert_unrolled(model, names)
         assert not {"Shape", "Expand", "Unsqueeze"} & {node.op_type for node in result.graph.node}
 
@@ -336,9 +336,9 @@ def test_states_of_zeros_made_by_expand_go() -> None:
     ],
 )
 def test_what_is_refused_stays_as_it_was_and_says_why(model: onnx.ModelProto, reason: str) -> None:
-    result, _ = equivalents.rewrite(model)
+    result, _ = rewrites.rewrite(model)
     assert [n.op_type for n in result.graph.node] == [n.op_type for n in model.graph.node]
-    assert any(reason in one.reason for one in equivalents.refusals(model) if one.rewrite == "recurrent-unrolled")
+    assert any(reason in one.reason for one in rewrites.refusals(model) if one.rewrite == "recurrent-unrolled")
 
 
 def test_a_wrong_order_of_gates_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from seeded_nets import behind, net, weights
 from test_locating import ENOUGH, broken
 from test_pairs import alone
 
-from safeconvert.report import schema
+from safeconvert.reporting.document import schema
 
 TORCH = """
 import torch

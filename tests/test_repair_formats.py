@@ -12,7 +12,7 @@ import pytest
 from conftest import made_by, safeconvert
 from test_pairs import alone
 
-from safeconvert.report import schema
+from safeconvert.reporting.document import schema
 
 SIZES = (12, 9, 3)
 MODELS = """

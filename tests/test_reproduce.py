@@ -21,18 +21,18 @@ import pytest
 from conftest import COMMAND, environment, safeconvert
 from onnx import TensorProto, helper, numpy_helper
 from safeconvert.converters import HOPS
-from safeconvert.repair import minimal
+from safeconvert.repair.localization import single_nodes
 from test_mending import SIZES, average_pool, max_pool, net
 
-from safeconvert.arguments import OPTIONS
-from safeconvert.compare import Comparison
-from safeconvert.findings import Finding, Local, faults, refusals
-from safeconvert.judge import Judgement
-from safeconvert.model import Verdict
+from safeconvert.checking.verdict import Judgement
+from safeconvert.cli.arguments import OPTIONS
+from safeconvert.comparison.compare import Comparison
+from safeconvert.conversion.findings import HopFinding, NodeDifference, faults, refusals
+from safeconvert.conversion.time_budget import RepairTime
 from safeconvert.options import Options
-from safeconvert.repair_time import RepairTime
-from safeconvert.report import schema
-from safeconvert.reproduce import ALONE
+from safeconvert.records import Verdict
+from safeconvert.reporting.document import schema
+from safeconvert.reporting.reproduction import ALONE
 
 TWO = net(average_pool("c", "a", "uneven"), max_pool("a", "m", "padded"))
 
@@ -154,7 +154,7 @@ def test_a_fault_of_another_converter_is_shown_by_that_converter(tmp_path: Path)
     (fault,) = report["faults"]
     assert (report["verdict"], fault["source_node"], fault["status"]) == ("repaired", "larger", "repaired")
     # onnx2torch imports torchvision, whose compiled part may not fit the torch that is installed.
-    importable = "from safeconvert.native.torch_model import import_torchvision; import_torchvision()\n"
+    importable = "from safeconvert.runtimes.pytorch.model import import_torchvision; import_torchvision()\n"
     printed = differences(importable + issue_lines(fault["reproduce"]), tmp_path)
     assert float(printed[1]) == pytest.approx(fault["evidence"]["local_max_abs"], rel=1e-3)
 
@@ -264,13 +264,13 @@ def test_outside_of_the_main_thread_interrupts_are_left_alone() -> None:
 # -- what the report says of each fault
 
 HOP = next(hop for hop in HOPS if hop.source == "onnx")
-SEEN = Local("n", "Conv", 7.0, 0.1, (1, 2), (1, 2))
-OTHER = Local("k", "Gemm", 5.0, 0.1, (1, 2), (1, 3))
+SEEN = NodeDifference("n", "Conv", 7.0, 0.1, (1, 2), (1, 2))
+OTHER = NodeDifference("k", "Gemm", 5.0, 0.1, (1, 2), (1, 3))
 
 
-def finding(**given: Any) -> Finding:
+def finding(**given: Any) -> HopFinding:
     stage: Any = object()
-    return Finding(HOP, stage, (), {}, stage, (SEEN, OTHER), (SEEN, OTHER), 3, **given)
+    return HopFinding(HOP, stage, (), {}, stage, (SEEN, OTHER), (SEEN, OTHER), 3, **given)
 
 
 def compared(labels: int) -> tuple[Comparison, Comparison]:
@@ -333,7 +333,7 @@ def alone(folder: Path, node: str, **limits: int) -> tuple[dict[str, Any], Path,
     target, store = folder / "node.onnx", folder / "node.npz"
     case = {"node": node, "target": str(target), "store": str(store)}
     given = {"largest_model": 1 << 20, "largest_rows": 1 << 20, **limits}
-    (told,) = minimal.write(str(folder / "net.onnx"), TENSORS, rows, [case], **given)
+    (told,) = single_nodes.write(str(folder / "net.onnx"), TENSORS, rows, [case], **given)
     return told, target, store
 
 
@@ -380,5 +380,5 @@ def test_a_node_that_moves_the_batch_has_no_command(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "net.onnx")
     case = {"node": "turn", "target": str(tmp_path / "n.onnx"), "store": str(tmp_path / "n.npz")}
     rows = [{"x": np.ones((1, 5), "float32")}] * 2
-    (told,) = minimal.write(str(tmp_path / "net.onnx"), {"x": [1, 5], "y": [5, 1]}, rows, [case], 1 << 20, 1 << 20)
+    (told,) = single_nodes.write(str(tmp_path / "net.onnx"), {"x": [1, 5], "y": [5, 1]}, rows, [case], 1 << 20, 1 << 20)
     assert (told["batched"], told["rows"]) == (False, 1)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from conftest import made_by, safeconvert
 
-from safeconvert.children import Workshop
-from safeconvert.model import Recognised
-from safeconvert.second_runtime import elsewhere, unasked
-from safeconvert.sides import Side
+from safeconvert.checking.second_runtime import elsewhere, unasked
+from safeconvert.models.loaded import LoadedModel
+from safeconvert.records import Recognised
+from safeconvert.workers.pool import WorkerPool
 
 SIZES = (32, 32, 3)
 # A window smaller than its stride, at a size where the last windows would end before the last row.
@@ -119,9 +119,9 @@ def test_rounded_weights_excuse_no_label_in_the_second_runtime(models: Path) -> 
 
 @pytest.mark.parametrize(("deaths", "asked"), [(1, True), (2, False)])
 def test_a_second_runtime_whose_process_dies_is_asked_once_more(models: Path, deaths: int, asked: bool) -> None:
-    with Workshop() as workshop:
-        source = Side(workshop, "source", Recognised(models / "source.keras", "keras", "keras"))
-        target = Side(workshop, "target", Recognised(models / "plain.tflite", "tflite", "tflite"))
+    with WorkerPool() as workshop:
+        source = LoadedModel(workshop, "source", Recognised(models / "source.keras", "keras", "keras"))
+        target = LoadedModel(workshop, "target", Recognised(models / "plain.tflite", "tflite", "tflite"))
         target.child()
         other = elsewhere(source, target)
         assert other is not None

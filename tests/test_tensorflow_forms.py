@@ -210,7 +210,7 @@ def _kinds(function: Any) -> list[str]:
 def _rewrites() -> dict[str, Any]:
     import numpy as np
     import tensorflow as tf
-    from safeconvert.converters.tensorflow_forms import TABLES, plain
+    from safeconvert.converters.forms.tensorflow.plain import TABLES, plain
 
     image = np.random.default_rng(1).normal(size=(3, *SHAPE)).astype(np.float32)
     found: dict[str, Any] = {"tables": {converter: sorted(table) for converter, table in TABLES.items()}}
@@ -235,7 +235,7 @@ def _replays() -> dict[str, Any]:
     import keras
     import numpy as np
     import tensorflow as tf
-    from safeconvert.converters.tensorflow_forms import plain
+    from safeconvert.converters.forms.tensorflow.plain import plain
 
     image = tf.constant(np.random.default_rng(1).normal(size=(3, *SHAPE)).astype(np.float32))
     found: dict[str, Any] = {}
@@ -306,7 +306,7 @@ def _hops(folder: str) -> dict[str, Any]:
     import tensorflow as tf
     from safeconvert.converters import keras_onnx, tensorflow_tflite, tf_onnx
 
-    from safeconvert.native import light_models
+    from safeconvert.runtimes import onnx_tflite
 
     hops: dict[tuple[str, str], Callable[..., None]] = {
         ("keras", "onnx"): keras_onnx.function,
@@ -333,7 +333,7 @@ def _hops(folder: str) -> dict[str, Any]:
             for form, say in (("", "as it is"), ("plain", "plain")):
                 file = f"{folder}/{source}{form}.{target}"
                 hops[source, target](path, file, form=form)
-                loaded = light_models.load_onnx(file) if target == "onnx" else light_models.load_tflite(file)
+                loaded = onnx_tflite.load_onnx(file) if target == "onnx" else onnx_tflite.load_tflite(file)
                 [described] = loaded.inputs
                 [output] = loaded.run({described["name"]: given})
                 entry[say] = min(_difference(model(given), output), 1e9)

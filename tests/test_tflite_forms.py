@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from ai_edge_litert.schema_py_generated import ActivationFunctionType, BuiltinOperator
 from conftest import made_by, safeconvert
-from safeconvert.converters.tflite_forms import plain
+from safeconvert.converters.forms.tflite import plain
 from test_pairs import alone
 
-from safeconvert.native import light_models
-from safeconvert.native.light_file import packed, unpacked
+from safeconvert.runtimes import onnx_tflite
+from safeconvert.runtimes.litert.flatbuffer import packed, unpacked
 
 MODEL = """
 import keras, tensorflow as tf
@@ -97,6 +97,6 @@ def test_a_file_with_several_signatures_says_which_graph_is_used(tempered: Path,
     other.signatureKey = b"other"
     model.signatureDefs.append(other)
     (tmp_path / "two.tflite").write_bytes(packed(model))
-    assert not light_models.load(str(tempered), "tflite")["notes"]
-    (note,) = light_models.load(str(tmp_path / "two.tflite"), "tflite")["notes"]
+    assert not onnx_tflite.load(str(tempered), "tflite")["notes"]
+    (note,) = onnx_tflite.load(str(tmp_path / "two.tflite"), "tflite")["notes"]
     assert "serving_default, other: its first graph" in note

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-from safeconvert.repair.edits import Rewire, applied
+from safeconvert.repair.graph.edits import Rewire, applied
 from seeded_nets import CLASSES, Builder, behind, first, look, node, put, run, settings, weights, without
 from test_locating import agrees, noisy, other_operator
 

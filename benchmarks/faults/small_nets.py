@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from safeconvert.preprocess import Preprocess
+from safeconvert.inputs.preprocess import Preprocess
 
 # Name -> framework, height, width.
 SMALL = {
@@ -48,7 +48,7 @@ def pictures(folder: Path, count: int) -> Path:
 
 def batch(folder: Path, preprocess: Preprocess, height: int, width: int) -> Array:
     """All images of a folder, in the order in which safeconvert reads them: float32 NHWC."""
-    from safeconvert.images import ImageInputs
+    from safeconvert.inputs.images import ImageInputs
 
     pixels = []
     for path in ImageInputs.scan(folder)[0]:

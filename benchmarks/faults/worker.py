@@ -140,14 +140,14 @@ def only(format: str, path: str, out: str, type_: str, kind: str, strength: floa
 
 def run(format: str, path: str, image: np.ndarray[Any, Any]) -> tuple[list[str], list[np.ndarray[Any, Any]]]:
     """Names and outputs for a batch of NHWC images in the model's own runtime; turned and resized as its input asks."""
-    from safeconvert.native import loaded
+    from safeconvert.runtimes import registry
 
     _load(format, path)
-    taken = loaded.MODELS[path].inputs
+    taken = registry.MODELS[path].inputs
     try:
-        result = loaded.run(path, {taken[0]["name"]: fitted(image, taken[0]["shape"], format)})
+        result = registry.run(path, {taken[0]["name"]: fitted(image, taken[0]["shape"], format)})
     finally:
-        loaded.forget(path)
+        registry.forget(path)
     return result["names"], result["outputs"]
 
 
@@ -166,14 +166,15 @@ def export(format: str, source: str, out: str, model_fn: str | None, shape: Sequ
     """A torch state dict as an exported program with an open batch: the right Target of a torch Source in torch."""
     import torch
 
-    from safeconvert.native import loaded, torch_model
+    from safeconvert.runtimes import registry
+    from safeconvert.runtimes.pytorch import model as pytorch_model
 
-    torch_model.load(source, "state_dict", shapes={"": list(shape)}, model_fn=model_fn)
-    module = loaded.MODELS[source].native[1]
+    pytorch_model.load(source, "state_dict", shapes={"": list(shape)}, model_fn=model_fn)
+    module = registry.MODELS[source].native[1]
     example = (torch.zeros(2, *shape[1:]),)
     program = torch.export.export(module.eval(), example, dynamic_shapes=({0: torch.export.Dim("batch")},))
     torch.export.save(program, out)
-    loaded.forget(source)
+    registry.forget(source)
 
 
 def small(format: str, name: str, out: str) -> None:
@@ -184,17 +185,17 @@ def small(format: str, name: str, out: str) -> None:
 
 def _load(format: str, path: str) -> None:
     if format in ("onnx", "tflite"):
-        from safeconvert.native import light_models
+        from safeconvert.runtimes import onnx_tflite
 
-        light_models.load(path, format)
+        onnx_tflite.load(path, format)
     elif format == "keras":
-        from safeconvert.native import tensorflow_model
+        from safeconvert.runtimes.tensorflow import model as tensorflow_model
 
         tensorflow_model.load(path, "keras")
     else:
-        from safeconvert.native import torch_model
+        from safeconvert.runtimes.pytorch import model as pytorch_model
 
-        torch_model.load(path, "pt2")
+        pytorch_model.load(path, "pt2")
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {

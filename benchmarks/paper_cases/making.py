@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.paper_cases.cases import INCEPTION, RESNET, Case
 from model_zoo import NETWORKS, Converted, Network, build, choose, link
 from model_zoo.making import SUFFIX
-from safeconvert.preprocess import Preprocess
+from safeconvert.inputs.preprocess import Preprocess
 
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}

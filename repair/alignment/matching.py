@@ -1,0 +1,122 @@
+"""Which tensors of two models hold the same content, whatever their layout: fingerprints, then exact arrangements.
+
+Names, positions and weights are never looked at. A tensor of shape (batch, ...) is compared over all its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...runtimes.tensor_layout import TensorLayout, arrangements
+
+Array = np.ndarray[Any, Any]
+CLOSE = 1e-4
+"""Two tensors are the same if no value differs by more than this share of the largest: float32 rounding of one layer
+stays well below it, and a fault that changes labels well above it."""
+
+
+def distance(expected: Array, given: Array) -> float:
+    """The largest difference as a share of the largest expected value; infinite where it cannot be told."""
+    if expected.shape != given.shape:
+        return float("inf")
+    if not expected.size:
+        return 0.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        apart = np.where(expected == given, 0.0, np.abs(expected.astype(np.float64) - given))
+        largest = float(apart.max())
+        scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
+    if not np.isfinite(largest):
+        return float("inf")
+    return largest / scale if scale else (0.0 if largest == 0 else float("inf"))
+
+
+def rough(expected: Array, given: Array) -> float:
+    """The root of the mean squared difference as a share of that of the expected values: for quantised models."""
+    if expected.shape != given.shape or not np.isfinite(given).all():
+        return float("inf")
+    apart = float(np.sqrt(np.mean((expected.astype(np.float64) - given) ** 2)))
+    scale = float(np.sqrt(np.mean(expected.astype(np.float64) ** 2)))
+    return apart / scale if scale else (0.0 if apart == 0 else float("inf"))
+
+
+@dataclass(frozen=True)
+class Match:
+    """A tensor ``name`` of the Source that lies in one of the Target by ``arrangement``; see ``distance``."""
+
+    name: str
+    arrangement: TensorLayout
+    apart: float
+
+
+class Contents:
+    """The Source's tensors, to be found by content. ``exactly`` is False where a model is quantised."""
+
+    def __init__(self, tensors: Mapping[str, Array], *, exactly: bool = True, limit: float | None = None) -> None:
+        self.tensors = tensors
+        self.exactly = exactly
+        self.limit = limit or (CLOSE if exactly else 0.12)
+        self._prints: dict[tuple[int, int], list[tuple[str, Array]]] = {}
+        for name, array in tensors.items():
+            if array.ndim and array.size:
+                self._prints.setdefault((len(array), array.size), []).append((name, fingerprint(array)))
+
+    def apart(self, expected: Array, given: Array) -> float:
+        return distance(expected, given) if self.exactly else rough(expected, given)
+
+    def find(self, array: Array) -> list[Match]:
+        """The Source's tensors that hold what ``array`` holds, in the arrangement that fits best, nearest first."""
+        if not array.ndim or not array.size:
+            return []
+        wanted = fingerprint(array)
+        found = []
+        for name, one in self._prints.get((len(array), array.size), ()):
+            if not self._alike(one, wanted):
+                continue
+            match = self.arranged(name, array)
+            if match is not None:
+                found.append(match)
+        return sorted(found, key=lambda match: match.apart)
+
+    def fits(self, match: Match, given: Array) -> bool:
+        """Does ``given`` hold the Source's tensor, laid out so?"""
+        return self.apart(match.arrangement.of(self.tensors[match.name]), given) <= self.limit
+
+    def arranged(self, name: str, array: Array) -> Match | None:
+        """How the Source's tensor lies in ``array``, if it does."""
+        tensor = self.tensors[name]
+        best: Match | None = None
+        for arrangement in arrangements(tensor.shape, array.shape):
+            # The first row tells most arrangements apart at a fraction of the cost.
+            if self.apart(arrangement.of(tensor[:1]), array[:1]) > 3 * self.limit:
+                continue
+            apart = self.apart(arrangement.of(tensor), array)
+            if apart <= self.limit and (best is None or apart < best.apart):
+                best = Match(name, arrangement, apart)
+                if self.exactly:
+                    break
+        return best
+
+    def _alike(self, a: Array, b: Array) -> bool:
+        allowed = 3 * self.limit
+        scale = max(float(np.abs(a).max()), float(np.abs(b).max()))
+        with np.errstate(invalid="ignore"):
+            return bool(scale == 0 or np.all(np.abs(a - b) <= allowed * scale))
+
+
+def fingerprint(array: Array) -> Array:
+    """Numbers that no rearrangement changes: mean, mean size, root mean square, least and largest value."""
+    flat = array.reshape(-1).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = [flat.mean(), np.abs(flat).mean(), np.sqrt(np.mean(flat**2)), flat.min(), flat.max()]
+    return np.asarray(np.nan_to_num(np.array(values), nan=1e30, posinf=1e30, neginf=-1e30))
+
+
+def correlation(a: Array, b: Array) -> float:
+    """Cosine of the angle between two sets of weights, taken in the order in which they lie and in order of size."""
+    x, y = a.reshape(-1).astype(np.float64), b.reshape(-1).astype(np.float64)
+    scale = float(np.linalg.norm(x) * np.linalg.norm(y))
+    return abs(float(x @ y)) / scale if scale else 0.0

@@ -1,0 +1,307 @@
+"""Walk the Target node by node on the Source's own activations, and find where the two part.
+
+Wherever a tensor of the Target holds what some tensor of the Source holds, it is *bound* to it, and what reads it is
+given the Source's values: differences do not add up, and a node behind a faulty one is not blamed for it. Where the
+Target computes something in other steps than the Source, the tensors in between are bound to nothing, and the next
+bound one shows that all is well. A fault is where the walk does not come back: there the walk proposes which tensor
+of the Target ought to be which of the Source, gives it these values, and believes it if what follows then
+agrees again. Child side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+
+from ...runtimes.tensor_layout import TensorLayout, arrangements
+from ..graph.runner import LAYOUT, GraphRunner, core
+from .matching import Contents, Match, correlation
+
+Array = np.ndarray[Any, Any]
+DEPTH = 8  # computing nodes that a fault may span on either side
+AHEAD = 10  # nodes run behind a proposed tensor to see whether the two agree again
+TRIALS = 80  # proposals looked at for one fault
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Where the Target leaves the Source: ``target`` ought to hold what the Source's ``source`` holds.
+
+    ``nodes`` compute ``target`` from bound tensors; ``origins`` compute ``source`` in the Source from the same
+    contents. ``apart`` is the local difference (see ``matching``), ``value`` what the Target's nodes gave instead.
+    """
+
+    target: str
+    source: str
+    arrangement: TensorLayout
+    nodes: tuple[onnx.NodeProto, ...]
+    origins: tuple[onnx.NodeProto, ...]
+    apart: float
+    value: Array | None = field(repr=False, default=None)
+
+
+class Walk:
+    """The walk of one Target along one Source, on the same inputs (batch first, same number of rows)."""
+
+    def __init__(
+        self,
+        target: GraphRunner,
+        source: GraphRunner,
+        contents: Contents,
+        given: Mapping[str, Array],
+        order: Sequence[str],
+    ) -> None:
+        """``given`` are the Target's inputs, ``order`` the Source's outputs in the Target's order."""
+        self.target, self.source, self.contents = target, source, contents
+        self.order = list(order)
+        self.values: dict[str, Array] = dict(given)
+        self.bound: dict[str, list[Match]] = {}
+        self.failed: dict[str, str] = {}
+        self.runs = 0  # nodes run
+        for name, array in given.items():
+            if matches := contents.find(array):
+                self.bind(name, matches)
+        self.proceed(target.nodes)
+
+    # -- running
+
+    def bind(self, tensor: str, matches: list[Match]) -> None:
+        self.bound[tensor] = matches
+        best = matches[0]
+        value = best.arrangement.of(self.contents.tensors[best.name])
+        have = self.values.get(tensor)
+        self.values[tensor] = value if have is None else value.astype(have.dtype)
+
+    def step(self, node: onnx.NodeProto, values: Mapping[str, Array]) -> dict[str, Array]:
+        """The node's outputs by name; nothing where it cannot be run on these values."""
+        if any(name not in values and name not in self.target.constants for name in self.target.read(node)):
+            return {}
+        self.runs += 1
+        try:
+            results = self.target.run(node, values)
+        except Exception as error:  # noqa: BLE001 - whatever the runtime raises means that the node does not run
+            self.failed[node.name] = str(error).strip().splitlines()[-1][:300]
+            return {}
+        made = dict(zip([name for name in node.output if name], results, strict=True))
+        return {name: value for name, value in made.items() if isinstance(value, np.ndarray)}
+
+    def proceed(self, nodes: Sequence[onnx.NodeProto]) -> None:
+        """Run these nodes, in order, and bind what they give."""
+        for node in nodes:
+            for name in node.output:
+                self.values.pop(name, None)
+                self.bound.pop(name, None)
+            for name, value in self.step(node, self.values).items():
+                self.values[name] = value
+                if matches := self.contents.find(value):
+                    self.bind(name, matches)
+
+    def again(self, changed: Sequence[str]) -> None:
+        """Run again what depends on these tensors, as far as it is not bound."""
+        dirty = set(changed)
+        for node in self.target.nodes:
+            if dirty.isdisjoint(self.target.read(node)) or all(o in self.bound for o in node.output if o):
+                continue
+            before = {name: self.values.get(name) for name in node.output if name}
+            self.proceed([node])
+            dirty.update(name for name, value in before.items() if value is None or value is not self.values.get(name))
+
+    # -- where it stands
+
+    def unresolved(self) -> set[str]:
+        """Tensors that hold nothing of the Source and lead to nothing that does."""
+        found: set[str] = set()
+        for node in reversed(self.target.nodes):
+            for name in node.output:
+                if not name or name in self.bound:
+                    continue
+                readers = self.target.readers.get(name, ())
+                leads = [out for reader in readers for out in reader.output if out]
+                if name in self.target.outputs or any(out in found for out in leads):
+                    found.add(name)
+        return found
+
+    def frontier(self) -> list[onnx.NodeProto]:
+        """The nodes at which the walk parts: all that they read is right, and what they give is not."""
+        wrong = self.unresolved()
+        return [
+            node
+            for node in self.target.nodes
+            if not wrong.isdisjoint(node.output) and wrong.isdisjoint(self.target.read(node))
+        ]
+
+    def complete(self) -> bool:
+        """Is each output of the Source somewhere in the Target, as the Source lays it out?"""
+        plain = {m.name for matches in self.bound.values() for m in matches if m.arrangement.plain}
+        return plain.issuperset(self.order)
+
+    def taken(self) -> set[str]:
+        """The Source's tensors that something of the Target is bound to."""
+        return {match.name for matches in self.bound.values() for match in matches}
+
+    def bases(self, nodes: Sequence[onnx.NodeProto]) -> set[str]:
+        """The Source's tensors whose contents these nodes read from outside."""
+        made = {name for node in nodes for name in node.output}
+        read = [name for node in nodes for name in self.target.dynamic(node) if name not in made]
+        found: set[str] = set()
+        pending = list(read)
+        while pending:  # what an unbound tensor was computed from counts too
+            name = pending.pop()
+            if name in self.bound:
+                found.update(match.name for match in self.bound[name])
+            elif (maker := self.target.maker.get(name)) is not None:
+                pending += self.target.dynamic(maker)
+        return found
+
+    # -- proposals
+
+    def pairs(self, node: onnx.NodeProto) -> Iterator[tuple[str, str]]:
+        """Which tensor behind ``node`` may be which of the Source, likeliest first: those that few nodes compute."""
+        taken = self.taken()
+        own = [name for name in node.output if name]
+        behind = [name for name in self.target.following(own, DEPTH - 1) if name not in self.bound]
+        ours = {n: len(core(self.target.between(n, self.bound))) for n in dict.fromkeys((*own, *behind))}
+        # What the Target lacks may be long: the Source's tensors count by the shortest way, which may skip a branch.
+        theirs = {
+            name: steps for name, steps in self.source.following(self.bases([node]), DEPTH).items() if name not in taken
+        }
+        ranked: list[tuple[int, int, float, int, str, str]] = []
+        for t, steps in ours.items():
+            for s, others in theirs.items():
+                maker, origin = self.target.maker[t], self.source.maker.get(s)
+                if origin is None or s not in self.contents.tensors:
+                    continue
+                other = maker.op_type != origin.op_type
+                layout = (maker.op_type in LAYOUT) + (origin.op_type in LAYOUT)
+                likely = steps + others + other + layout
+                ranked.append((likely, abs(steps - others), self._unlike(maker, origin), len(ranked), t, s))
+        for *_, t, s in sorted(ranked)[:TRIALS]:
+            yield t, s
+
+    def _unlike(self, node: onnx.NodeProto, origin: onnx.NodeProto) -> float:
+        """How unlike the weights of two nodes are, 0 to 2: settles which of several like nodes is meant."""
+        ours = [self.target.constants[n] for n in node.input if n in self.target.constants]
+        theirs = [self.source.constants[n] for n in origin.input if n in self.source.constants]
+        likeness = [
+            correlation(a, b) for a, b in zip(ours, theirs, strict=False) if a.size == b.size and a.dtype.kind == "f"
+        ]
+        return 1 - max(likeness, default=0.0)
+
+    def laid_out(self, tensor: str, source: str, node: onnx.NodeProto) -> list[TensorLayout]:
+        """The ways in which the Source's tensor may stand in the Target's place, likeliest first."""
+        content = self.contents.tensors[source]
+        value = self.values.get(tensor)
+        ways = []
+        perms = [m.arrangement.perm for name in self.target.dynamic(node) for m in self.bound.get(name, ())[:1]]
+        perms += [tuple(range(content.ndim))]
+        if content.ndim == 4:
+            perms += [(0, 2, 3, 1), (0, 3, 1, 2)]
+        if value is not None:
+            ways += list(arrangements(content.shape, value.shape))
+            ways.sort(key=lambda way: way.perm not in perms)
+        if value is None or value.size != content.size:
+            for perm in perms:
+                if len(perm) == content.ndim:
+                    ways.append(TensorLayout(perm, tuple(content.shape[axis] for axis in perm[1:])))
+        return list(dict.fromkeys(ways))[:6]
+
+    def continues(self, tensor: str, value: Array, source: str) -> bool:
+        """With this value in the tensor, which so far is right nowhere, does what follows agree with the Source?"""
+        if tensor in self.target.outputs and not self.target.readers.get(tensor):
+            return source == self.order[self.target.outputs.index(tensor)]
+        return self.continues_from(tensor, value, source)
+
+    def continues_with(self, tensor: str, match: Match) -> bool:
+        """``continues_from`` where the tensor holds one of the Source, laid out so."""
+        content = match.arrangement.of(self.contents.tensors[match.name])
+        have = self.values.get(tensor)
+        return self.continues_from(tensor, content if have is None else content.astype(have.dtype), match.name)
+
+    @contextmanager
+    def supposing(self, tensor: str, match: Match) -> Iterator[None]:
+        """For a while the tensor is bound to that one of the Source, and nothing behind it is run again."""
+        values, bound = dict(self.values), dict(self.bound)  # in their order, which later repairs go by
+        self.bind(tensor, [match])
+        try:
+            yield
+        finally:
+            self.values, self.bound = values, bound
+
+    @contextmanager
+    def forgetting(self, tensor: str) -> Iterator[None]:
+        """For a while the tensor is bound to nothing."""
+        bound = dict(self.bound)
+        del self.bound[tensor]
+        try:
+            yield
+        finally:
+            self.bound = bound
+
+    def continues_from(self, tensor: str, value: Array, source: str) -> bool:
+        """With this value in the tensor, does what follows give what the Source computes from ``source``?
+
+        A node with weights, or one that joins two tensors, has to: an activation of the same content proves nothing.
+        Only where no such node follows are the others believed.
+        """
+        taken = self.taken() | {source}
+        ahead = set(self.source.following([source], 12)) - taken
+        values = {**self.values, tensor: value}
+        fresh, steps = {tensor}, 0
+        agreed = tested = False
+        for node in self.target.nodes:
+            if steps >= AHEAD:
+                break
+            reads = self.target.read(node)
+            if fresh.isdisjoint(reads):
+                continue
+            telling = self._telling(node)
+            results = self.step(node, values)
+            # Sizes computed on the way count nothing: some exporters compute many.
+            steps += node.op_type not in LAYOUT and any(one.dtype.kind == "f" for one in results.values())
+            for name, result in results.items():
+                new = node.op_type not in LAYOUT and name not in self.bound
+                if new and any(match.name in ahead for match in self.contents.find(result)):
+                    if telling:
+                        return True
+                    agreed = True
+                values[name] = result
+                fresh.add(name)
+            tested |= telling
+        return agreed and not tested
+
+    def _telling(self, node: onnx.NodeProto) -> bool:
+        """Does the node's output say more than its one input does?"""
+        constants = [self.target.constants[name] for name in node.input if name in self.target.constants]
+        weighted = any(array.dtype.kind == "f" and array.size > 1 for array in constants)
+        return node.op_type not in LAYOUT and (weighted or len(self.target.dynamic(node)) > 1)
+
+    def parting(self, tensor: str, source: str, arrangement: TensorLayout) -> Divergence:
+        """The parting at that pair of tensors, with the nodes on both sides that lead from agreement to it."""
+        nodes = self.target.between(tensor, self.bound)
+        origins = self.source.between(source, self._known(nodes))
+        value = self.values.get(tensor)
+        content = arrangement.of(self.contents.tensors[source])
+        apart = float("inf") if value is None else self.contents.apart(content, value)
+        return Divergence(tensor, source, arrangement, tuple(nodes), tuple(origins), apart, value)
+
+    def _known(self, nodes: Sequence[onnx.NodeProto]) -> set[str]:
+        return self.taken() | self.bases(nodes)
+
+    def patch(self, parting: Divergence, *, afresh: bool = False) -> None:
+        """Give the tensor what it ought to hold, and go on from there.
+
+        Where it held something of the Source, lying otherwise, so may all behind it: ``afresh`` runs that again too.
+        """
+        tensor = parting.target
+        if afresh and tensor in self.bound:
+            for name in self.target.following([tensor], len(self.target.nodes)):
+                self.values.pop(name, None)
+                self.bound.pop(name, None)
+        self.values.pop(tensor, None)
+        self.bind(tensor, [Match(parting.source, parting.arrangement, parting.apart)])
+        self.again([tensor])

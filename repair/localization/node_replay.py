@@ -1,0 +1,114 @@
+"""Local replay of a converter: every node of the ONNX graph it was fed, alone, on the Source's own activations.
+
+The graph is taken apart: wherever a floating-point tensor goes from one node to another it is cut, so that each node
+reads a graph input and writes a graph output. The same converter converts all pieces in one go, and one run
+on the activations of the whole graph shows which pieces answer otherwise. Errors do not travel: a piece that only
+sits behind a faulty one is fed the right values. Child side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from .. import rewrites
+
+Array = np.ndarray[Any, Any]
+
+
+def activations(
+    path: str, store: str, arrays: dict[str, Array], only: Collection[str] | None = None
+) -> dict[str, list[int]]:
+    """Run the model on ``arrays`` and keep every floating-point tensor in ``store`` (``.npz``); gives their shapes.
+
+    Tensors of rank 0 are left out: they are settings rather than activations. ``only``: those that these nodes read
+    and give.
+    """
+    model = rewrites.named(onnx.load(path))
+    del model.graph.output[:]
+    near = {
+        name for node in model.graph.node if only is None or node.name in only for name in (*node.input, *node.output)
+    }
+    names = list(dict.fromkeys(name for node in model.graph.node for name in node.output if name in near and name))
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    values = dict(zip(names, session.run(names, arrays), strict=True)) | arrays
+    kept = {
+        n: v for n, v in values.items() if n in near and isinstance(v, np.ndarray) and v.dtype == np.float32 and v.ndim
+    }
+    np.savez(store, *kept.values())
+    return {name: list(value.shape) for name, value in kept.items()}
+
+
+def kinds(path: str, only: Collection[str] | None = None) -> list[str]:
+    """The names of the first node (of ``only`` these) of each kind: operator, settings and number of inputs."""
+    first: dict[tuple[Any, ...], str] = {}
+    for node in rewrites.named(onnx.load(path)).graph.node:
+        settings = sorted(attribute.SerializeToString() for attribute in node.attribute)
+        if only is None or node.name in only:
+            first.setdefault((node.domain, node.op_type, len(node.input), *settings), node.name)
+    return list(first.values())
+
+
+def explode(
+    path: str, target: str, shapes: dict[str, list[int]], only: Collection[str] | None = None
+) -> dict[str, Any]:
+    """Write the model taken apart; see :func:`take_apart`."""
+    exploded, made = take_apart(rewrites.named(onnx.load(path)), shapes, only)
+    onnx.save(exploded, target)
+    return made
+
+
+def take_apart(
+    model: onnx.ModelProto, shapes: dict[str, list[int]], only: Collection[str] | None = None
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """The model in pieces; ``shapes`` are the tensors to cut at, ``only`` the nodes to keep (None: all).
+
+    Gives ``inputs`` (new input -> tensor) and ``outputs`` (in order: tensor, name, node, operator, the node's index).
+    Nodes that compute sizes stay attached to what needs them.
+    """
+    graph = model.graph
+    constants = {t.name for t in graph.initializer}
+    cut = {name: f"in_{i}" for i, name in enumerate(n for n in shapes if n not in constants)}
+    makers = {out: node for node in graph.node for out in node.output}
+    wanted = {id(node) for node in graph.node if (only is None or node.name in only) and set(node.output) & set(cut)}
+    pending = [node for node in graph.node if id(node) in wanted]
+    while pending:  # what computes the sizes, axes and constants that a wanted node reads
+        for name in pending.pop().input:
+            maker = makers.get(name)
+            if maker is not None and name not in cut and id(maker) not in wanted:
+                wanted.add(id(maker))
+                pending.append(maker)
+    index = {id(node): i for i, node in enumerate(graph.node)}
+    nodes, outputs, read = [], [], {}
+    for node in (n for n in graph.node if id(n) in wanted):
+        piece = onnx.NodeProto()
+        piece.CopyFrom(node)
+        for i, name in enumerate(node.input):
+            if name in cut:
+                piece.input[i] = cut[name]
+                read[cut[name]] = name
+        for i, name in enumerate(node.output):
+            if name in cut:
+                piece.output[i] = f"out_{cut[name]}"
+                if only is None or node.name in only:
+                    found = {"tensor": name, "name": piece.output[i], "node": node.name, "operator": node.op_type}
+                    outputs.append({**found, "index": index[id(node)]})
+        nodes.append(piece)
+    used = {name for node in nodes for name in node.input}
+    pieces = onnx.helper.make_graph(
+        nodes,
+        "pieces",
+        [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, shapes[t]) for n, t in read.items()],
+        [onnx.helper.make_tensor_value_info(o["name"], onnx.TensorProto.FLOAT, shapes[o["tensor"]]) for o in outputs],
+        [t for t in graph.initializer if t.name in used],
+    )
+    exploded = onnx.helper.make_model(pieces, opset_imports=model.opset_import, ir_version=model.ir_version)
+    return exploded, {"inputs": read, "outputs": outputs}

@@ -1,0 +1,114 @@
+"""What the two models themselves call the nodes at fault that were found in their views."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ...errors import WorkerFailed
+from ...models.loaded import LoadedModel
+from ...workers.pool import WorkerPool
+from .names import Record, layer_names, native_name, told, traced
+from .parameters import parameters, unlike
+
+Array = np.ndarray[Any, Any]
+LocatedFault = Mapping[str, Any]
+"""A finding of ``repair/localization/locate.py``, as plain values."""
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """The layer of each array: of the Target's that none of the Source's equals, of the Source's that none of the
+    Target's does, and of all of the Target's."""
+
+    left: list[str]
+    free: list[str]
+    own: list[str]
+
+
+@dataclass
+class Names:
+    """The native names of each fault's nodes, in the Source and in the Target, in the order of the findings."""
+
+    workshop: WorkerPool
+    source: LoadedModel
+    target: LoadedModel
+    exactly: bool
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+    _operators: list[tuple[Record | None, Record | None]] = field(default_factory=list)
+
+    def look(self, faults: Sequence[LocatedFault], arrays: Mapping[str, Array], given: Mapping[str, Array]) -> None:
+        """Find the names, on one input: ``arrays`` as the Source takes it, ``given`` as the Target does."""
+        heavy = any(one["type"] == "WB" for one in faults)
+        own, original = (self.changed if heavy else None) or ([], [])
+        theirs = traced(self.workshop, self.source, "source", arrays, faults, changed=original)
+        tensors = [_told_by(self.target.format, one) for one in faults]
+        ours = traced(self.workshop, self.target, "target", given, faults, tensors, changed=own)
+        layers = layer_names(self.target)
+        self._operators = list(zip(theirs, ours, strict=True))
+        self.pairs = [
+            (
+                one["source_node"] if origin is None else told(self.source.format, origin),
+                native_name(self.target.format, one, layers) if own is None else told(self.target.format, own),
+            )
+            for one, origin, own in zip(faults, theirs, ours, strict=True)
+        ]
+
+    @property
+    def changed(self) -> tuple[list[str], list[str]] | None:
+        """The Target's layers whose arrays are not the Source's, and the Source's whose arrays the Target lacks; None
+        where the two do not hold their weights in the same pieces. A view folds settings and normalisations into
+        weights, and cannot tell."""
+        if self._layers is None or len(self._layers.left) != len(self._layers.free):
+            return None
+        return list(dict.fromkeys(self._layers.left)), list(dict.fromkeys(self._layers.free))
+
+    @property
+    def trained(self) -> dict[str, bool]:
+        """The Target's layers that have arrays: are they all the Source's? Empty where that cannot be told."""
+        if self._layers is None:
+            return {}
+        return {layer: layer not in self._layers.left for layer in self._layers.own}
+
+    @cached_property
+    def _layers(self) -> _Layers | None:
+        if "onnx" in (self.source.format, self.target.format) or not self.exactly:
+            return None
+        try:
+            own, theirs = parameters(self.workshop, self.target), parameters(self.workshop, self.source)
+        except WorkerFailed:
+            return None
+        left, free = unlike(own, theirs)
+        layers = [one.layer for one in left], [theirs[number].layer for number in free], [one.layer for one in own]
+        return _Layers(*layers) if own else None
+
+    def place(self, index: int) -> str | None:
+        """The Target's own layer or operator at that fault, by which its settings are asked for; None for none."""
+        record = self._operators[index][1]
+        if record is None:
+            return None
+        return str(record["layer" if self.target.format == "keras" else "node"])
+
+    def operations(self, index: int, one: LocatedFault) -> dict[str, str]:
+        """The single operators behind the names: in the views, and in the models' own graphs where they were found."""
+        found = {"view_node": one["target_node"], "source_view_node": one["source_node"]}
+        for key, record in zip(("source_operation", "target_operation"), self._operators[index], strict=True):
+            if record is not None:
+                found[key] = str(record["node"])
+        return found
+
+
+FUSED = frozenset({"Relu", "Clip"})
+
+
+def _told_by(format: str, fault: LocatedFault) -> str:
+    """The view's tensor whose operator has the fault's name: of an activation that a TFLite file lacks it is the one
+    that gives what ought to be activated, since TFLite has the two in one operator."""
+    missing = fault["evidence"].get("missing")
+    if format == "tflite" and missing and FUSED.issuperset(missing):
+        return str(fault["evidence"]["target_tensor"])
+    return str(fault["target_tensor"])

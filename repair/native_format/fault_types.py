@@ -1,0 +1,56 @@
+"""The types of faults as the models' own layers show them: a view folds settings and normalisations into weights, and
+leaves out a factor of 1."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from ...records import Fault
+from .fault_names import Names
+
+
+def natively_typed(faults: Sequence[Fault], names: Names) -> list[Fault]:
+    """The faults, with the types that the models' own arrays give those which a view alone cannot tell."""
+    told = [_of_a_layer(fault, names.trained) if _scales(fault) else fault for fault in faults]
+    if any(fault.type == "WB" for fault in told) and names.changed == ([], []):
+        told = [_not_of_weights(fault) for fault in told]
+    return told
+
+
+def _scales(fault: Fault) -> bool:
+    """Is it a constant factor or summand that only one of the views has, as of a normalisation that does nothing?"""
+    difference, operator = fault.evidence.get("difference"), fault.evidence.get("operator")
+    kinds = fault.evidence.get("missing", [operator]) if difference == "missing nodes" else [operator]
+    return difference in ("missing nodes", "a node too many") and {"Mul", "Add"}.issuperset(kinds)
+
+
+def _of_a_layer(fault: Fault, trained: Mapping[str, bool]) -> Fault:
+    """A factor that only one view has, of a layer with arrays: exporters leave out a factor of 1. It is one of weights
+    where they are not the Source's, and a setting where those of all layers are (see ``Names.trained``)."""
+    if fault.target_node not in trained:
+        return fault
+    if all(trained.values()):
+        return dataclasses.replace(fault, type="LH")
+    return fault if trained[fault.target_node] else dataclasses.replace(fault, type="WB")
+
+
+def _not_of_weights(fault: Fault) -> Fault:
+    """A fault that a view shows as one of weights, of a model whose own weights are right: a setting, like epsilon."""
+    if fault.type != "WB":
+        return fault
+    evidence = {**fault.evidence, "weights": "the Target's own arrays are the Source's: a setting of the layer differs"}
+    return dataclasses.replace(fault, type="LH", evidence=evidence)
+
+
+def merged(faults: Sequence[Fault]) -> list[Fault]:
+    """One fault for each type and native node: a view may show one layer's fault in several of its nodes."""
+    found: dict[tuple[str, str, str], Fault] = {}
+    for fault in faults:
+        key = fault.type, fault.target_node, fault.source_node
+        first = found.get(key)
+        if first is None:
+            found[key] = fault
+        elif fault.repair not in first.repair:
+            found[key] = dataclasses.replace(first, repair=f"{first.repair}; {fault.repair}")
+    return list(found.values())

@@ -1,0 +1,202 @@
+"""What a person knows a view's node by: the layer, module or tensor of the model in its own format."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import WorkerFailed
+from ...models.loaded import LoadedModel
+from ...runtimes.tensor_layout import moves
+from ...workers.pool import WorkerPool
+from .parameters import MODULES
+
+Array = np.ndarray[Any, Any]
+Record = Mapping[str, Any]
+BACK = 4  # operators between a convolution and the end of what a view folds into it
+
+SCOPES = "pkg.torch.onnx.name_scopes"
+"""Metadata that torch.onnx leaves on a node: the modules around it, from the outermost to itself."""
+
+
+ROUNDED: Mapping[str, Any] = {"role": "weights", "channels_scaled_only": False}
+"""Evidence of weights that were rounded: a convolution's, not those of the normalisation behind it."""
+
+
+def layer_names(side: LoadedModel) -> frozenset[str]:
+    """The names of a Keras model's layers; empty for other formats, whose names need no list."""
+    if side.format != "keras":
+        return frozenset()
+    try:
+        return frozenset(side.child().call("runtimes.tensorflow.model", "layer_names", path=side.location))
+    except WorkerFailed:
+        return frozenset()
+
+
+def traced(
+    workshop: WorkerPool,
+    side: LoadedModel,
+    role: str,
+    arrays: Mapping[str, Array],
+    faults: Sequence[Record],
+    tensors: Sequence[str] | None = None,
+    changed: Collection[str] = (),
+) -> list[Record | None]:
+    """The native operator of each fault that the light child holds: a record of ``runtimes/*/trace.py:trace``.
+
+    Found by content: the native tensor that holds what the view's node gives for ``arrays`` (one input). ``role`` is
+    "source" or "target". An ONNX model is its own view and needs none; None stands where nothing was found.
+    ``tensors``: the view's tensors, where ``faults`` are other nodes than those that the child found. ``changed`` are
+    the layers that are known to hold other weights than they should.
+    """
+    if side.format == "onnx":
+        return [None] * len(faults)
+    try:
+        store, records = trace(workshop, side, arrays)
+        light = workshop.child("light", "light")
+        found = light.call(
+            "repair.localization.session", "native", role=role, store=store, records=records, tensors=tensors
+        )
+    except WorkerFailed:
+        return [None] * len(faults)
+    makers = {one["tensor"]: one for one in records}
+    turned = [role == "target" and fault["type"] == "TSS" for fault in faults]
+    return [
+        None if one is None else _mover(one, makers) if moved else _meant(one, makers, fault, changed)
+        for one, fault, moved in zip(found, faults, turned, strict=True)
+    ]
+
+
+def trace(workshop: WorkerPool, side: LoadedModel, arrays: Mapping[str, Array]) -> tuple[str, list[dict[str, Any]]]:
+    """The model's own activations: where they are stored, and the records of ``runtimes/*/trace.py:trace``."""
+    store = str(workshop.scratch("trace.npz"))
+    given: dict[str, Any] = {"path": side.location, "arrays": dict(arrays), "store": store}
+    if side.format == "onnx":
+        return store, workshop.child("light", "light").call("repair.localization.first_divergence", "trace", **given)
+    return store, side.child().call(MODULES[side.format], "trace", **given)
+
+
+def origins(
+    workshop: WorkerPool,
+    source: LoadedModel,
+    arrays: Mapping[str, Array],
+    target: LoadedModel,
+    given: Mapping[str, Array],
+) -> dict[str, str]:
+    """What the Source calls the operators behind the Target's tensors, by the tensors' names in the Target's trace.
+
+    Told by content, on one input: ``arrays`` as the Source takes it, ``given`` as the Target does. Where the Target's
+    operator does in one what the Source does in several, it is named after the Source's convolution, if there is one.
+    """
+    theirs, ours = trace(workshop, source, arrays), trace(workshop, target, given)
+    light = workshop.child("light", "light")
+    found: dict[str, str] = light.call("repair.localization.first_divergence", "same", source=theirs, target=ours)
+    makers = {one["tensor"]: one for one in theirs[1]}
+    operators = {one["tensor"]: one["operator"] for one in ours[1]}
+    named = {}
+    for tensor, origin in found.items():
+        kind = "Conv" if "CONV" in operators[tensor].upper() else ""
+        fault = {"type": "WB", "op_type": kind, "evidence": {"tensors": [ROUNDED]}}
+        named[tensor] = told(source.format, _meant(makers[origin], makers, fault))
+    return named
+
+
+def renamings(
+    workshop: WorkerPool,
+    model: LoadedModel,
+    arrays: Mapping[str, Array],
+    remade: LoadedModel,
+    given: Mapping[str, Array],
+) -> dict[str, str]:
+    """What a model calls the layers of one that was made of it, told by content on one input as each takes it.
+
+    Where several hold the same content, it is the one that does the same to it.
+    """
+    first, second = trace(workshop, model, arrays), trace(workshop, remade, given)
+    light = workshop.child("light", "light")
+    found: dict[str, str] = light.call("repair.localization.first_divergence", "same", source=first, target=second)
+    makers = {one["tensor"]: one for one in first[1]}
+    return {
+        told(remade.format, one): told(model.format, makers[found[one["tensor"]]])
+        for one in second[1]
+        if one["tensor"] in found
+    }
+
+
+def _meant(record: Record, makers: Mapping[str, Record], fault: Record, changed: Collection[str] = ()) -> Record:
+    """The operator to blame: a view folds batch normalisations into the convolutions before them.
+
+    Weights of which each channel is only scaled are the normalisation's fault, all else is the convolution's.
+    """
+    evidence = fault["evidence"]
+    weights = [t for t in evidence.get("tensors", ()) if t["role"] == "weights"]
+    settings = [setting["name"] for setting in evidence.get("settings", ())]
+    if fault["type"] == "LH" and (not settings or "pads" in settings):
+        before = [makers[name] for name in record["inputs"] if name in makers]
+        if any("pad" in one["operator"].lower() for one in before):  # exporters fold a Pad into what reads it
+            return next(one for one in before if "pad" in one["operator"].lower())
+    if fault["type"] == "WB" and (found := _nearest(record, makers, lambda one: one["layer"] in changed)):
+        return found
+    if fault["op_type"] != "Conv":
+        return record
+    if fault["type"] == "WB" and all(t["channels_scaled_only"] for t in weights):
+        return record
+    return _nearest(record, makers, lambda one: "conv" in one["operator"].lower()) or record
+
+
+def _mover(record: Record, makers: Mapping[str, Record]) -> Record:
+    """The operator that moves values, nearest before this one: exporters push transposes through what follows them."""
+    return _nearest(record, makers, lambda one: moves(one["operator"])) or record
+
+
+def _nearest(record: Record, makers: Mapping[str, Record], meant: Callable[[Record], bool]) -> Record | None:
+    """The first operator that is meant, from this one back; None where none is near."""
+    front = [record]
+    for _ in range(BACK):
+        if found := next((one for one in front if meant(one)), None):
+            return found
+        front = [makers[name] for one in front for name in one["inputs"] if name in makers]
+    return None
+
+
+def told(format: str, record: Record) -> str:
+    """What to call a native operator: its layer where layers are what a person knows, else its own name."""
+    if format in ("keras", "torch"):
+        return str(record["layer"] or record["node"])
+    return str(record["node"])
+
+
+def native_name(format: str, found: Mapping[str, Any], layers: Collection[str]) -> str:
+    """The native name of a located node, or the view's own where the exporter left no trace of it."""
+    name = str(found["target_node"])
+    if format == "tflite":
+        return str(found["target_tensor"]) or name
+    if format == "keras":
+        return _layer(name, layers) or _layer(str(found["target_tensor"]), layers) or name
+    if format == "tf":
+        return name.removeprefix("StatefulPartitionedCall/")
+    if format == "torch":
+        return _module(found.get("metadata", {}).get(SCOPES, "")) or name
+    return name
+
+
+def _layer(name: str, layers: Collection[str]) -> str:
+    """The innermost layer in a name like ``model_1/block_1/conv_1/Conv2D``: Keras numbers scopes as it enters them."""
+    for part in reversed(name.split("/")):
+        for one in (part, re.sub(r"_\d+$", "", part)):
+            if one in layers:
+                return one
+    return ""
+
+
+def _module(scopes: str) -> str:
+    """The innermost module of a list like ``['', 'features', 'features.0', 'conv2d']``, its own node left out."""
+    try:
+        names = [str(one) for one in ast.literal_eval(scopes)][:-1]
+    except (SyntaxError, ValueError):
+        return ""
+    return names[-1] if names else ""

@@ -1,0 +1,112 @@
+"""Repair of settings in a model's own format: the file stays what it is, but for one layer's strides or slope.
+
+A view's node has settings by ONNX's names; the layer or operator of the model itself has them by its framework's. What
+cannot be said in the framework's words is left to the converters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...models.loaded import LoadedModel
+from ...records import Recognised
+from ...workers.pool import WorkerPool
+from .parameters import SUFFIX
+
+MODULES = {
+    "torch": "runtimes.pytorch.settings",
+    "keras": "runtimes.tensorflow.settings",
+    "tflite": "runtimes.litert.settings",
+}
+NAMES = {
+    "strides": ("stride", "strides"),
+    "dilations": ("dilation", "dilation_rate", "dilations"),
+    "group": ("groups",),
+    "kernel_shape": ("kernel_size", "pool_size", "kernel_shape"),
+    "pads": ("padding",),
+    "alpha": ("negative_slope", "alpha"),
+    "epsilon": ("eps", "epsilon"),
+    "min": ("min_val", "min"),
+    "max": ("max_val", "max", "max_value"),
+    "axis": ("dim", "axis"),
+    "ceil_mode": ("ceil_mode",),
+    "count_include_pad": ("count_include_pad",),
+    "fused_activation": ("fused_activation",),
+}
+"""What the frameworks call the settings of ONNX's operators."""
+
+Change = tuple[str, Any, Any]
+"""ONNX's name of a setting, its value in the Target's view, and the Source's."""
+
+
+def reset(
+    workshop: WorkerPool, side: LoadedModel, file: Recognised, place: str, changes: Sequence[Change]
+) -> tuple[Recognised, dict[str, Any]] | None:
+    """A copy of the file with other settings of the layer or operator ``place``, and these by name.
+
+    The file itself where a layer that is called twice has them already. None where the framework has no word for one
+    of them. Raises :class:`WorkerFailed`.
+    """
+    module = MODULES.get(side.format)
+    if module is None:
+        return None
+    path = str(file.path.absolute())
+    found = side.child().call(module, "settings", path=path, place=place)
+    values: dict[str, Any] = {}
+    for change in changes:
+        if change[0] == "pads" and len(changes) > 1 and isinstance(found.get("padding"), str):
+            continue  # "same" follows the other settings
+        meant = translated(found, *change)
+        if meant is None:
+            return None
+        values |= meant
+    if all(found[name] == value for name, value in values.items()):
+        return file, values
+    target = workshop.scratch("model" + SUFFIX[side.format])
+    flavour = side.child().call(module, "with_settings", path=path, target=str(target), place=place, values=values)
+    return Recognised(target, side.format, str(flavour)), values
+
+
+def translated(found: Mapping[str, Any], name: str, before: Any, after: Any) -> dict[str, Any] | None:
+    """The change in the framework's words, where ``found`` are the settings as they stand; None where it has none."""
+    key = next((key for key in NAMES.get(name, ()) if key in found), None)
+    if key is None or before is None or after is None:
+        return None
+    have = found[key]
+    if name == "fused_activation":
+        return {key: after} if have == before else None
+    if isinstance(have, str):  # of Keras and TFLite: "same" or "valid"
+        other = {"same": "valid", "valid": "same"}.get(have)
+        return None if name != "pads" or other is None else {key: other}
+    if name == "pads":
+        before, after = _both_sides(before), _both_sides(after)
+    if before is None or after is None or not (_same(before, have) or _same(after, have)):
+        return None
+    return {key: have if _same(after, have) else _like(have, after)}
+
+
+def _both_sides(pads: Sequence[int]) -> list[int] | None:
+    """ONNX's pads, those before and then those after each axis, as one number an axis."""
+    half = len(pads) // 2
+    return list(pads[:half]) if list(pads[:half]) == list(pads[half:]) else None
+
+
+def _same(view: Any, own: Any) -> bool:
+    a, b = np.atleast_1d(np.asarray(view, float)), np.atleast_1d(np.asarray(own, float))
+    if len(a) != len(b) and 1 in (len(a), len(b)):
+        a, b = np.broadcast_arrays(a, b)
+    return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-6, atol=0))
+
+
+def _like(have: Any, value: Any) -> Any:
+    """The value in the type in which the framework has it: one number for all axes, or one each."""
+    several = list(np.atleast_1d(value).tolist())
+    if isinstance(have, (list, tuple)):
+        kind: Any = type(have[0])
+        return [kind(one) for one in (several * len(have))[: max(len(have), len(several))]]
+    if len(set(several)) > 1:
+        return several
+    return type(have)(several[0])

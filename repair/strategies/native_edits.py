@@ -1,0 +1,189 @@
+"""Set what is wrong in the Target's own file, where weights and settings are all that is: everything else stays."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...checking.verdict import better, over
+from ...comparison.compare import Comparison
+from ...conversion.hop_runner import ConvertedModel
+from ...errors import WorkerFailed
+from ...models.input_mapping import Mismatch, plan_feed
+from ...models.loaded import LoadedModel
+from ...records import Fault, Recognised
+from ..acceptance import ROWS
+from ..native_format.parameters import Parameter, by_change, leftovers, parameters, replaced, unfolded
+from ..native_format.settings import Change, reset
+
+if TYPE_CHECKING:
+    from .view_edits import Repairer
+
+Array = np.ndarray[Any, Any]
+Names = Sequence[tuple[str, str]]
+"""Native names of each fault's nodes, in the Source and in the Target."""
+PIECES = 6  # arrays of a model that one fault of its view may stand for
+
+
+@dataclass(frozen=True)
+class Own:
+    """What was set in the Target's own file for one fault: arrays or settings by their own names, and their layer."""
+
+    layer: str
+    names: tuple[str, ...]
+    evidence: Mapping[str, Any]
+
+
+def in_own_format(
+    repairer: Repairer, view: LoadedModel, chosen: Sequence[int], names: Names, mended: Comparison, before: Comparison
+) -> tuple[ConvertedModel | None, Mapping[int, Own]]:
+    """The mended Target, and what was set in it by fault: its own file with other weights or settings, where that
+    agrees, or is all that can be had (rounding may be left in a quantised one, and in its view); else the view,
+    converted.
+
+    ``mended`` is how the mended ``view`` compares with the Source, ``before`` how the Target does as it is.
+    """
+    found, allowed = _set_in_place(repairer, chosen, names), repairer.options.max_discrepancy
+    if found is None:
+        return repairer.back(view), {}
+    stage, set_in, compared = found
+    if compared.agrees(max_discrepancy=allowed, values=repairer.exactly):
+        return stage, set_in
+    rounded = not repairer.exactly and better(compared, before)
+    if rounded and not mended.agrees(max_discrepancy=allowed, values=False):
+        return stage, set_in
+    back = repairer.back(view)
+    return (stage, set_in) if back is None and rounded else (back, {})
+
+
+def _set_in_place(
+    repairer: Repairer, chosen: Sequence[int], names: Names
+) -> tuple[ConvertedModel, dict[int, Own], Comparison] | None:
+    """The Target's own file with other weights and settings in it, where these are all that is wrong, which by fault,
+    and how it compares over the calibration inputs looked at.
+
+    None where they are not, or where the model has no such arrays and settings of its own.
+    """
+    if repairer.target.format == "onnx":
+        return None
+    light = repairer.workshop.child("light", "light")
+    wanted = {index: light.call("repair.localization.session", "settings_set", index=index) for index in chosen}
+    others = [index for index in chosen if wanted[index] is None]
+    if light.call("repair.localization.session", "constants_set", chosen=others) is None:
+        return None
+    made, set_in, heavy = repairer.target.recognised, dict[int, Own](), list[int]()
+    try:
+        for index in chosen:
+            found = None if index in others else _settings(repairer, made, index, wanted[index])
+            if found is None:
+                heavy.append(index)
+            else:
+                made, set_in[index] = found
+        if heavy:
+            changes = light.call("repair.localization.session", "constants_set", chosen=heavy)
+            weighted = None if changes is None else _weights(repairer, made, heavy, changes, names)
+            if weighted is None:
+                return None
+            made = weighted[0]
+            set_in |= weighted[1]
+        side = LoadedModel(repairer.workshop, "target", made, repairer.target.options)
+        if repairer.workshop.child("target", side.framework).framework != side.framework:
+            repairer.workshop.restart("target")
+        side.child()
+    except WorkerFailed:
+        return None
+    planned = plan_feed(repairer.source.signature, repairer.shapes, side.signature)
+    if isinstance(planned, Mismatch):
+        return None
+    material, options = repairer.material, repairer.options
+    rows = material.rows[0][:ROWS]
+    compared = over(material, side, planned, rows, None, options, repairer.observer, "weighing a repair")
+    return ConvertedModel(side, planned), set_in, compared
+
+
+def _settings(
+    repairer: Repairer, file: Recognised, index: int, changes: Sequence[Change]
+) -> tuple[Recognised, Own] | None:
+    """The file with these settings of the fault's layer; None where its framework has no words for them."""
+    place = repairer.names.place(index)
+    if place is None:
+        return None
+    try:
+        found = reset(repairer.workshop, repairer.target, file, place, changes)
+    except WorkerFailed:  # such as a layer that cannot be built anew
+        return None
+    if found is None:
+        return None
+    made, values = found
+    return made, Own("", tuple(f"{name} of {place}" for name in values), {"set": values})
+
+
+def _weights(
+    repairer: Repairer,
+    file: Recognised,
+    heavy: Sequence[int],
+    changes: Sequence[tuple[int, Array, Array]],
+    names: Names,
+) -> tuple[Recognised, dict[int, Own]] | None:
+    """The file with the arrays of these faults; None where it holds them in other pieces than the others do."""
+    own = parameters(repairer.workshop, repairer.target)
+    # Where both hold their weights in the same pieces, those that differ are told for sure.
+    pairs = leftovers(own, parameters(repairer.workshop, repairer.source))
+    set_in = _assigned(heavy, [one for one, _ in pairs], names)
+    if not pairs or len(pairs) > PIECES * len(heavy):
+        by_fault = _native_changes(repairer, own, changes, names) or {}
+        pairs = [pair for found in by_fault.values() for pair in found]
+        set_in = {index: [one for one, _ in found] for index, found in by_fault.items()}
+    if not pairs or len(pairs) > PIECES * len(heavy):
+        return None
+    repairer.observer.say(f"setting {', '.join(one.name for one, _ in pairs[:3])} in {repairer.target.path.name}")
+    values = {one.name: array for one, array in pairs}
+    made = replaced(repairer.workshop, repairer.target, str(file.path.absolute()), values)
+    told = {
+        index: Own(found[0].layer, tuple(one.name for one in found), {"parameters": [one.name for one in found]})
+        for index, found in set_in.items()
+    }
+    return made, told
+
+
+def _assigned(chosen: Sequence[int], changed: Sequence[Parameter], names: Names) -> dict[int, list[Parameter]]:
+    """Which of the changed arrays belong to which fault: those of its layer, and to a lone fault all."""
+    if len(chosen) == 1:
+        return {chosen[0]: list(changed)} if changed else {}
+    of_layer = {index: [one for one in changed if one.layer == names[index][1]] for index in chosen}
+    return {index: found for index, found in of_layer.items() if found}
+
+
+def _native_changes(
+    repairer: Repairer, own: Sequence[Parameter], changes: Sequence[tuple[int, Array, Array]], names: Names
+) -> dict[int, list[tuple[Parameter, Array]]] | None:
+    """Each fault's changes of the model's own arrays; None where one has none."""
+    by_fault: dict[int, list[tuple[Parameter, Array]]] = {}
+    lacking: set[int] = set()
+    for index, before, after in changes:
+        found = by_change(own, before, after, names[index][1])
+        if found is None:
+            lacking.add(index)
+        else:
+            by_fault.setdefault(index, []).append(found)
+    if lacking:
+        whole = repairer.workshop.child("light", "light").call(
+            "repair.localization.session", "folded", chosen=sorted(lacking)
+        )
+        for index, w0, w1, b0, b1 in whole or ():
+            if pieces := unfolded(own, (w0, b0), (w1, b1)):
+                by_fault[index] = pieces
+                lacking.discard(index)
+    return None if lacking else by_fault
+
+
+def in_own_file(fault: Fault, own: Own) -> Fault:
+    """The fault of what was set in the model's own file, by its own names."""
+    words = f"{', '.join(own.names)} set in the Target's own file; in its view: {fault.repair}"
+    layer = own.layer  # of a TFLite file's arrays nobody knows one: the operator's own name stays
+    evidence = {**fault.evidence, **own.evidence}
+    return dataclasses.replace(fault, target_node=layer or fault.target_node, evidence=evidence, repair=words)

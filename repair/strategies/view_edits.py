@@ -1,0 +1,277 @@
+"""Repair a Target that came from anywhere: find its faults beside the Source, mend them, hand it back in its format.
+
+Both models are looked at as ONNX views (``views``), in which the faults are found by walking the Target on the
+Source's activations (``repair/alignment/walk.py``). A repair is kept only where the Target then agrees, and what
+turns out
+unneeded is dropped. The mended view goes back into the Target's own format by the real converters; whatever comes
+of it is judged natively, from its bytes on disk, by the caller.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...checking.evaluation_set import EvaluationSet
+from ...checking.tvm_check import RuntimeComparison
+from ...comparison.compare import Comparison
+from ...conversion.hop_runner import ConvertedModel, Sample, Settings
+from ...conversion.onnx_view import Pair, View, ordered, travel, view
+from ...conversion.time_budget import RepairTime
+from ...models.input_mapping import Feed, Mismatch, feed, plan_feed, sizes
+from ...models.loaded import LoadedModel
+from ...options import Observer, Options
+from ...records import Attempt, Fault, Localisation, Refusal
+from ...workers.pool import WorkerPool
+from ..acceptance import needed
+from ..native_format.fault_names import Names
+from ..native_format.fault_types import merged, natively_typed
+from ..tvm_exemptions import TvmExemptions
+from .native_edits import in_own_file, in_own_format
+
+Array = np.ndarray[Any, Any]
+SHOWN = 3  # inputs that the walk is made on
+ALIEN = 0.5  # share of weighted layers with unrelated weights above which a Target is another model
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What repair came to. ``stage`` is the Target to judge (None: none better than the one given).
+
+    ``faults`` have no percentages after the whole repair yet: the final check gives them. ``pair`` is what they were
+    looked for on, ``opinions`` what a second engine says of the views.
+    """
+
+    stage: ConvertedModel | None = None
+    faults: tuple[Fault, ...] = ()
+    localisation: Localisation | None = None
+    refused: tuple[Refusal, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    alien: bool = False
+    pair: Pair | None = None
+    opinions: tuple[RuntimeComparison, ...] = ()
+
+
+@dataclass
+class Repairer:
+    """One Target beside its Source; ``material`` holds the inputs and the Source's answers."""
+
+    workshop: WorkerPool
+    material: EvaluationSet
+    target: LoadedModel
+    shapes: Mapping[str, Sequence[int | None]]
+    options: Options
+    observer: Observer
+    attempts: list[Attempt] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.source = self.material.source
+        self.names = Names(self.workshop, self.source, self.target, self.exactly)
+        self.beside = TvmExemptions(self.workshop, self.options)
+        self.localising = 0.0  # seconds from the views to the names of the faults
+        self.budget = RepairTime(self.options.repair_time)
+        options = self.options
+        self.settings = Settings(
+            options.tolerance, options.timeout, "keep", "none", None, options.signature, True, options.repair_time
+        )
+
+    @property
+    def exactly(self) -> bool:
+        """Are both models free of quantisation?"""
+        return not (self.source.signature.quantized or self.target.signature.quantized)
+
+    def repair(self, feeds: Sequence[Feed], before: Comparison) -> Outcome:
+        """``before`` compares Source and Target over the calibration set, on which they differ."""
+        sample = self.material.sample()
+        theirs = self._view(self.source, self.shapes, sample)
+        ours = self._view(self.target, sizes(feeds, self.shapes), self._own(feeds, sample))
+        for one, side in ((theirs, self.source), (ours, self.target)):
+            if one is None:
+                reason = f"no converter gives an ONNX view that agrees with {side.path.name}: no look for faults"
+                return Outcome(attempts=tuple(self.attempts), reasons=(reason,))
+        assert theirs is not None
+        assert ours is not None
+        self.workshop.restart("target")  # the views that were checked there are files now; their sessions hold memory
+        self.observer.say("looking for the nodes at fault")
+        begun = time.monotonic()
+        rows = self._rows(before, theirs, ours)
+        arrays = self.material.inputs.read(rows)
+        taken, given = feed(theirs.feeds, arrays), feed(ours.feeds, feed(feeds, arrays))
+        ways = self.beside.before(theirs.path, taken, ours.path, given)
+        found = self._light().call(
+            "repair.localization.locate",
+            "locate",
+            **ways,
+            target=str(ours.path),
+            arrays=taken,
+            given=given,
+            order=self._order(theirs),
+            exactly=self.exactly,
+            seconds=self.budget.left,
+        )
+        found = self.beside.after(found)
+        row = {name: array[:1] for name, array in arrays.items()}
+        if found["faults"]:
+            self.observer.say("naming what was found")
+            self.names.look(found["faults"], row, feed(feeds, row))
+        self.localising = time.monotonic() - begun
+        plain = plan_feed(self.source.signature, self.shapes, self.source.signature)
+        assert not isinstance(plain, Mismatch)
+        order = tuple(self._order(theirs))
+        pair = Pair(self.source, self.target, theirs, ours, plain, tuple(feeds), order, row, self.exactly)
+        made = self._mend(before, found)
+        refused, opinions = (*made.refused, *self.beside.refused), tuple(self.beside.opinions)
+        return dataclasses.replace(made, pair=pair, refused=refused, opinions=opinions)
+
+    def _light(self) -> Any:
+        return self.workshop.child("light", "light")
+
+    def _own(self, feeds: Sequence[Feed], sample: Sample) -> Sample:
+        """The sample as the Target takes and answers it."""
+        arrays = feed(feeds, sample.arrays)
+        return Sample(arrays, self.target.run(arrays))
+
+    def view_of(
+        self, side: LoadedModel, shapes: Mapping[str, Sequence[int | None]], arrays: Mapping[str, Array]
+    ) -> View | None:
+        """The ONNX view of a model, held against the model itself on these inputs of its own."""
+        return self._view(side, shapes, Sample(arrays, side.run(arrays)))
+
+    def _view(self, side: LoadedModel, shapes: Mapping[str, Sequence[int | None]], sample: Sample) -> View | None:
+        self.observer.say(f"making the ONNX view of {side.path.name}")
+        own = {name: list(shape) for name, shape in shapes.items()}
+        made = view(self.workshop, side, own, sample, self.settings, self.observer.say)
+        if made is not None:
+            self.attempts += made.attempts
+        return made
+
+    def _rows(self, before: Comparison, *views: View) -> tuple[int, ...]:
+        """The inputs to walk on: those that differ first, as many as the views' batches allow."""
+        rows = self.material.rows[0]
+        chosen = [row for row in before.differing if row in set(rows)]
+        chosen += [row for row in rows if row not in set(chosen)]
+        fixed = min((one.batch for one in views if one.batch), default=SHOWN)
+        return tuple((chosen * fixed)[:fixed] if fixed > len(chosen) else chosen[:fixed])
+
+    def _order(self, theirs: View) -> list[str]:
+        """The Source view's outputs in the order in which the Target gives them."""
+        return ordered(theirs, self.source.output_names, self.target.output_names)
+
+    # -- mending
+
+    def _mend(self, before: Comparison, found: Mapping[str, Any]) -> Outcome:
+        faults = found["faults"]
+        ranking = tuple((*names, _score(one)) for names, one in zip(self.names.pairs, faults, strict=True))
+        looked = Localisation("replay", self.beside.engine, int(found["model_runs"]), ranking)
+        reasons = [found["why"]] if found["why"] else []
+        if found["alien"] > ALIEN:
+            share = f"{found['alien']:.0%} of the weighted layers looked at"
+            reasons = [f"the Target is another model: the weights of {share} have nothing to do with the Source's"]
+        usable = [index for index, one in enumerate(faults) if one["repairable"]]
+        if not self.exactly and not usable and (faults or not reasons):
+            return self._quantised(faults, looked)
+        if found["alien"] > ALIEN or not usable or self.options.no_repair:
+            left = tuple(self._fault(i, one, "unrepaired", before.percent) for i, one in enumerate(faults))
+            alien = found["alien"] > ALIEN
+            return Outcome(None, left, looked, (), tuple(self.attempts), tuple(reasons), alien=alien)
+        side, mended, chosen, percents = needed(self, usable, before)
+        if side is None:
+            left = tuple(self._fault(i, one, "unrepaired", before.percent) for i, one in enumerate(faults))
+            return Outcome(
+                None, left, looked, (), tuple(self.attempts), (*reasons, "no repair lessens the discrepancy")
+            )
+        refused = tuple(
+            Refusal(
+                one["type"], self.names.pairs[index][1], f"differs, and the Target agrees all the same: {one['words']}"
+            )
+            for index, one in enumerate(faults)
+            if index in usable and index not in chosen
+        )
+        notes: list[str] = []
+        stage, set_in = in_own_format(self, side, chosen, self.names.pairs, mended, before)
+        if stage is not None and self.target.signature.quantized and not stage.side.signature.quantized:
+            notes.append("the repaired Target is float32: its quantisation could not be kept; quantise it again")
+        if stage is None:
+            reasons.append(f"no converter gives the repaired model back as {self.target.format}")
+        told = []
+        for index, one in enumerate(faults):
+            if index in chosen or index not in usable:
+                status = "repaired" if index in chosen and stage is not None else "unrepaired"
+                fault = self._fault(index, one, status, percents.get(index, before.percent))
+                told.append(in_own_file(fault, set_in[index]) if index in set_in else fault)
+        told = natively_typed(told, self.names)
+        return Outcome(stage, tuple(merged(told)), looked, refused, tuple(self.attempts), tuple(reasons), tuple(notes))
+
+    def _quantised(self, faults: Sequence[Mapping[str, Any]], looked: Localisation) -> Outcome:
+        """A quantised model that differs, and not by anything that can be told from its rounding."""
+        refused = tuple(
+            Refusal(one["type"], self.names.pairs[index][1], "differs by no more than quantisation may explain")
+            for index, one in enumerate(faults)
+        )
+        reason = (
+            "no layer differs by more than its quantisation explains: quantise again on more inputs, or allow for it "
+            "with --max-discrepancy"
+        )
+        return Outcome(None, (), looked, refused, tuple(self.attempts), (reason,))
+
+    # -- back into the Target's format
+
+    def back(self, side: LoadedModel, sample: Sample | None = None) -> ConvertedModel | None:
+        """The repaired view as a model of the Target's format. ``sample`` has inputs in the Source's names and layout,
+        and what the view gives for them: the Source's own, where none is given."""
+        planned = plan_feed(self.source.signature, self.shapes, side.signature)
+        assert not isinstance(planned, Mismatch)
+        if self.target.format == "onnx":
+            return ConvertedModel(side, planned)
+        sample = sample or self.material.sample()
+        taken = Sample(feed(planned, sample.arrays), sample.outputs)
+        self.observer.say(f"bringing the repaired model back to {self.target.format}")
+        stage, attempts = travel(
+            self.workshop,
+            side,
+            self.target.format,
+            sizes(planned, self.shapes),
+            taken,
+            self.settings,
+            self.observer.say,
+        )
+        self.attempts += attempts
+        if stage is None:
+            return None
+        again = plan_feed(self.source.signature, self.shapes, stage.side.signature)
+        return None if isinstance(again, Mismatch) else ConvertedModel(stage.side, again)
+
+    # -- telling
+
+    def _fault(self, index: int, one: Mapping[str, Any], status: str, percent: float | None) -> Fault:
+        return Fault(
+            one["type"],
+            f"{self.source.format}->{self.target.format}",
+            *self.names.pairs[index],
+            {**one["evidence"], **self.names.operations(index, one)},
+            status,
+            percent,
+            None,
+            one["words"],
+        )
+
+
+def apart(stage: ConvertedModel) -> ConvertedModel:
+    """The model in a child that no conversion uses: the one called ``target`` is stopped for another framework."""
+    if stage.side.child_name != "target":
+        return stage
+    side = LoadedModel(stage.side.workshop, "mended", stage.side.recognised, stage.side.options)
+    side.child()
+    return dataclasses.replace(stage, side=side)
+
+
+def _score(one: Mapping[str, Any]) -> float:
+    apart = one["evidence"].get("local_difference")
+    return float("inf") if apart is None else float(apart)

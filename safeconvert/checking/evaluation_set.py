@@ -1,0 +1,208 @@
+"""What a run compares on: the person's images or arrays, or probes; and the split of them in two sets."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..conversion.hop_runner import Sample
+from ..errors import BadInput, CallRaised
+from ..inputs.arrays import TensorInputs
+from ..inputs.base import Inputs, ProbeInputs, Skipped, split
+from ..inputs.images import ImageInputs
+from ..inputs.preprocess import Layout, Preprocess, contract
+from ..inputs.presets import load_preprocess
+from ..models.input_mapping import Feed, feed, layout_of
+from ..models.loaded import LoadedModel
+from ..models.loading import Shapes, specs
+from ..options import Observer, Options
+from ..records import Signature, TensorSpec
+from ..workers.pool import WorkerPool
+from .source_outputs import Reference
+
+Array = np.ndarray[Any, Any]
+# Which preset stands in where a person names none; both sides get the same tensors, so agreement is well tested
+# with any sensible one, and the report says which it was.
+DEFAULT_PREPROCESS = {"torch": "torch", "onnx": "torch", "keras": "keras", "tf": "keras", "tflite": "keras"}
+PROBES = 32  # where a person gives no inputs
+SAMPLE = 4  # inputs of each kind that every hop is checked on
+QUANTISING = 200  # rows that integer quantisation is calibrated on, at most
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """The one input of a model that images can feed. Sizes are in pixels."""
+
+    name: str
+    height: int
+    width: int
+    channels: int
+    layout: Layout
+    dtype: str
+
+
+class EvaluationSet:
+    """The inputs of one run, and the Source's answers to them. Images are decoded while a converter runs."""
+
+    def __init__(
+        self,
+        workshop: WorkerPool,
+        source: LoadedModel,
+        shapes: Shapes,
+        options: Options,
+        pool: ThreadPoolExecutor,
+        observer: Observer,
+    ) -> None:
+        self.workshop, self.source, self.options, self.observer = workshop, source, options, observer
+        self.specs = specs(source.signature, shapes)
+        self.preprocess: Preprocess | None = None
+        self.deploying: Preprocess | None = None  # how the Target's images are prepared, where otherwise
+        self.notes: list[str] = []
+        folder = workshop.scratch("outputs")
+        folder.mkdir()
+        self.reference = Reference(source, self._begin(pool), folder)
+        self._sample: Sample | None = None
+
+    def _begin(self, pool: ThreadPoolExecutor) -> Future[Inputs]:
+        options = self.options
+        if options.images is not None:
+            paths, skipped = ImageInputs.scan(options.images)
+            name = options.preprocess
+            if name is None:
+                name = DEFAULT_PREPROCESS[self.source.format]
+                self.notes.append(f"no --preprocess given: images are preprocessed the {name!r} way")
+            self.preprocess = load_preprocess(name)
+            if options.target_preprocess is not None:
+                self.deploying = load_preprocess(options.target_preprocess)
+            self.image_input()  # a model that takes no images is the person's to know at once
+            return pool.submit(self._images, paths, skipped, self.preprocess)
+        inputs: Inputs
+        if options.inputs is not None:
+            inputs = TensorInputs.load(options.inputs, self.specs, self.workshop.scratch("arrays").parent)
+        else:
+            inputs = ProbeInputs.make(self.specs, options.seed, PROBES)
+        return pool.submit(lambda: inputs)
+
+    def image_input(self) -> ImageInput:
+        """What images must become for this model. Raises :class:`BadInput` where it takes none."""
+        shape = self.specs[0].shape
+        if len(self.specs) != 1 or shape is None or len(shape) != 4:
+            raise BadInput(
+                f"--images need a model with one input of four axes, not {'; '.join(map(str, self.specs))}.\n"
+                "Pass ready arrays with --inputs FILE.npz."
+            )
+        layout: Layout = "nchw" if layout_of(shape, self.source.format) == "nchw" else "nhwc"
+        channels, height, width = (shape[i] or 0 for i in ((1, 2, 3) if layout == "nchw" else (3, 1, 2)))
+        return ImageInput(self.specs[0].name, height, width, channels, layout, self.specs[0].dtype)
+
+    def _images(self, paths: Sequence[Path], skipped: Sequence[Skipped], preprocess: Preprocess) -> Inputs:
+        one = self.image_input()
+        return ImageInputs.prepare(
+            paths,
+            preprocess,
+            name=one.name,
+            height=one.height,
+            width=one.width,
+            channels=one.channels,
+            layout=one.layout,
+            dtype=one.dtype,
+            cache=self.workshop.scratch("pixels").parent,
+            skipped=skipped,
+            on_progress=lambda done, total: self.observer.progress("reading images", done, total),
+        )
+
+    @property
+    def inputs(self) -> Inputs:
+        return self.reference.inputs
+
+    @property
+    def rows(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Calibration and held-out rows."""
+        count = self.inputs.count
+        return split(count, self.options.holdout, self.options.seed) if count else ((), ())
+
+    def deployed(self) -> Inputs | None:
+        """The same images as the deployment prepares them; None where it does as the Source does."""
+        if self.deploying is None:
+            return None
+        paths = [Path(self.inputs.label(row)) for row in range(self.inputs.count)]
+        return self._images(paths, (), self.deploying)
+
+    def prepared(self, preprocess: Preprocess) -> Inputs:
+        """The same images in another preparation, each decoded when it is read: for a few of them."""
+        one, same = self.image_input(), self.inputs
+        assert isinstance(same, ImageInputs)
+        preprocess.check(one.height, one.width, one.channels, one.dtype)
+        none = np.empty((0, one.height, one.width, one.channels), np.uint8)
+        return replace(same, skipped=(), preprocess=preprocess, cached=none)
+
+    def ahead(self) -> None:
+        """Let the Source answer in the background from now on, if its inputs are there."""
+        if self.reference.ready():
+            self.reference.ahead(self.rows)
+
+    def sample(self) -> Sample:
+        """A few of the person's inputs and a few probes, with the Source's outputs, taken once.
+
+        Probes that the Source cannot answer with finite numbers are left out.
+        """
+        if self._sample is None:
+            self._sample = self._take_sample()
+        return self._sample
+
+    def _take_sample(self) -> Sample:
+        rows = self.rows[0][:SAMPLE]
+        parts: list[tuple[Mapping[str, Array], Sequence[Array]]] = []
+        if rows:
+            arrays = self.inputs.read(rows)
+            parts.append((arrays, self.source.run(arrays)))
+        if not rows or self.inputs.kind != "probes":
+            arrays = ProbeInputs.make(self.specs, self.options.seed, SAMPLE).read(range(SAMPLE))
+            with contextlib.suppress(CallRaised):
+                outputs = self.source.run(arrays)
+                if all(np.isfinite(output).all() for output in outputs):
+                    parts.append((arrays, outputs))
+        if not parts:
+            raise BadInput(
+                f"{self.source.path} gives no finite output on probes. Pass real inputs with --inputs or --images."
+            )
+        joined = {name: np.concatenate([part[0][name] for part in parts]) for name in parts[0][0]}
+        return Sample(joined, [np.concatenate(column) for column in zip(*[part[1] for part in parts], strict=True)])
+
+    def quantising(self, feeds: Sequence[Feed]) -> Mapping[str, str]:
+        """Calibration inputs as ``.npy`` files by the fed model's input names; none where there are only probes."""
+        rows = self.rows[0][:QUANTISING]
+        if self.inputs.kind == "probes" or not rows:
+            return {}
+        files = {}
+        for name, array in feed(feeds, self.inputs.read(rows)).items():
+            path = self.workshop.scratch("calibration.npy")
+            np.save(path, array)
+            files[name] = str(path)
+        return files
+
+    def contract(self, target: Signature) -> str | None:
+        """The Target's input contract as JSON text: the preprocessing that its verdict holds for."""
+        if self.preprocess is None:
+            return None
+        one, spec = self.image_input(), target.inputs[0]
+        used = self.deploying or self.preprocess
+        layout = _layout(spec, one)
+        return json.dumps(contract(used, spec.name, one.height, one.width, one.channels, layout, spec.dtype), indent=1)
+
+
+def _layout(spec: TensorSpec, one: ImageInput) -> Layout:
+    """The layout in which the Target takes the image; the Source's where its sizes do not tell."""
+    if spec.shape is None or len(spec.shape) != 4:
+        return one.layout
+    sizes = spec.shape[1:]
+    nhwc = all(a in (None, b) for a, b in zip(sizes, (one.height, one.width, one.channels), strict=True))
+    nchw = all(a in (None, b) for a, b in zip(sizes, (one.channels, one.height, one.width), strict=True))
+    return one.layout if nhwc == nchw else "nhwc" if nhwc else "nchw"

@@ -1,0 +1,101 @@
+"""A TFLite file in a second runtime: people run such files in LiteRT and in TensorFlow's own interpreter.
+
+The two are builds of the same kernels from different times, and do not always answer the same: TensorFlow 2.21 pads
+a convolution wrongly whose window is smaller than its stride, LiteRT 2.3 does not. A Target is right in both, or it is
+not right. Where TensorFlow is not installed there is no second runtime.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..comparison.compare import Tolerance
+from ..errors import CallRaised, WorkerFailed
+from ..models.input_mapping import Feed, feed
+from ..models.loaded import LoadedModel, shorten
+from ..repair.native_format.names import origins
+
+Array = np.ndarray[Any, Any]
+RUNTIME = ("tensorflow", "runtimes.litert.tensorflow_interpreter")
+ELSEWHERE = "TensorFlow's own interpreter"
+WORDS = f"{ELSEWHERE} answers otherwise than LiteRT"
+
+
+def warm(source: LoadedModel, format: str) -> None:
+    """Let TensorFlow load while other things are done."""
+    if _applies(format):
+        source.workshop.child(_child_name(source), "tensorflow")
+
+
+def elsewhere(source: LoadedModel, target: LoadedModel) -> LoadedModel | None:
+    """The Target in its second runtime; None where it has none."""
+    if target.runtime is not None or not _applies(target.format):
+        return None
+    if target.second is None:
+        target.second = LoadedModel(target.workshop, _child_name(source), target.recognised, runtime=RUNTIME)
+        target.second.signature = target.signature  # it is the same file
+    return target.second
+
+
+def unasked(other: LoadedModel) -> str:
+    """Why the second runtime cannot be asked: its process died as the file was loaded, and once more. Empty where it
+    can be, or where it refuses the file, which running it will tell."""
+    why = ""
+    for _ in range(2):
+        try:
+            other.child()
+        except CallRaised:
+            return ""
+        except WorkerFailed as error:
+            why = f"{ELSEWHERE} could not be asked: {shorten(str(error))}"
+        else:
+            return ""
+    return why
+
+
+def operators_apart(
+    source: LoadedModel, target: LoadedModel, feeds: Sequence[Feed], arrays: Mapping[str, Array], tolerance: Tolerance
+) -> list[dict[str, Any]]:
+    """The operators that the two runtimes compute differently, each alone and fed the same.
+
+    ``target`` is in the second runtime, ``arrays`` is one input as the Source takes it. Gives "type" (LH for operators
+    with windows, else CG), "source_name", "target_name" and "evidence" of each, in execution order. Raises
+    :class:`WorkerFailed`.
+    """
+    workshop, first = target.workshop, LoadedModel(target.workshop, "given", target.recognised)
+    given = feed(feeds, arrays)
+    folder = workshop.scratch("operators")
+    folder.mkdir()
+    alone = first.child().call(
+        "runtimes.litert.single_operators", "apart", path=first.location, arrays=given, folder=str(folder)
+    )
+    far = target.child().call(RUNTIME[1], "differing", operators=alone, atol=tolerance.atol, rtol=tolerance.rtol)
+    wrong = [(one, by) for one, by in zip(alone, far, strict=True) if by is not None]
+    named = origins(workshop, source, arrays, first, given) if wrong else {}
+    return [
+        {
+            "type": "LH" if one["window"] else "CG",
+            "source_name": named.get(one["tensor"], ""),
+            "target_name": one["tensor"],
+            "evidence": {
+                "operator": one["operator"],
+                "tflite_operator": one["operator"],
+                "difference": WORDS,
+                "local_difference": by if np.isfinite(by) else None,
+            },
+        }
+        for one, by in wrong
+    ]
+
+
+def _applies(format: str) -> bool:
+    return format == "tflite" and importlib.util.find_spec("tensorflow") is not None
+
+
+def _child_name(source: LoadedModel) -> str:
+    """The child that has TensorFlow already, or will be the one to have it."""
+    return source.child_name if source.framework == "tensorflow" else "convert-tensorflow"

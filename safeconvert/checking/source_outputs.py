@@ -1,0 +1,98 @@
+"""What the Source answers: computed once, while converters run elsewhere, and kept on disk.
+
+Memory does not grow with the number of inputs: answers are spooled, a batch at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import WorkerFailed
+from ..inputs.base import Inputs
+from ..models.loaded import LoadedModel
+
+Array = np.ndarray[Any, Any]
+BATCH = 16
+
+
+def batches(rows: Sequence[int], size: int = BATCH) -> list[tuple[int, ...]]:
+    """The rows in runs of at most ``size``."""
+    return [tuple(rows[start : start + size]) for start in range(0, len(rows), size)]
+
+
+class Reference:
+    """The Source's outputs on the person's inputs. ``inputs`` may still be being decoded."""
+
+    def __init__(self, source: LoadedModel, inputs: Future[Inputs], folder: Path) -> None:
+        self.source = source
+        self._inputs = inputs
+        self._folder = folder
+        self._busy = threading.Lock()
+        self._go = threading.Event()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.seconds = 0.0
+
+    @property
+    def inputs(self) -> Inputs:
+        return self._inputs.result()
+
+    def ready(self) -> bool:
+        """Are the inputs decoded?"""
+        return self._inputs.done() and self._inputs.exception() is None
+
+    def outputs(self, batch: tuple[int, ...]) -> tuple[dict[str, Array], list[Array]]:
+        """Inputs and Source outputs of one batch, from the spool where they are there. Raises :class:`WorkerFailed`."""
+        arrays = self.inputs.read(batch)
+        spooled = self._folder / f"{batch[0]}-{batch[-1]}-{len(batch)}.npz"
+        with self._busy:
+            if not spooled.exists():
+                results = self.source.run(arrays)
+                partial = spooled.with_suffix(".partial")
+                with partial.open("wb") as file:
+                    np.savez(file, *results)
+                partial.rename(spooled)
+                return arrays, results
+        with np.load(spooled) as stored:
+            return arrays, [stored[f"arr_{i}"] for i in range(len(stored.files))]
+
+    def ahead(self, rows: Sequence[Sequence[int]]) -> None:
+        """Begin to compute the answers for these sets of rows in the background; once only."""
+        self._go.set()
+        if self._thread is not None:
+            return
+
+        def work() -> None:
+            try:
+                for batch in (batch for one in rows for batch in batches(one)):
+                    self._go.wait()
+                    if self._stop.is_set():
+                        return
+                    self.outputs(batch)
+            except (WorkerFailed, OSError):
+                return  # whoever asks for the batch in the foreground gets the error
+
+        self._thread = threading.Thread(target=work, daemon=True, name="source-ahead")
+        self._thread.start()
+
+    def pause(self) -> None:
+        """Leave the Source's child to a converter, after the batch at hand."""
+        self._go.clear()
+        with self._busy:
+            pass
+
+    def close(self) -> None:
+        self._stop.set()
+        self._go.set()
+
+    def each(self, rows: Sequence[int]) -> Iterator[tuple[tuple[int, ...], dict[str, Array], list[Array]]]:
+        """Batch by batch: row numbers, inputs, Source outputs."""
+        for batch in batches(rows):
+            arrays, results = self.outputs(batch)
+            yield batch, arrays, results

@@ -1,0 +1,216 @@
+"""A second engine for ONNX models: Apache TVM beside onnxruntime (``--engine tvm``).
+
+The same few inputs go through both. Where a node's own output differs, the difference is the runtimes' and nothing
+that a converter did. TVM may fail in any way: the run goes on without it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..comparison.compare import Tolerance
+from ..errors import NotInstalled, WorkerFailed
+from ..models.input_mapping import Mismatch, feed, plan_feed
+from ..models.loaded import EXTRAS, LoadedModel, shorten
+from ..models.loading import Shapes
+from ..workers.pool import WorkerPool
+from .evaluation_set import EvaluationSet
+
+Array = np.ndarray[Any, Any]
+FEW = 3  # inputs that both runtimes are asked about
+LATER = 5  # nodes behind the first that are counted in words, at most
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A node whose own output differs between the runtimes on the same inputs.
+
+    ``onnxruntime`` and ``tvm`` are the two values where they lie furthest apart, ``call`` is TVM's function, and
+    ``max_abs`` is None where shapes differ.
+    """
+
+    node: str
+    operator: str
+    tensor: str
+    call: str
+    max_abs: float | None
+    onnxruntime: str
+    tvm: str
+
+    @property
+    def words(self) -> str:
+        call = f"TVM's {self.call}" if self.call else "TVM"
+        ours = f"{self.operator} {self.node}: onnxruntime gives {self.onnxruntime}"
+        return f"{ours}, {call} {self.tvm} for the same inputs"
+
+
+@dataclass(frozen=True)
+class RuntimeComparison:
+    """What a second engine says of one ONNX model: an entry of the report's ``engines``.
+
+    ``model`` says which (``source``, ``target``, or the view of one), ``path`` is its file. ``agrees`` is None where
+    nothing could be compared; ``message`` says why. ``compared`` tensors, outputs and layers, were held against each
+    other; ``max_abs`` is over the outputs. ``kept`` has the engine's activations, where it gave all of them.
+    """
+
+    model: str
+    path: Path
+    agrees: bool | None
+    message: str
+    engine: str = "tvm"
+    compared: int = 0
+    max_abs: float | None = None
+    differences: tuple[Difference, ...] = ()
+    kept: Path | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def first(self) -> Difference | None:
+        return self.differences[0] if self.differences else None
+
+    @property
+    def words(self) -> str:
+        return f"the {self.model} in {self.engine} and in onnxruntime: {self.message}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "engine": self.engine,
+            "agrees": self.agrees,
+            "max_abs": self.max_abs,
+            "first_differing_node": None if self.first is None else self.first.node,
+            "message": self.message,
+        }
+
+
+def require(engine: str) -> None:
+    """Raises :class:`NotInstalled` where the engine's package is not there."""
+    if engine == "tvm" and importlib.util.find_spec("tvm") is None:
+        advice = f"pip install 'safeconvert[{EXTRAS['tvm']}]'"
+        raise NotInstalled(f"--engine tvm needs apache-tvm, which is not installed.\n{advice}")
+
+
+def ask(
+    workshop: WorkerPool,
+    model: str,
+    path: Path,
+    arrays: Mapping[str, Array],
+    tolerance: Tolerance,
+    timeout: float,
+    *,
+    keep: bool = False,
+) -> RuntimeComparison:
+    """Run an ONNX file in TVM and in onnxruntime on ``arrays`` (input name -> array, batch first) and compare.
+
+    Outputs must agree within the tolerance of the verdict, and no node's own output may differ. ``keep`` leaves TVM's
+    activations in ``RuntimeComparison.kept``. ``timeout`` in seconds is for each of the two. Nothing is raised:
+    where an engine cannot run the model, ``agrees`` is None.
+    """
+    store, kept = workshop.scratch("tvm.npz"), workshop.scratch("kept.npz")
+    given = {name: np.asarray(array) for name, array in arrays.items()}
+    who = "TVM"
+    try:
+        child = workshop.child("tvm", "tvm")
+        ran = child.call(
+            "runtimes.tvm.model", "activations", timeout=timeout, path=str(path), arrays=given, store=str(store)
+        )
+        who = "onnxruntime"
+        held = workshop.child("light", "light").call(
+            "repair.alignment.runtime_differences",
+            "differences",
+            timeout=timeout,
+            path=str(path),
+            arrays=given,
+            store=str(store),
+            records=ran["records"],
+            atol=tolerance.atol,
+            rtol=tolerance.rtol,
+            keep=str(kept) if keep else None,
+        )
+    except WorkerFailed as error:
+        return RuntimeComparison(
+            model, path, None, f"{who} cannot run it: {shorten(str(error).removeprefix('CannotRun: '))}"
+        )
+    finally:
+        store.unlink(missing_ok=True)
+    differences = tuple(Difference(**one) for one in held["nodes"])
+    agrees: bool | None = not (differences or held["outputs"] or held["absent"])
+    if not held["compared"]:
+        agrees = None
+    return RuntimeComparison(
+        model,
+        path,
+        agrees,
+        _told(held, differences, ran["why"]),
+        compared=int(held["compared"]),
+        max_abs=held["max_abs"],
+        differences=differences,
+        kept=kept if keep and not ran["missing"] else None,
+        seconds={key: float(ran[f"{key}_seconds"]) for key in ("compile", "run")},
+    )
+
+
+def _told(held: Mapping[str, Any], differences: tuple[Difference, ...], why: str) -> str:
+    compared, outputs = held["compared"], [*held["outputs"], *held["absent"]]
+    if not compared:
+        return f"nothing could be compared{': ' + shorten(why) if why else ''}"
+    partly = f" (layers not compared: {shorten(why, 160)})" if why else ""
+    if differences:
+        more = len({one.node for one in differences}) - 1
+        others = f", and {more if more <= LATER else f'more than {LATER}'} other nodes differ" if more else ""
+        reach = f"outputs differ too: {', '.join(outputs)}" if outputs else "the outputs agree all the same"
+        return f"{differences[0].words}{others}; {reach}. This is the runtime's difference, not the converter's{partly}"
+    if outputs:
+        return f"outputs differ ({', '.join(outputs)}), though no node does on the same inputs{partly}"
+    return f"all {compared} tensors agree{partly}"
+
+
+def of_files(
+    workshop: WorkerPool,
+    material: EvaluationSet,
+    target: LoadedModel | None,
+    shapes: Shapes,
+    known: Sequence[RuntimeComparison] = (),
+) -> tuple[RuntimeComparison, ...]:
+    """With ``--engine tvm``, what TVM says of Source and Target where they are ONNX files, on a few calibration inputs.
+
+    ``known`` are opinions that there are already: a file that one of them is about is not looked at again.
+    """
+    options, source = material.options, material.source
+    if options.engine != "tvm":
+        return ()
+    found = list(known)
+    for model, side in (("source", source), ("target", target)):
+        if side is None or side.format != "onnx" or any(str(one.path) == side.location for one in found):
+            continue
+        feeds = plan_feed(source.signature, shapes, side.signature)
+        rows = material.rows[0][:FEW]
+        if isinstance(feeds, Mismatch) or not rows:
+            reason = feeds.reason if isinstance(feeds, Mismatch) else "there are no calibration inputs"
+            found.append(RuntimeComparison(model, side.path, None, f"not asked: {reason}"))
+            continue
+        arrays = feed(feeds, material.inputs.read(rows))
+        path, fixed = Path(side.location), fixed_batch(side)
+        opinion = ask(workshop, model, path, _filled(arrays, fixed), options.tolerance, options.timeout)
+        if opinion.agrees is None and fixed is None and len(rows) > 1:  # files fix the batch inside the graph too
+            opinion = ask(workshop, model, path, _filled(arrays, 1), options.tolerance, options.timeout)
+        found.append(opinion)
+    return tuple(found)
+
+
+def fixed_batch(side: LoadedModel) -> int | None:
+    """The batch that a model's signature fixes, if it does."""
+    return next((spec.shape[0] for spec in side.signature.inputs if spec.shape and spec.shape[0]), None)
+
+
+def _filled(arrays: Mapping[str, Array], size: int | None) -> dict[str, Array]:
+    """The first ``size`` rows, the last one repeated where there are fewer; all of them for None."""
+    if size is None:
+        return dict(arrays)
+    return {name: np.take(array, np.minimum(np.arange(size), len(array) - 1), axis=0) for name, array in arrays.items()}

@@ -1,0 +1,265 @@
+"""The command line: a thin caller of :mod:`safeconvert.api`. Nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import BadInput
+from ..records import FORMATS
+from .arguments import CONVERTING, OPTIONS, options
+
+FIRST = {
+    "torch": "model.pt2",
+    "keras": "model.keras",
+    "tf": "saved_model/",
+    "tflite": "model.tflite",
+    "onnx": "model.onnx",
+}
+
+SECTIONS = """\b
+Convert (20 pairs of torch, keras, tf, tflite, onnx):
+  safeconvert torch2keras model.pt2 --images photos/
+  safeconvert keras2tflite model.keras --quantize int8 --images photos/
+\b
+Compare two models:
+  safeconvert check model.pt2 model.onnx --inputs inputs.npz
+\b
+Exit codes: 0 verified or repaired, 1 diverged, 2 bad usage or input, 3 failed, 4 undecided.
+"""
+
+
+class Commands(click.Group):
+    """Lists the twenty pair commands in one line instead of twenty."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [("SRC2DST", f"Convert and verify; SRC and DST are two of {', '.join(FORMATS)}.")]
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None and not command.hidden and name not in PAIRS:
+                rows.append((name, command.get_short_help_str(90)))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+@click.group(
+    cls=Commands,
+    epilog=SECTIONS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(package_name="safeconvert")
+def cli() -> None:
+    """Convert image models between frameworks, verified on your own images."""
+
+
+PAIRS = tuple(f"{a}2{b}" for a in FORMATS for b in FORMATS if a != b)
+
+
+def _pair(source: str, target: str) -> click.Command:
+    name = f"{source}2{target}"
+
+    @click.command(
+        name,
+        help=f"Convert {source} to {target} with real converters, and hand it over only if it agrees.",
+        epilog=f"\b\nExample:\n  safeconvert {name} {FIRST[source]} --images photos/ -o {FIRST[target]}",
+        context_settings={"max_content_width": 110},
+    )
+    @click.argument("model", type=click.Path(path_type=Path))
+    @options()
+    def run(model: Path, **given: Any) -> None:
+        from ..models.detect import recognise
+
+        def work(observer: Any, output: Path | None, **chosen: Any) -> Any:
+            from ..api import convert
+
+            recognise(model, source)
+            return convert(model, target, output=output, observer=observer, **chosen)
+
+        _call(work, given)
+
+    return run
+
+
+for _source in FORMATS:
+    for _target in FORMATS:
+        if _source != _target:
+            cli.add_command(_pair(_source, _target))
+
+
+@cli.command(
+    epilog="\b\nExample:\n  safeconvert check model.pt2 model.tflite --images photos/",
+    context_settings={"max_content_width": 110},
+)
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Write OUTPUT.report.json and OUTPUT.report.html."
+)
+@options(*(n for n in OPTIONS if n not in CONVERTING))
+def check(source: Path, target: Path, **given: Any) -> None:
+    """Compare TARGET with SOURCE on the same inputs; nothing is converted."""
+
+    def work(observer: Any, output: Path | None, **chosen: Any) -> Any:
+        from ..api import check
+
+        return check(source, target, output=output, observer=observer, **chosen)
+
+    _call(work, given)
+
+
+@cli.command(
+    epilog="\b\nExample:\n  safeconvert repair model.pt2 model.keras -o fixed.keras --images photos/",
+    context_settings={"max_content_width": 110},
+)
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where the repaired Target goes.")
+@options(*(n for n in OPTIONS if n not in ("output", "input_layout", "quantize", "opset")))
+def repair(source: Path, target: Path, **given: Any) -> None:
+    """Find what is wrong with TARGET, wherever it came from, and write it mended, in its own format."""
+
+    def work(observer: Any, output: Path, **chosen: Any) -> Any:
+        from ..api import repair
+
+        return repair(source, target, output=output, observer=observer, **chosen)
+
+    _call(work, given)
+
+
+@cli.command()
+@click.argument("source", type=click.Choice(FORMATS), required=False)
+@click.argument("target", type=click.Choice(FORMATS), required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def routes(source: str | None, target: str | None, as_json: bool) -> None:
+    """Show the chains of converters between two formats, in the order tried."""
+    from .listings import routes_as_json, show_routes
+
+    if as_json:
+        click.echo(json.dumps(routes_as_json(source, target), indent=1))
+    else:
+        show_routes(source, target)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def doctor(as_json: bool) -> None:
+    """Show what is installed, what works with it, and what to install."""
+    from .doctor import diagnose, show
+
+    found = diagnose()
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    else:
+        show(found)
+
+
+@cli.group()
+def env() -> None:
+    """Environments of their own for converters whose pins fit nothing else."""
+
+
+@env.command("list")
+def env_list() -> None:
+    """Show the environments and whether they are installed."""
+    from .listings import show_environments
+
+    show_environments()
+
+
+@env.command("install")
+@click.argument("name")
+def env_install(name: str) -> None:
+    """Make the environment NAME (onnx2tf) in the user's cache folder."""
+    sys.exit(_guarded(lambda: _install(name), verbose=False))
+
+
+def _install(name: str) -> None:
+    from ..workers.environments import folder, install, recipe
+
+    recipe(name)
+    click.echo(f"installing {name} in {folder(name)} (some minutes, under a gigabyte) ...", err=True)
+    click.echo(f"{name} {install(name)} is installed.")
+
+
+@cli.command()
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-output"), show_default=True
+)
+@click.option("-q", "--quiet", is_flag=True)
+@click.option("-v", "--verbose", is_flag=True)
+def demo(output: Path, quiet: bool, verbose: bool) -> None:
+    """Convert a real pretrained ImageNet model from PyTorch to Keras and TFLite, on real photos."""
+    from .demo import run
+
+    sys.exit(_guarded(lambda: run(output, quiet=quiet, verbose=verbose), verbose=verbose))
+
+
+def _call(work: Callable[..., Any], given: dict[str, Any]) -> None:
+    """Run ``work`` with the options given, show its result, and exit with its code."""
+    as_json, quiet, verbose = given.pop("as_json"), given.pop("quiet"), given.pop("verbose")
+    given["input_shape"] = dict(given.pop("input_shape"))
+
+    def run() -> int:
+        from .terminal import Terminal
+
+        terminal = Terminal(quiet=quiet or as_json, verbose=verbose)
+        with terminal:
+            result = work(terminal, given.pop("output"), **given)
+        if as_json:
+            click.echo(json.dumps(result.report, indent=1))
+        elif not quiet:
+            terminal.summary(result)
+        return int(result.exit_code)
+
+    sys.exit(_guarded(run, verbose=verbose))
+
+
+def _guarded(run: Callable[[], int | None], *, verbose: bool) -> int:
+    """Errors as one or two lines, with a traceback only where it was asked for; exit codes as promised.
+
+    2: what the person can mend. 3: a defect of this program or of the machine, so that no model came of it.
+    130: Ctrl-C.
+    """
+    try:
+        return run() or 0
+    except KeyboardInterrupt:
+        click.echo("interrupted: no model was written", err=True)
+        return 130
+    except Exception as error:  # noqa: BLE001 - the border of the process
+        if verbose:
+            import traceback
+
+            traceback.print_exc()
+        if isinstance(error, BadInput):
+            click.echo(f"error: {error}", err=True)
+            return 2
+        if isinstance(error, OSError):
+            what = f"{error.filename}: " if error.filename else ""
+            click.echo(f"error: {what}{error.strerror or error}", err=True)
+            return 2
+        first = str(error).strip().partition("\n")[0][:200]
+        click.echo(f"error: unexpected {type(error).__name__}: {first}\nRun again with -v for the traceback.", err=True)
+        return 3
+
+
+def main() -> None:
+    """Entry point of the ``safeconvert`` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold what the terminal cannot show
+    try:
+        code = cli(prog_name="safeconvert", standalone_mode=False)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "safeconvert"
+        click.echo(f"error: {error.format_message()}\nTry: {command} --help", err=True)
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted: no model was written", err=True)
+        code = 130
+    sys.exit(code or 0)

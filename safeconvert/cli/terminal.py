@@ -1,0 +1,169 @@
+"""What a person sees: a progress line while it runs, a summary at its end. All on standard error but the summary."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from ..api import Result
+
+COLOURS = {"verified": "green", "repaired": "green", "diverged": "red", "failed": "red", "undecided": "yellow"}
+FAULTS = 12  # that are shown; the report has all
+
+
+class Terminal:
+    """An observer that draws with rich; silent where standard error is no terminal, unless ``verbose``."""
+
+    def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
+        self.verbose = verbose
+        self._errors = Console(stderr=True, highlight=False)
+        self._out = Console(highlight=False)
+        if not self._out.is_terminal:
+            self._out = Console(highlight=False, width=120)  # a file or pipe has no width of its own
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._errors,
+            transient=True,
+            disable=quiet or not self._errors.is_terminal,
+        )
+        self._task = self._bars.add_task("starting", total=None)
+
+    def __enter__(self) -> Terminal:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def say(self, what: str) -> None:
+        self._bars.update(self._task, description=what, total=None, completed=0)
+        if self.verbose:
+            self._errors.print(what, markup=False)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        self._bars.update(self._task, description=what, total=total, completed=done)
+
+    def summary(self, result: Result) -> None:
+        """The verdict, how it was reached, and where the files are."""
+        report, out = result.report, self._out
+        colour = COLOURS[report["verdict"]]
+        out.print(f"[bold {colour}]{report['verdict']}[/]", end="")
+        self._line("" if result.target is None else f"  {result.target}")
+        for reason in result.reasons:
+            self._line(f"  {reason}")
+        if report["route"]:
+            out.print(_route(report["route"]))
+            for line in _why(report["route"]):
+                self._line(line)
+        for one in report["route"]:
+            for node in one.get("fails_on", ())[:FAULTS]:
+                self._line(f"{one['converter']} does not convert {node['operator']} ({node['node']}) alone either")
+                if "command" in node:
+                    self._line(f"  alone: {node['command']}")
+        for fault in report["faults"][:FAULTS]:
+            self._line(
+                f"fault {fault['id']} {fault['type']} at {_one(fault['source_node'])} ({_one(fault['target_node'])}), "
+                f"{fault['status']}: {fault['repair']}"
+            )
+            if alone := fault.get("reproduce", {}).get("command"):
+                self._line(f"  alone: {alone}")
+        if (more := len(report["faults"]) - FAULTS) > 0:
+            self._line(f"... and {more} more: see the report")
+        if report["check"]["after"] is not None:
+            out.print(_check(report["check"]))
+            self._line(_tolerance(report["check"]))
+        skipped = report["check"]["inputs"]["skipped"]
+        for one in skipped[:5]:
+            self._line(f"skipped {one['path']}: {one['reason']}")
+        if len(skipped) > 5:
+            self._line(f"... and {len(skipped) - 5} more: see the report")
+        for note in report["notes"]:
+            self._line(f"note: {note}")
+        if result.unverified is not None:
+            self._line(f"the unverified Target is kept at {result.unverified}")
+
+    def _line(self, text: str) -> None:
+        self._out.print(text, markup=False, soft_wrap=True)
+
+
+def _one(name: str) -> str:
+    """The first of the names that TFLite gives an operator fused of several."""
+    first, _, others = name.partition(";")
+    return f"{first};..." if others else first
+
+
+def _route(attempts: list[dict[str, Any]]) -> Table:
+    """The hops of the Target's own route, and what was tried beside them, the same outcomes together."""
+    table = Table("hop", "converter", "fed", "status", "s", box=None, pad_edge=False)
+    groups: dict[tuple[str, ...], list[float]] = {}
+    for one in attempts:
+        status = one["status"] + (" *" if one["used"] else "")
+        key = (one["hop"], f"{one['converter']} {one['version']}".strip(), one["form"] or "as it is", status)
+        groups.setdefault(key, []).append(one["seconds"])
+    for group, seconds in groups.items():
+        times = f" ({len(seconds)} times)" if len(seconds) > 1 else ""
+        table.add_row(*group[:3], group[3] + times, f"{sum(seconds):.1f}")
+    return table
+
+
+def _why(attempts: list[dict[str, Any]], most: int = 6) -> list[str]:
+    """What went wrong on the way, each message once."""
+    lines: dict[str, str] = {}
+    for one in attempts:
+        if one["message"]:
+            start = f"{one['hop']} with {one['converter']} {one['status']}: "
+            lines.setdefault(start + one["message"][:60], start + _cut(one["message"]))
+    found = list(lines.values())
+    return found if len(found) <= most else [*found[:most], f"... and {len(found) - most} more: see the report"]
+
+
+def _check(check: dict[str, Any]) -> Table:
+    table = Table(
+        "inputs",
+        "count",
+        "labels differ" if check["comparator"] == "top1" else "differ",
+        "discrepancy",
+        "95 % bound",
+        "near-ties",
+        "max abs",
+        box=None,
+        pad_edge=False,
+    )
+    for name in ("calibration", "heldout"):
+        one = check["after"][name]
+        if one["count"]:
+            bound = "-" if one["upper_bound_95"] is None else f"< {one['upper_bound_95']:.2f} %"
+            largest = "-" if one["max_abs"] is None else f"{one['max_abs']:.2g}"
+            table.add_row(
+                name,
+                str(one["count"]),
+                str(one["labels_differ"]),
+                f"{one['percent']:.2f} %",
+                bound,
+                str(one["near_ties"]),
+                largest,
+            )
+    return table
+
+
+def _tolerance(check: dict[str, Any]) -> str:
+    rule = check["tolerance"]
+    return (
+        f"{check['inputs']['kind']} ({check['inputs']['strength']}); decided by {rule['decides']}; tolerance "
+        f"{rule['atol']:g} + {rule['rtol']:g} * max|output| ({rule['origin']})"
+    )
+
+
+def _cut(text: str, width: int = 160) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."

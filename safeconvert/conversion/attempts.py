@@ -1,0 +1,156 @@
+"""Run one hop, and look at once whether what it wrote tells the truth. Everything tried is recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..checking.second_runtime import WORDS, elsewhere, unasked
+from ..comparison.compare import compare, impossible
+from ..errors import CallRaised, Unchanged, WorkerFailed
+from ..models.input_mapping import Mismatch, feed, match_outputs, plan_feed
+from ..models.loaded import LoadedModel, shorten
+from ..records import Attempt, Hop
+from .hop_runner import ConvertedModel, HopRunner, Rewritten, Sample
+from .routes import missing, version
+
+
+class AttemptRunner:
+    """Runs hops and compares each result with the Source on a few inputs. ``attempts`` is the report's ``route``."""
+
+    def __init__(
+        self,
+        hopper: HopRunner,
+        source: LoadedModel,
+        shapes: Mapping[str, Sequence[int | None]],
+        sample: Callable[[], Sample],
+        *,
+        after: Callable[[Hop], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self.hopper, self.source, self.shapes, self.settings = hopper, source, shapes, hopper.settings
+        self._sample, self._after, self._say = sample, after, say
+        self.attempts: list[Attempt] = []
+        self.crashed: dict[int, tuple[ConvertedModel, Hop]] = {}  # attempts at an ONNX file as it is that crashed
+        self.changes: dict[int, tuple[Mapping[str, str], ...]] = {}  # what was rewritten before an attempt
+        self._done: dict[tuple[object, ...], ConvertedModel | None] = {}
+
+    def lacking(self, hop: Hop, *, last: bool) -> str | None:
+        """Why this hop cannot be taken here, or None."""
+        if hop.environment == "onnx2tf" and self.settings.quantize != "none" and last:
+            return "is used for float32 only"
+        return missing(hop)
+
+    def refuse(self, hop: Hop, reason: str) -> None:
+        if not any(a.converter == hop.converter and a.status == "refused" for a in self.attempts):
+            self.attempts.append(Attempt(hop.label, hop.converter, version(hop), "refused", 0.0, reason))
+
+    def agrees(self, stage: ConvertedModel) -> bool:
+        assert stage.comparison is not None
+        if self.source.signature.quantized or stage.side.signature.quantized:
+            # A few inputs cannot judge rounding to integers, which the check over all inputs does; but a model of
+            # which most labels differ is another one.
+            found = stage.comparison
+            mostly = not found.labelled or 2 * found.labels_differ <= found.count
+            return mostly and not found.problems and not found.target_not_finite
+        return stage.comparison.agrees()
+
+    def take(self, stage: ConvertedModel, hop: Hop, form: str, *, last: bool) -> ConvertedModel | None:
+        """Run one hop once; a second request for the same gives the same answer again."""
+        key = (stage.attempts, hop.label, hop.name, form, last)
+        if key not in self._done:
+            with self.hopper.repair_time.running() if form else contextlib.nullcontext():
+                self._done[key] = self._attempt(stage, hop, form, last=last)
+        return self._done[key]
+
+    def _attempt(
+        self, stage: ConvertedModel, hop: Hop, form: str, *, last: bool, origin: Path | None = None
+    ) -> ConvertedModel | None:
+        """Run the hop and compare what it wrote with the Source; ``origin`` is the form, if made already."""
+        begun = time.monotonic()
+
+        def record(status: str, message: str = "") -> None:
+            seconds = time.monotonic() - begun
+            self.attempts.append(
+                Attempt(hop.label, hop.converter, version(hop), status, seconds, shorten(message, 400), form)
+            )
+
+        if lacking := self.lacking(hop, last=last):
+            self.refuse(hop, lacking)
+            return None
+        what = f"{hop.label} with {hop.converter}" + (f", fed its {form} form" if form else "")
+        self._say(what)
+        otherwise, number = "", len(self.attempts)
+        try:
+            if origin is None:
+                origin = stage.side.path
+            if origin == stage.side.path and form and stage.format == "onnx":
+                rewritten = self.hopper.rewritten(stage, form, hop)
+                if rewritten is None:
+                    return None  # nothing to rewrite: it would be the same file again
+                origin, otherwise = rewritten.path, f"after these rewrites: {rewritten.words}"
+                self.changes[number] = rewritten.changes
+            if self.hopper.turning(stage) and hop.source == "onnx":
+                origin = self.hopper.turned(origin, stage)
+            written = self.hopper.run(hop, stage, origin, form, last=last)
+            if self.hopper.turning(stage) and hop.target == "onnx":
+                written = self.hopper.turned(written, stage)
+        except Unchanged:
+            return None  # as above
+        except WorkerFailed as error:
+            over = form and error.status == "timeout" and not self.hopper.repair_time.left
+            record(error.status, "stopped: --repair-time is over" if over else str(error))
+            if error.status == "crashed" and stage.format == "onnx" and not form:
+                self.crashed[number] = stage, hop
+            return None
+        finally:
+            self._after(hop)
+        side = self.hopper.side(hop, written, last=last)
+        try:
+            reached = self._checked(side, stage, number, last=last)
+        except CallRaised as error:
+            record("crashed", f"the file that it wrote does not run: {error}")
+            return None
+        except WorkerFailed as error:
+            record(error.status, f"the file that it wrote does not run: {error}")
+            return None
+        assert reached.comparison is not None
+        differences = () if self.agrees(reached) else reached.comparison.differences()
+        record("diverged" if differences else "ok", "; ".join(differences or filter(None, [otherwise])))
+        return reached
+
+    def rewritten(
+        self, stage: ConvertedModel, hop: Hop, rewritten: Rewritten, form: str, last: bool
+    ) -> ConvertedModel | None:
+        return self._attempt(stage, hop, form, last=last, origin=rewritten.path)
+
+    def _checked(self, side: LoadedModel, origin: ConvertedModel, attempt: int, *, last: bool) -> ConvertedModel:
+        """Load what the hop wrote and compare it with the Source on the sample."""
+        sample = self._sample()
+        side.child()
+        feeds = plan_feed(self.source.signature, self.shapes, side.signature, self.hopper.turns)
+        attempts = (*origin.attempts, attempt)
+        if isinstance(feeds, Mismatch):
+            return ConvertedModel(side, (), attempts, impossible(sample.count, feeds.reason))
+        reached = self._compared(ConvertedModel(side, feeds, attempts), sample)
+        other = elsewhere(self.source, side) if last and self.agrees(reached) else None
+        if other is None or unasked(other):
+            return reached  # the check of all inputs says so, where it could not be asked
+        try:
+            again = self._compared(ConvertedModel(other, feeds, attempts), sample)
+        except WorkerFailed as error:
+            again = ConvertedModel(other, feeds, attempts, impossible(sample.count, shorten(str(error))))
+        assert again.comparison is not None
+        if self.agrees(again):
+            return reached
+        return replace(again, comparison=replace(again.comparison, problems=(WORDS, *again.comparison.problems)))
+
+    def _compared(self, stage: ConvertedModel, sample: Sample) -> ConvertedModel:
+        outputs, names = stage.side.run(feed(stage.feeds, sample.arrays)), self.source.output_names
+        given = match_outputs(names, stage.side.output_names, outputs)
+        rows, settings = range(sample.count), self.settings
+        comparison = compare(rows, sample.outputs, given, names, settings.tolerance, settings.comparator)
+        return replace(stage, comparison=comparison)

@@ -1,0 +1,185 @@
+"""What was found out about a hop that differs, and what of it stands in the report: faults, refusals, the ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..checking.verdict import Judgement
+from ..records import Fault, Hop, Localisation, Refusal, Verdict
+from .hop_runner import ConvertedModel
+
+Array = np.ndarray[Any, Any]
+RANKED = 20  # entries of the ranking that the report shows
+
+
+@dataclass(frozen=True)
+class NodeDifference:
+    """One node replayed: ``score`` is its largest difference in units of the tolerance, above 1 a fault.
+
+    ``failed`` holds the converter's words where it does not convert the node alone.
+    """
+
+    node: str
+    operator: str
+    score: float
+    max_abs: float | None
+    source_shape: tuple[int, ...]
+    target_shape: tuple[int, ...] | None
+    failed: str = ""
+    index: int = 0
+
+    def evidence(self) -> dict[str, Any]:
+        return {
+            "operator": self.operator,
+            "local_max_abs": self.max_abs,
+            "local_difference_in_tolerances": self.score if np.isfinite(self.score) else None,
+            "source_shape": list(self.source_shape),
+            "target_shape": None if self.target_shape is None else list(self.target_shape),
+            "converter_says": self.failed,
+        }
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A hop whose nodes were converted alone. ``fed`` is the ONNX stage that the converter read, ``rows`` inputs that
+    show what it does, ``shapes`` those of the graph's tensors for one of them."""
+
+    hop: Hop
+    fed: ConvertedModel
+    rows: tuple[dict[str, Array], ...]
+    shapes: Mapping[str, list[int]]
+
+
+@dataclass(frozen=True)
+class Crash(Replayed):
+    """A converter that crashed on a graph: ``nodes`` are those that it does not convert alone either.
+
+    ``attempt`` is its number in the report's ``route``.
+    """
+
+    attempt: int
+    nodes: tuple[NodeDifference, ...]
+
+
+@dataclass(frozen=True)
+class HopFinding(Replayed):
+    """What was found out about a hop that differs: the nodes at fault, and the hop repaired, if it could be.
+
+    ``before`` is what the converter gave for the graph as it is, ``after`` what it gives for an
+    equivalent ``form`` (None: unrepaired). ``faults`` are the nodes that had to change; of an unrepaired hop, those
+    whose own output differs. ``changes`` is what was rewritten; of an unrepaired hop, what would have been.
+    ``alone``: of several faults, what the hop gives where this one is left as it is and the others are repaired.
+    ``whole``: only a form of the whole graph helped. ``tried``: every form of the nodes was.
+    """
+
+    before: ConvertedModel
+    ranking: tuple[NodeDifference, ...]
+    faults: tuple[NodeDifference, ...]
+    model_runs: int
+    after: ConvertedModel | None = None
+    form: str = ""
+    changes: tuple[Mapping[str, str], ...] = ()
+    alone: Mapping[str, ConvertedModel] = field(default_factory=dict)
+    whole: bool = False
+    tried: bool = False
+
+    def by_whole_form(self, form: str, after: ConvertedModel) -> HopFinding:
+        """The same, where no form of the nodes alone helped and one of the whole graph did."""
+        return replace(self, form=form, after=after, whole=True)
+
+    def changed(self, node: str) -> list[Mapping[str, str]]:
+        """What was rewritten at this node."""
+        return [c for c in self.changes if c["node"] == node] or [c for c in self.changes if not c["node"]]
+
+    def target_node(self, local: NodeDifference) -> str:
+        """What the unrepaired Target calls the node: onnx2keras numbers its layers, other converters keep names."""
+        return f"LAYER_{local.index}" if self.hop.target == "keras" else local.node
+
+    def type_of(self, local: NodeDifference) -> str:
+        """The fault type of what was rewritten; where nothing can be, of what was seen."""
+        changes = self.changed(local.node)
+        if changes:
+            return ([change for change in changes if decides(change)] or changes)[0]["fault_type"]
+        if local.target_shape not in (None, local.source_shape):
+            return "TSS"
+        return "CG" if local.failed else "LH"
+
+    def repair_of(self, local: NodeDifference) -> str:
+        rewrites = ", ".join(dict.fromkeys(change["rewrite"] for change in self.changed(local.node)))
+        if self.after is None:
+            return (
+                f"none: no other form of it helped {self.hop.converter}" if self.tried else "none: not tried to the end"
+            )
+        if self.whole:
+            return f"{self.hop.converter} was fed the whole graph in its {self.form} form"
+        return f"{self.hop.converter} was fed this {local.operator} in another form: {rewrites}"
+
+
+def decides(change: Mapping[str, str]) -> bool:
+    """Saying defaults explicitly goes along with other rewrites and tells nothing about the fault."""
+    return change["rewrite"] != "explicit-attributes"
+
+
+def faults(
+    findings: Sequence[HopFinding],
+    judgement: Judgement,
+    alone: Mapping[tuple[str, str], float | None],
+) -> list[Fault]:
+    """One entry a node at fault; none for unrepaired ones where the check found no difference.
+
+    ``alone``: by hop and node, the discrepancy with this one of several faults unrepaired. Where there is none, the
+    fault's percentage before is the one before all repairs.
+    """
+    verified = judgement.verdict in (Verdict.VERIFIED, Verdict.REPAIRED)
+    some_left = any(finding.after is None for finding in findings)
+    percent = None if judgement.compared is None else judgement.compared[0].percent
+    joint = percent if judgement.before is None else judgement.before[0].percent
+    found = []
+    for finding in findings:
+        if verified and finding.after is None:
+            continue
+        # A hop that was repaired as far as its sample shows, and a Target that differs all the same.
+        repaired = finding.after is not None and (verified or some_left)
+        for local in finding.faults:
+            fault = Fault(
+                finding.type_of(local),
+                finding.hop.label,
+                local.node,
+                finding.target_node(local),
+                local.evidence(),
+                "repaired" if repaired else "unrepaired",
+                alone.get((finding.hop.label, local.node), joint) if finding.after is not None else percent,
+                percent,
+                finding.repair_of(local),
+            )
+            found.append(fault)
+    return found
+
+
+def refusals(findings: Sequence[HopFinding], judgement: Judgement) -> list[Refusal]:
+    """Nodes that differ on a probe and are left, in a Target that agrees on all inputs of the check."""
+    if judgement.verdict not in (Verdict.VERIFIED, Verdict.REPAIRED):
+        return []
+    reason = "its own output differs, on synthetic probes at least; the Target's does not on any input of the check"
+    return [
+        Refusal(finding.type_of(local), finding.target_node(local), reason)
+        for finding in findings
+        if finding.after is None
+        for local in finding.faults
+    ]
+
+
+def localisation(findings: Sequence[HopFinding]) -> Localisation | None:
+    """How the faults were found; a score is the local difference in units of the tolerance."""
+    if not findings:
+        return None
+    ranking = tuple(
+        (local.node, finding.target_node(local), local.score)
+        for finding in findings
+        for local in finding.ranking[:RANKED]
+    )
+    return Localisation("replay", "onnxruntime", sum(finding.model_runs for finding in findings), ranking)

@@ -1,0 +1,118 @@
+"""The ONNX view of a model, made by the real converters and believed only where it agrees with the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..models.input_mapping import Feed, Mismatch, plan_feed
+from ..models.loaded import LoadedModel
+from ..records import Attempt
+from ..workers.pool import WorkerPool
+from .hop_runner import ConvertedModel, Sample, Settings, Shapes
+from .route_search import Router
+from .routes import routes
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class View:
+    """``path`` is an ONNX file; ``feeds`` say how the model's inputs become the view's; ``outputs`` are its own."""
+
+    path: Path
+    feeds: tuple[Feed, ...]
+    outputs: tuple[str, ...]
+    batch: int | None
+    attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Source and Target as a walk was made on them.
+
+    ``given`` and ``taken`` say how the run's inputs become theirs; ``order`` are the Source view's outputs in the
+    Target's order; ``row`` is the first of the run's inputs that were walked on.
+    """
+
+    source: LoadedModel
+    target: LoadedModel
+    theirs: View
+    ours: View
+    given: tuple[Feed, ...]
+    taken: tuple[Feed, ...]
+    order: tuple[str, ...]
+    row: Mapping[str, Array]
+    exactly: bool
+
+
+def ordered(view: View, names: Sequence[str], target: Sequence[str]) -> list[str]:
+    """The outputs of a Source's view in the order in which the Target gives them; ``names`` are the Source's own,
+    ``target`` the Target's."""
+    own = list(view.outputs)
+    if set(own) != set(names) or len(own) != len(names):
+        by_name = dict(zip(names, own, strict=False))
+    else:
+        by_name = {name: name for name in names}
+    if set(target) == set(names) and len(target) == len(names):
+        return [by_name[name] for name in target]
+    return [by_name[name] for name in names if name in by_name]
+
+
+def view(
+    workshop: WorkerPool,
+    side: LoadedModel,
+    shapes: Shapes,
+    sample: Sample,
+    settings: Settings,
+    say: Callable[[str], None],
+) -> View | None:
+    """The model as ONNX; None where no converter gives one that agrees with it on the sample.
+
+    ``sample`` holds inputs by the model's own names and the model's own outputs.
+    """
+    stage: ConvertedModel | None
+    attempts: tuple[Attempt, ...] = ()
+    if side.format == "onnx":
+        feeds = plan_feed(side.signature, shapes, side.signature)
+        assert not isinstance(feeds, Mismatch)
+        stage = ConvertedModel(side, feeds)
+    else:
+        stage, attempts = travel(workshop, side, "onnx", shapes, sample, settings, say)
+    if stage is None:
+        return None
+    signature = stage.side.signature
+    batch = next((spec.shape[0] for spec in signature.inputs if spec.shape and spec.shape[0]), None)
+    return View(Path(stage.side.location), stage.feeds, tuple(spec.name for spec in signature.outputs), batch, attempts)
+
+
+def travel(
+    workshop: WorkerPool,
+    side: LoadedModel,
+    to: str,
+    shapes: Mapping[str, Sequence[int | None]],
+    sample: Sample,
+    settings: Settings,
+    say: Callable[[str], None],
+) -> tuple[ConvertedModel | None, tuple[Attempt, ...]]:
+    """Convert a model by any route; a stage only where the result agrees with the sample's outputs."""
+    plain = replace(settings, input_layout="keep", quantize="none", opset=None)
+    router = Router(
+        workshop,
+        side,
+        shapes,
+        lambda: sample,
+        lambda feeds: {},
+        plain,
+        before=lambda hop: None,
+        after=lambda hop: None,
+        say=say,
+    )
+    stage = router.find(routes(side.format, to))
+    if stage is not None and stage.comparison is not None and not router.trier.agrees(stage):
+        stage = None
+    return stage, tuple(router.attempts)

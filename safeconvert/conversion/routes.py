@@ -1,0 +1,95 @@
+"""Routes: chains of hops from one format to another, shortest first."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+from collections.abc import Iterable
+from importlib import metadata
+
+from ..converters import HOPS
+from ..records import FORMATS, Hop
+
+LONGEST = 4
+
+
+def hops_between(source: str, target: str, *, last: bool = True) -> tuple[Hop, ...]:
+    """The ways from one format straight to another, in the order in which they are tried.
+
+    ``last``: the written file is the Target. An ONNX file that another converter is to read is better traced
+    at an old opset: the newer exporter writes operators that onnx2torch and onnx2keras do not know.
+    """
+    hops = [hop for hop in HOPS if (hop.source, hop.target) == (source, target)]
+    if (source, target) == ("torch", "onnx") and not last:
+        hops.sort(key=lambda hop: hop.name == "dynamo")
+    return tuple(hops)
+
+
+def routes(source: str, target: str) -> tuple[tuple[str, ...], ...]:
+    """All chains of formats from ``source`` to ``target`` that visit none twice, shortest first.
+
+    Among equally long ones, the order of the hops in the list of hops decides.
+    """
+    found: list[tuple[str, ...]] = []
+
+    def extend(path: tuple[str, ...]) -> None:
+        if path[-1] == target:
+            found.append(path)
+            return
+        if len(path) > LONGEST:
+            return
+        for following in dict.fromkeys(hop.target for hop in HOPS if hop.source == path[-1]):
+            if following not in path:
+                extend((*path, following))
+
+    extend((source,))
+    return tuple(sorted(found, key=len))
+
+
+def pairs() -> tuple[tuple[str, str], ...]:
+    """The twenty ordered pairs of formats."""
+    return tuple((a, b) for a in FORMATS for b in FORMATS if a != b)
+
+
+def missing(hop: Hop) -> str | None:
+    """What this hop needs and the machine lacks, as an instruction; None where it can run."""
+    if hop.environment is not None:
+        from ..workers.environments import interpreter
+
+        if interpreter(hop.environment) is None:
+            return f"needs its own environment: safeconvert env install {hop.environment}"
+        return None
+    absent = [name for name in hop.requires if importlib.util.find_spec(name) is None]
+    if absent:
+        from ..models.loaded import EXTRAS
+
+        extra = EXTRAS.get(absent[0], "all")
+        return f"needs {', '.join(absent)}: pip install 'safeconvert[{extra}]'"
+    return None
+
+
+def version(hop: Hop) -> str:
+    """The version of the hop's converter, or "" where it is not installed."""
+    if hop.environment is not None:
+        from ..workers.environments import installed_version
+
+        return installed_version(hop.environment) or ""
+    return package_version(hop.distribution)
+
+
+def package_version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def frameworks(path: Iterable[str]) -> tuple[str, ...]:
+    """The children that the first-choice hops along a chain of formats run in."""
+    steps = list(path)
+    names = []
+    for index, (a, b) in enumerate(itertools.pairwise(steps)):
+        hops = hops_between(a, b, last=index == len(steps) - 2)
+        if hops and hops[0].environment is None:
+            names.append(hops[0].framework)
+    return tuple(names)

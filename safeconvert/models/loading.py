@@ -1,0 +1,165 @@
+"""Load a person's model in its own runtime, and settle the shapes of its inputs.
+
+Nothing is guessed: what the file leaves open and no option says is an error that names the option.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import BadInput, CallRaised, WorkerFailed
+from ..options import Options
+from ..records import Recognised, Signature, TensorSpec
+from ..workers.pool import WorkerPool
+from .loaded import LoadedModel, explain, shorten
+from .torch_archive import code_in_pt2
+
+Shapes = dict[str, tuple[int | None, ...]]
+
+
+def side(workshop: WorkerPool, name: str, recognised: Recognised, options: Options) -> LoadedModel:
+    """The model as a :class:`LoadedModel` in the child called ``name``, which starts to warm up; nothing is loaded yet.
+
+    Raises :class:`BadInput` for what would run code or cannot work.
+    """
+    guard(recognised, options)
+    made = LoadedModel(workshop, name, recognised, _load_options(recognised, options))
+    made.start()
+    return made
+
+
+def load(one: LoadedModel) -> None:
+    """Load the model. Raises :class:`BadInput` where it cannot be."""
+    try:
+        one.child()
+    except CallRaised as error:
+        raise explain(error, one.recognised) from error
+    except WorkerFailed as error:
+        raise BadInput(f"{one.path} cannot be loaded: {shorten(str(error))}") from error
+
+
+def guard(recognised: Recognised, options: Options) -> None:
+    """Refuse, before anything is loaded, what would run code from the file or lacks what only a person knows."""
+    path = recognised.path
+    if recognised.flavour == "module" and not options.trust_pickle:
+        raise BadInput(
+            f"{path} is a pickled module: reading it runs code from the file.\n"
+            "If you trust where it comes from, pass --trust-pickle; else ask for a .pt2 or a state dict."
+        )
+    if recognised.flavour == "state_dict" and not options.model_fn:
+        raise BadInput(
+            f"{path} is a state dict: weights without an architecture.\n"
+            "Name the function that makes it: --model-fn torchvision.models:mobilenet_v2"
+        )
+    if recognised.flavour == "pt2" and not options.trust_pickle and (code := code_in_pt2(path)):
+        raise BadInput(
+            f"{path} would run code when it is read: {code}.\nIf you trust where it comes from, pass --trust-pickle."
+        )
+    if recognised.flavour == "savedmodel" and not options.trust_pickle and (operator := acts_outside(path)):
+        raise BadInput(
+            f"{path} holds a {operator} operator, which acts outside the model when it runs.\n"
+            "If you trust where it comes from, pass --trust-pickle."
+        )
+    if recognised.format == "torch" and recognised.flavour != "pt2" and not given_shapes(options):
+        raise BadInput(
+            f"{path} does not say what its input looks like ({recognised.flavour}).\n"
+            "Pass --input-shape 1,3,224,224 (with the model's own size), or arrays with --inputs."
+        )
+
+
+# Operators that touch files or call Python. As a protobuf string, each is preceded by its length.
+OUTSIDE = (b"WriteFile", b"ReadFile", b"MatchingFiles", b"PyFunc", b"PyFuncStateless", b"EagerPyFunc")
+
+
+def acts_outside(saved_model: Path) -> str | None:
+    """The first operator of a SavedModel that reads or writes files or calls Python, if it has one."""
+    graph = (saved_model / "saved_model.pb").read_bytes()
+    return next((name.decode() for name in OUTSIDE if bytes([0x12, len(name)]) + name in graph), None)
+
+
+def _load_options(recognised: Recognised, options: Options) -> dict[str, Any]:
+    """The options of the runtime's ``load`` for this model."""
+    if recognised.format == "torch" and recognised.flavour != "pt2":
+        return {
+            "shapes": given_shapes(options),
+            "model_fn": options.model_fn,
+            "search": str(Path.cwd()),
+            "trusted": options.trust_pickle,
+        }
+    if recognised.flavour == "savedmodel":
+        return {"signature": options.signature}
+    if recognised.format == "keras":
+        return {"trusted": options.trust_pickle}
+    return {}
+
+
+def given_shapes(options: Options) -> dict[str, list[int]]:
+    """Input shapes by name ("" for the only input) from --input-shape, else from the arrays of --inputs."""
+    shapes = {name: list(shape) for name, shape in options.input_shape.items()}
+    if not shapes and options.inputs is not None:
+        # A file that cannot be read is reported where its arrays are.
+        with contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+            stored = np.load(options.inputs, allow_pickle=False)
+            if isinstance(stored, np.lib.npyio.NpzFile):
+                with stored:
+                    arrays = {name: list(stored[name].shape) for name in stored.files}
+                shapes = {"": next(iter(arrays.values()))} if len(arrays) == 1 else arrays
+    return shapes
+
+
+def resolve_shapes(path: Path, signature: Signature, options: Options) -> Shapes:
+    """The shapes of the model's inputs in this run: all sizes but the batch are known. Raises :class:`BadInput`."""
+    given = {name: list(shape) for name, shape in options.input_shape.items()}
+    names = [spec.name for spec in signature.inputs]
+    if "" in given:
+        if len(names) != 1:
+            raise BadInput(f"--input-shape needs a name, as the model has {len(names)} inputs: {', '.join(names)}.")
+        given = {names[0]: given[""]}
+    if unknown := sorted(set(given) - set(names)):
+        raise BadInput(f"--input-shape names {unknown[0]!r}; the model's inputs are {', '.join(names)}.")
+    stored = {} if given else given_shapes(options)
+    if "" in stored and len(names) == 1:
+        stored = {names[0]: stored[""]}
+    return {
+        spec.name: _asked(spec, given[spec.name]) if spec.name in given else _found(path, spec, stored.get(spec.name))
+        for spec in signature.inputs
+    }
+
+
+def _fits(spec: TensorSpec, sizes: Sequence[int]) -> bool:
+    """Does the model take these sizes, the batch aside?"""
+    return spec.shape is None or (
+        len(sizes) == len(spec.shape)
+        and all(have in (None, size) for have, size in zip(spec.shape[1:], sizes[1:], strict=True))
+    )
+
+
+def _asked(spec: TensorSpec, sizes: Sequence[int]) -> tuple[int | None, ...]:
+    if not _fits(spec, sizes):
+        raise BadInput(f"--input-shape {','.join(map(str, sizes))} does not fit the model's input {spec}.")
+    return (spec.shape[0] if spec.shape else None, *sizes[1:])
+
+
+def _found(path: Path, spec: TensorSpec, stored: Sequence[int] | None) -> tuple[int | None, ...]:
+    if spec.shape is not None and all(size is not None for size in spec.shape[1:]):
+        return spec.shape
+    if stored is not None and _fits(spec, stored):
+        return (spec.shape[0] if spec.shape else None, *stored[1:])
+    example = "1,3,224,224"
+    if spec.shape is not None:
+        example = ",".join(str(size or (1 if axis == 0 else 224)) for axis, size in enumerate(spec.shape))
+    raise BadInput(
+        f"input {spec} of {path} has open sizes.\nPass --input-shape {spec.name}:{example} (with the sizes you use)."
+    )
+
+
+def specs(signature: Signature, shapes: Mapping[str, tuple[int | None, ...]]) -> list[TensorSpec]:
+    """The model's inputs with the shapes of this run."""
+    return [TensorSpec(s.name, shapes[s.name], s.dtype) for s in signature.inputs]

@@ -1,0 +1,176 @@
+"""The report: one JSON document (``report.schema.json`` describes it), also rendered as HTML."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+from ..checking.evaluation_set import EvaluationSet
+from ..checking.tvm_check import RuntimeComparison
+from ..checking.verdict import Judgement
+from ..comparison.compare import Comparison
+from ..inputs.base import Inputs
+from ..models.loaded import LoadedModel
+from ..options import Options
+from ..records import Attempt, Fault, Localisation, Refusal
+from ..repair import FAULT_TYPES
+from . import output_files
+
+SCHEMA = "safeconvert.report/1"
+PACKAGES = (
+    "torch", "torchvision", "tensorflow", "keras", "onnx", "onnxruntime", "onnxscript", "ai-edge-litert", "tf2onnx",
+    "onnx2torch", "onnx2keras", "onnxmltools", "apache-tvm", "numpy", "pillow",
+)  # fmt: skip
+
+
+def build(
+    *,
+    judgement: Judgement,
+    source: LoadedModel,
+    target: LoadedModel | None,
+    target_path: Path | None,
+    attempts: Sequence[Attempt],
+    faults: Sequence[Fault],
+    localisation: Localisation | None,
+    refused: Sequence[Refusal],
+    engines: Sequence[RuntimeComparison],
+    material: EvaluationSet,
+    options: Options,
+    notes: Sequence[str],
+    timings: Mapping[str, float],
+) -> dict[str, Any]:
+    """The report as plain JSON values; its keys are the contract in ``report.schema.json``."""
+    compared, inputs, rows = judgement.compared, material.inputs, material.rows
+    tolerance = options.tolerance
+    after = _sets(compared)
+    before = after if judgement.before is None else _sets(judgement.before)
+    document = {
+        "schema": SCHEMA,
+        "verdict": judgement.verdict.value,
+        "reasons": list(judgement.reasons),
+        "notes": list(dict.fromkeys(notes)),
+        "source": _model(source, source.path),
+        "target": None if target is None or target_path is None else _model(target, target_path),
+        "route": [attempt.to_json() for attempt in attempts],
+        "check": {
+            "inputs": {
+                "kind": inputs.kind,
+                "count": inputs.count,
+                "calibration": len(rows[0]),
+                "heldout": len(rows[1]),
+                "skipped": [{"path": str(s.path), "reason": s.reason} for s in inputs.skipped],
+                "preprocess": None if material.preprocess is None else material.preprocess.to_json(),
+                "target_preprocess": options.target_preprocess,
+                "strength": _strength(inputs, compared),
+            },
+            "before": before,
+            "after": after,
+            "differing": [] if compared is None else _differing(compared, inputs),
+            "tolerance": {
+                "atol": tolerance.atol,
+                "rtol": tolerance.rtol,
+                "rule": "atol + rtol * max|output of that input|",
+                "origin": tolerance.origin,
+                "decides": options.comparing.decides(quantized=_quantized(source, target)),
+            },
+            "comparator": options.comparing.name,
+            "max_discrepancy": options.max_discrepancy,
+        },
+        "faults": [fault.to_json(f"F{number}") for number, fault in enumerate(faults, 1)],
+        "localisation": None if localisation is None else localisation.to_json(),
+        "refused": [refusal.to_json() for refusal in refused],
+        "engines": [opinion.to_json() for opinion in engines],
+        "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
+        "environment": environment(),
+        "seed": options.seed,
+    }
+    plain: dict[str, Any] = _plain(document)
+    return plain
+
+
+def _sets(compared: tuple[Comparison, Comparison] | None) -> dict[str, Any] | None:
+    return None if compared is None else {"calibration": compared[0].to_json(), "heldout": compared[1].to_json()}
+
+
+def environment() -> dict[str, Any]:
+    """Versions that a verdict was reached with."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "safeconvert": metadata.version("safeconvert"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": found,
+    }
+
+
+def render(document: Mapping[str, Any], form: str) -> str:
+    """The document as ``json`` or ``html`` text."""
+    if form == "json":
+        return json.dumps(document, indent=1, allow_nan=False) + "\n"
+    import jinja2
+
+    text = resources.files("safeconvert.reporting").joinpath("report.html.j2").read_text(encoding="utf-8")
+    template = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return template.from_string(text).render(report=document, types={one.code: one.name for one in FAULT_TYPES})
+
+
+def schema() -> dict[str, Any]:
+    """The published JSON Schema of the report."""
+    text = resources.files("safeconvert").joinpath("report.schema.json").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def _model(side: LoadedModel, path: Path) -> dict[str, Any]:
+    signature = getattr(side, "signature", None)
+    return {
+        "path": str(path),
+        "format": side.format,
+        "flavour": side.recognised.flavour,
+        "sha256": output_files.sha256(side.path),
+        "quantized": bool(signature and signature.quantized),
+        "inputs": [] if signature is None else [spec.to_json() for spec in signature.inputs],
+        "outputs": [] if signature is None else [spec.to_json() for spec in signature.outputs],
+    }
+
+
+def _quantized(source: LoadedModel, target: LoadedModel | None) -> bool:
+    return any(
+        side is not None and hasattr(side, "signature") and side.signature.quantized for side in (source, target)
+    )
+
+
+def _strength(inputs: Inputs, compared: object) -> str:
+    if inputs.count == 0 or compared is None:
+        return "nothing was compared"
+    if inputs.kind == "probes":
+        return "weaker: synthetic probes, not your data; pass --images or --inputs"
+    return "your own inputs"
+
+
+def _differing(compared: Sequence[Comparison], inputs: Inputs) -> list[str]:
+    """The first inputs on which the two differ, by name."""
+    return [inputs.label(row) for comparison in compared for row in comparison.differing][:20]
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

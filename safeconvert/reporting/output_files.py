@@ -1,0 +1,153 @@
+"""Give files their final names: whole, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+from ..errors import BadInput
+from ..models.detect import printable
+from ..workers.pool import WorkerPool, remove
+
+LONGEST = 230  # bytes of the file's name: the report's endings and a hidden partial file fit into 255
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes; of a folder, over its files' relative names and bytes in sorted order."""
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    for file in files:
+        if file != path:
+            digest.update(os.fsencode(file.relative_to(path)) + b"\0")
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def check_output(output: Path, *, force: bool) -> None:
+    """Refuse an output path before any work is done for it. Raises :class:`BadInput`."""
+    parent = output.parent
+    if not output.name:
+        raise BadInput(f"--output: {output} is no file name. Give the path of the file to write.")
+    if (shown := printable(output)) != str(output):
+        raise BadInput(f"--output: the path {shown} is not UTF-8. Choose another path with -o.")
+    if len(os.fsencode(output.name)) > LONGEST:
+        raise BadInput(
+            f"--output: the name {output.name[:40]}... is longer than {LONGEST} bytes. Choose a shorter one."
+        )
+    try:
+        _check_place(output, parent, force=force)
+    except OSError as error:
+        raise BadInput(
+            f"--output: {output} cannot be used: {error.strerror or error}. Choose another path with -o."
+        ) from error
+
+
+def _check_place(output: Path, parent: Path, *, force: bool) -> None:
+    if not parent.is_dir():
+        raise BadInput(f"--output: the folder {parent} does not exist. Make it first, or choose another path.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise BadInput(f"--output: the folder {parent} is not writable. Choose another path with -o.")
+    if output.is_dir() and any(output.iterdir()) and not (output / "saved_model.pb").is_file():
+        # --force replaces a model, never somebody's folder of other things.
+        raise BadInput(f"--output: {output} is a folder with other things in it. Give the path of the file to write.")
+    if output.exists() and not force:
+        raise BadInput(f"{output} exists already. Pass --force to replace it, or choose another path with -o.")
+
+
+@contextmanager
+def sole_writer(output: Path) -> Iterator[None]:
+    """Hold the output path for this run; a second run on it is refused. The lock ends with the process."""
+    folder = Path(platformdirs.user_cache_dir("safeconvert")) / "locks"
+    lock = FileLock(folder / hashlib.sha256(os.fsencode(output.resolve())).hexdigest()[:32])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except OSError as error:
+        if isinstance(error, Timeout):
+            raise BadInput(
+                f"another safeconvert run is writing {output}. Wait for it, or choose another path with -o."
+            ) from error
+        raise BadInput(
+            f"{folder} cannot be written: {error.strerror or error}. Set XDG_CACHE_HOME to another folder."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def put(workshop: WorkerPool, made: Path, final: Path) -> None:
+    """Copy ``made`` next to ``final`` and rename it: under the final name it is whole or not there.
+
+    What stood there is replaced. Raises :class:`BadInput` where the disk is full or not writable.
+    """
+    hidden = f".{final.name[:40]}.{os.getpid()}"
+    partial = final.parent / f"{hidden}.partial"
+    with workshop.passing(partial):
+        try:
+            if made.is_dir():
+                shutil.copytree(made, partial)
+            else:
+                shutil.copyfile(made, partial)
+                with partial.open("rb+") as file:
+                    os.fsync(file.fileno())
+            if sha256(partial) != sha256(made):
+                raise BadInput(f"{final} could not be written: the copy differs from what was checked.")
+            if final.is_dir() and not final.is_symlink():
+                # A folder cannot be replaced in one step: the old one steps aside first.
+                aside = final.parent / f"{hidden}.old"
+                with workshop.passing(aside):
+                    final.rename(aside)
+                    partial.rename(final)
+            else:
+                partial.replace(final)
+        except OSError as error:
+            raise BadInput(
+                f"{final} cannot be written: {error.strerror or error}. Choose another path with -o."
+            ) from error
+
+
+def put_text(workshop: WorkerPool, text: str, final: Path) -> None:
+    """The same for a small text file."""
+    made = workshop.scratch(final.name)
+    try:
+        made.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of images may be any bytes
+    except OSError as error:
+        raise BadInput(f"{made} cannot be written: {error.strerror or error}.") from error
+    put(workshop, made, final)
+
+
+def set_aside(output: Path) -> Path | None:
+    """Move what stands at ``output`` to ``<stem>.previous.<ext>``: nothing unverified may stand there."""
+    if not output.exists():
+        return None
+    previous = named(output, "previous")
+    remove(previous)
+    output.rename(previous)
+    return previous
+
+
+def named(output: Path, word: str) -> Path:
+    """``model.keras`` -> ``model.<word>.keras``; a name without suffix gets the word at its end."""
+    return output.with_name(f"{output.stem}.{word}{output.suffix}")
+
+
+@contextmanager
+def together() -> Iterator[list[Path]]:
+    """Files written one after another that mean nothing without the last: if that fails, those listed are removed."""
+    written: list[Path] = []
+    try:
+        yield written
+    except BaseException:
+        for path in written:
+            remove(path)
+        raise

@@ -1,0 +1,230 @@
+"""How to see a converter's fault outside of the run that found it: files of the node alone, commands, a bug report."""
+
+from __future__ import annotations
+
+import itertools
+import platform
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..conversion.findings import Crash, HopFinding, NodeDifference, Replayed
+from ..conversion.hop_runner import HopRunner
+from ..conversion.routes import package_version, version
+from ..errors import WorkerFailed
+from ..options import Options
+from ..records import Attempt, Fault, Hop
+
+MOST = 12  # faults that get files
+MODEL = 64 << 20  # bytes of a node's model, at most
+ROWS = 4 << 20  # bytes of the activations stored for one
+BESIDE = re.compile(r"\.(fault-F|crash-)[1-9]\d*\.(onnx|npz)")
+
+# Lines that convert MODEL by each converter alone, run it on ``x`` (arrays by input name) and leave ``given`` (a list
+# of numpy arrays). The rest of safeconvert takes no part in them.
+ALONE = {
+    "onnx2keras": (
+        "import onnx2keras, tensorflow",
+        """\
+model = onnx2keras.onnx_to_keras(onnx.load(MODEL), list(x), name_policy="renumerate", verbose=False)
+fed = list(x.values()) if len(x) > 1 else x[list(x)[0]]
+given = tensorflow.function(model, jit_compile=True)(fed)  # compiled: plain CPU kernels lack channels first
+given = [a.numpy() for a in (given if isinstance(given, (list, tuple)) else [given])]""",
+    ),
+    "onnx2torch": (
+        "import onnx2torch, torch",
+        """\
+model = onnx2torch.convert(onnx.load(MODEL)).eval()
+given = model(*(torch.from_numpy(a) for a in x.values()))
+given = [a.detach().numpy() for a in (given if isinstance(given, (list, tuple)) else [given])]""",
+    ),
+    "onnx2tf": (
+        "import pathlib, onnx2tf\nfrom ai_edge_litert.interpreter import Interpreter",
+        """\
+keep = [name for name, a in x.items() if a.ndim > 2]
+onnx2tf.convert(input_onnx_file_path=MODEL, output_folder_path="written", non_verbose=True,
+                keep_ncw_or_nchw_or_ncdhw_input_names=keep)
+model = Interpreter(str(next(pathlib.Path("written").glob("*_float32.tflite"))))
+model.allocate_tensors()
+for tensor, a in zip(model.get_input_details(), x.values()):
+    model.set_tensor(tensor["index"], a)
+model.invoke()
+given = [model.get_tensor(tensor["index"]) for tensor in model.get_output_details()]
+given = [numpy.moveaxis(g, -1, 1) if g.shape != e.shape else g for e, g in zip(expected, given)]""",
+    ),
+}
+
+
+class Reproducer:
+    """Makes ``reproduce`` of faults. ``files``, what was made and its place, are to be put beside the report."""
+
+    def __init__(self, hopper: HopRunner, options: Options, run: Sequence[str], final: Path) -> None:
+        self.hopper, self.options, self.final = hopper, options, final
+        self.run = shlex.join(run)
+        self._kept = _read(hopper.source.path, options)
+        self.files: list[tuple[Path, Path]] = []
+
+    def __call__(self, faults: Sequence[Fault], findings: Sequence[HopFinding]) -> list[Fault]:
+        """The faults (in the report's order, which numbers them) with ``reproduce``."""
+        found = {f"fault-F{number}": {"run": self.run} for number, _ in enumerate(faults, 1)}
+        numbered = list(zip(found, faults, strict=True))
+        for finding in findings:
+            if finding.fed.side is self.hopper.source and len(finding.ranking) == 1:
+                continue  # the Source is that node alone already
+            nodes = {local.node: local for local in finding.faults}
+            chosen = {
+                tag: nodes[fault.source_node]
+                for tag, fault in numbered[:MOST]
+                if fault.hop == finding.hop.label and fault.source_node in nodes
+            }
+            for tag, more in self._alone(finding, chosen).items():
+                found[tag] |= more
+        return [replace(fault, reproduce=found[tag]) for tag, fault in numbered]
+
+    def crashed(self, attempts: Sequence[Attempt], crashes: Sequence[Crash]) -> list[Attempt]:
+        """The route, with the nodes that a converter does not convert alone either where it crashed."""
+        found, count = list(attempts), itertools.count(1)
+        for crash in crashes:
+            chosen = {f"crash-{next(count)}": local for local in crash.nodes[:MOST]}
+            files = self._alone(crash, chosen)
+            told = [
+                {"node": local.node, "operator": local.operator, "says": local.failed, **files.get(tag, {})}
+                for tag, local in chosen.items()
+            ]
+            found[crash.attempt] = replace(found[crash.attempt], fails_on=tuple(told))
+        return found
+
+    def _alone(self, finding: Replayed, chosen: Mapping[str, NodeDifference]) -> dict[str, dict[str, Any]]:
+        """Models of the nodes alone, by the tag of their files; nothing of those that cannot stand alone."""
+        if not chosen:
+            return {}
+        scratch = self.hopper.workshop.scratch("x").parent
+        cases = [
+            {"node": local.node, "target": str(scratch / f"{tag}.onnx"), "store": str(scratch / f"{tag}.npz")}
+            for tag, local in chosen.items()
+        ]
+        try:
+            made = self.hopper.workshop.child("light", "light").call(
+                "repair.localization.single_nodes",
+                "write",
+                timeout=self.hopper.settings.timeout,
+                path=finding.fed.side.location,
+                shapes=dict(finding.shapes),
+                rows=list(finding.rows),
+                cases=cases,
+                largest_model=MODEL,
+                largest_rows=ROWS,
+            )
+        except WorkerFailed:
+            return {}  # a help to those who mend the converter; the report stands without it
+        return {
+            tag: self._told(finding.hop, local, tag, node, scratch)
+            for (tag, local), node in zip(chosen.items(), made, strict=True)
+            if "refused" not in node
+        }
+
+    def _told(self, hop: Hop, local: NodeDifference, tag: str, node: dict[str, Any], scratch: Path) -> dict[str, Any]:
+        endings = (".onnx", ".npz") if node["rows"] else (".onnx",)
+        places = [self.final.with_name(f"{self.final.name}.{tag}{ending}") for ending in endings]
+        if self._kept & {place.resolve() for place in places}:
+            return {}  # what this run read is never replaced
+        self.files += [(scratch / f"{tag}{ending}", place) for ending, place in zip(endings, places, strict=True)]
+        names = [place.name for place in places]
+        told = {
+            "model": names[0],
+            "inputs": names[1] if node["rows"] else None,
+            "issue": issue(hop, local, node, *names),
+        }
+        if node["batched"]:
+            told["command"] = self._command(hop, *names)
+        return told
+
+    def _command(self, hop: Hop, model: str, inputs: str | None = None) -> str:
+        words = ["safeconvert", f"{hop.source}2{hop.target}", model, "--no-repair"]
+        words += ["--inputs", inputs] if inputs else []
+        for name in ("atol", "rtol"):
+            if (value := getattr(self.options, name)) is not None:
+                words += [f"--{name}", str(value)]
+        return shlex.join(words)
+
+
+def stale(final: Path, written: Sequence[Path], source: Path, options: Options) -> list[Path]:
+    """Files of faults of an earlier run to the same place, but for what this run read."""
+    kept = {path.resolve() for path in written} | _read(source, options)
+    return [
+        path
+        for path in final.parent.iterdir()
+        if path.name.startswith(final.name)
+        and BESIDE.fullmatch(path.name[len(final.name) :])
+        and path.resolve() not in kept
+    ]
+
+
+def _read(source: Path, options: Options) -> set[Path]:
+    return {path.resolve() for path in (source, options.inputs) if path is not None}
+
+
+def issue(hop: Hop, local: NodeDifference, node: Mapping[str, Any], model: str, inputs: str | None = None) -> str:
+    """A bug report for the converter's tracker, as Markdown."""
+    names = dict.fromkeys((hop.distribution, *hop.requires, "onnx", "onnxruntime", "numpy"))
+    versions = [f"{name} {found}" for name in names if (found := package_version(name))]
+    if hop.environment is not None:
+        versions = [f"{hop.distribution} {version(hop)} with the versions it pins"]
+    what = "conversion fails" if local.failed else "wrong output"
+    if not local.failed and local.target_shape != local.source_shape:
+        what = "output of another shape"
+    return "\n".join(
+        [
+            f"# {hop.converter} {version(hop)}: {local.operator}: {what}",
+            "",
+            f"Versions: {', '.join(versions)}; Python {platform.python_version()}, {platform.system()}",
+            "",
+            f"The node alone, as in the attached `{model}`:",
+            "```",
+            node["text"],
+            "```",
+            f"Expected: what onnxruntime gives, shape {list(local.source_shape)}.",
+            f"Actual: {_actual(local)}",
+            "",
+            f"To reproduce{f', with the attached `{inputs}`' if inputs else ''}:",
+            "```python",
+            lines(hop, node, model, inputs),
+            "```",
+        ]
+    )
+
+
+def _actual(local: NodeDifference) -> str:
+    if local.failed:
+        return f"the conversion fails: {local.failed}"
+    if local.target_shape != local.source_shape:
+        return f"shape {list(local.target_shape or ())}."
+    if local.max_abs is None:
+        return "NaN or infinity where onnxruntime gives numbers."
+    return f"differs by up to {local.max_abs:.4g} (largest absolute difference)."
+
+
+def lines(hop: Hop, node: Mapping[str, Any], model: str, inputs: str | None) -> str:
+    """Python that converts the node by the converter alone and prints the difference to onnxruntime."""
+    imports, convert = ALONE[hop.converter]
+    if inputs:
+        sizes = {shape[0] for shape in node["inputs"].values()}
+        first = f"a[:{min(sizes)}]" if len(sizes) == 1 else "a"
+        read = f"x = {{name: {first} for name, a in numpy.load({inputs!r}).items()}}"
+    else:
+        shapes = ", ".join(f"{name!r}: {shape}" for name, shape in node["inputs"].items())
+        read = (
+            "random = numpy.random.default_rng(0)\n"
+            f"x = {{name: random.normal(size=shape).astype('float32') for name, shape in {{{shapes}}}.items()}}"
+        )
+    return f"""\
+import numpy, onnx, onnxruntime
+{imports}
+{read}
+expected = onnxruntime.InferenceSession({model!r}).run(None, x)
+{convert.replace("MODEL", repr(model))}
+for e, g in zip(expected, given):
+    print(e.shape, g.shape, abs(e - g).max() if e.shape == g.shape else "another shape")"""

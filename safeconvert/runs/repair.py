@@ -1,0 +1,238 @@
+"""A Target that came from anywhere: judged, and mended where it differs.
+
+In the order in which the faults hide one another: its input's dimensions (ID), the preparing of its images by the
+deployment (PP), and the model itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..checking.evaluation_set import EvaluationSet
+from ..checking.second_runtime import operators_apart
+from ..checking.verdict import Judgement, better, judge
+from ..comparison.compare import impossible
+from ..conversion.hop_runner import ConvertedModel
+from ..conversion.time_budget import RepairTime
+from ..errors import WorkerFailed
+from ..models.input_mapping import Mismatch, plan_feed
+from ..models.loaded import LoadedModel
+from ..options import Observer, Options
+from ..records import Attempt, Fault, Verdict
+from ..repair.strategies.float_weights import restored
+from ..repair.strategies.input_shapes import Dimensions
+from ..repair.strategies.preprocessing import Pipeline, differing
+from ..repair.strategies.reconversion import remade
+from ..repair.strategies.view_edits import Outcome, Repairer, apart
+from ..workers.pool import WorkerPool
+
+
+@dataclass(frozen=True)
+class RepairResult:
+    """The judgement of what became of the Target; the faults of ``outcome`` have their final percentages."""
+
+    judgement: Judgement
+    side: LoadedModel
+    outcome: Outcome = field(default_factory=Outcome)
+
+
+@dataclass
+class RepairRun:
+    """One Target beside its Source. ``clock`` measures what a step takes."""
+
+    workshop: WorkerPool
+    material: EvaluationSet
+    target: LoadedModel
+    shapes: Any
+    options: Options
+    observer: Observer
+    clock: Callable[[str], AbstractContextManager[None]]
+    timings: dict[str, float]
+
+    def settle(self) -> RepairResult:
+        source = self.material.source
+        feeds = plan_feed(source.signature, self.shapes, self.target.signature)
+        found = self._resized(feeds) if isinstance(feeds, Mismatch) else self._fed(ConvertedModel(self.target, feeds))
+        compared = found.judgement.compared
+        percent = None if compared is None else compared[0].percent
+        faults = tuple(replace(fault, percent_after=percent) for fault in found.outcome.faults)
+        return replace(found, outcome=replace(found.outcome, faults=faults))
+
+    def _repairer(self, side: LoadedModel) -> Repairer:
+        return Repairer(self.workshop, self.material, side, self.shapes, self.options, self.observer)
+
+    def _judge(self, stage: ConvertedModel) -> Judgement:
+        with self.clock("check"):
+            return judge(self.material, stage.side, stage.feeds, self.options, self.observer)
+
+    def _resized(self, mismatch: Mismatch) -> RepairResult:
+        """The Target with the Source's dimensions at its input, and mended in whatever else is wrong with it."""
+        compared = tuple(impossible(len(rows), mismatch.reason) for rows in self.material.rows)
+        before = (compared[0], compared[1])
+        repairer = self._repairer(self.target)
+        look = Dimensions(repairer)
+        stage, why = None, ""
+        if not self.options.no_repair:
+            with self.clock("repair"):
+                stage, why = look.redimensioned()
+        if stage is None:
+            judgement = Judgement(Verdict.DIVERGED, (mismatch.reason, *([why] if why else [])), before)
+            left = Outcome(None, tuple(look.faults("unrepaired")), attempts=tuple(repairer.attempts))
+            anew = remade(repairer, (), before[0], left)
+            if anew.stage is None:
+                return RepairResult(judgement, self.target, anew)
+            judgement = self._judge(anew.stage)
+            verdict = Verdict.REPAIRED if judgement.verdict is Verdict.VERIFIED else judgement.verdict
+            return RepairResult(replace(judgement, verdict=verdict, before=before), anew.stage.side, anew)
+        stage = apart(stage)
+        found = self._fed(stage)
+        good = found.judgement.verdict in (Verdict.VERIFIED, Verdict.REPAIRED)
+        faults = look.faults("repaired" if good else "unrepaired")
+        judgement = replace(found.judgement, before=before)
+        if good:
+            judgement = replace(judgement, verdict=Verdict.REPAIRED)
+        outcome = look.in_own_names(found.outcome, stage)
+        return RepairResult(judgement, found.side, _with(outcome, faults, repairer.attempts))
+
+    def _fed(self, stage: ConvertedModel) -> RepairResult:
+        """A Target that takes the Source's inputs."""
+        judgement = self._judge(stage)
+        if judgement.verdict is not Verdict.DIVERGED or judgement.compared is None:
+            return RepairResult(judgement, stage.side)
+        right, deployed = self.material.preprocess, self.material.deploying
+        if right is not None and deployed is not None and differing(right, deployed, self.material.image_input()):
+            return self._deployed(stage, judgement)
+        return self._mended(stage, judgement)
+
+    def _mended(self, stage: ConvertedModel, judgement: Judgement) -> RepairResult:
+        """Faults of the model itself. Both sides are fed the same."""
+        assert judgement.compared is not None
+        before, side = judgement.compared, stage.side
+        elsewhere = judgement.elsewhere  # set where LiteRT is right: what the other computes otherwise is at fault
+        repairer = self._repairer(side)
+        with self.clock("repair"), repairer.budget.running():
+            rounded = None if self.options.no_repair else restored(repairer, stage.feeds, before[0])
+            outcome = rounded or repairer.repair(stage.feeds, before[0])
+            self.timings["localise"] = self.timings.get("localise", 0.0) + repairer.localising
+            if outcome.stage is None:
+                outcome = remade(repairer, stage.feeds, before[0], outcome)
+        if repairer.budget.cut:
+            outcome = replace(outcome, reasons=(*outcome.reasons, repairer.budget.cut))
+        if outcome.stage is not None:
+            side = outcome.stage.side
+            judgement = self._judge(outcome.stage)
+            if rounded is None:
+                outcome, judgement = self._unrounded(outcome, judgement, repairer.budget)
+                side = outcome.stage.side if outcome.stage else side
+            verdict = Verdict.REPAIRED if judgement.verdict is Verdict.VERIFIED else judgement.verdict
+            judgement = replace(judgement, verdict=verdict, before=before)
+        if judgement.verdict is not Verdict.REPAIRED:
+            judgement = replace(judgement, reasons=(*judgement.reasons, *outcome.reasons))
+        if elsewhere is not None:
+            found = self._computed_otherwise(elsewhere, stage, before[0].percent, judgement.verdict)
+            outcome = replace(outcome, faults=(*outcome.faults, *found))
+        return RepairResult(judgement, side, outcome)
+
+    def _computed_otherwise(
+        self, elsewhere: LoadedModel, stage: ConvertedModel, percent: float | None, verdict: Verdict
+    ) -> list[Fault]:
+        """The operators of the Target as it was that its second runtime gets wrong."""
+        source, arrays = self.material.source, self.material.inputs.read(self.material.rows[0][:1])
+        try:
+            found = operators_apart(source, elsewhere, stage.feeds, arrays, self.options.tolerance)
+        except WorkerFailed:
+            return []
+        hop, status, words = f"{source.format}->{stage.format}", "unrepaired", ""
+        if verdict is Verdict.REPAIRED:
+            status, words = "repaired", "the Target was replaced by one that is right in both runtimes"
+        return [
+            Fault(
+                one["type"], hop, one["source_name"], one["target_name"], one["evidence"], status, percent, None, words
+            )
+            for one in found
+        ]
+
+    def _unrounded(self, outcome: Outcome, judgement: Judgement, budget: RepairTime) -> tuple[Outcome, Judgement]:
+        """The mended Target, where the rounding of weights is what still differs, with weights in float32 again."""
+        stage, compared = outcome.stage, judgement.compared
+        if stage is None or compared is None or judgement.verdict is not Verdict.DIVERGED:
+            return outcome, judgement
+        repairer = self._repairer(stage.side)
+        repairer.budget = budget
+        with self.clock("repair"), budget.running():
+            rest = restored(repairer, stage.feeds, compared[0])
+        if rest is None or rest.stage is None:
+            return outcome, judgement
+        both = replace(
+            outcome,
+            stage=rest.stage,
+            faults=(*outcome.faults, *rest.faults),
+            attempts=(*outcome.attempts, *rest.attempts),
+            notes=(*outcome.notes, *rest.notes),
+        )
+        return both, self._judge(rest.stage)
+
+    def _deployed(self, stage: ConvertedModel, judgement: Judgement) -> RepairResult:
+        """The deployment prepares images otherwise: is that the fault, the model, or are both?"""
+        assert judgement.compared is not None
+        material, deployed, before = self.material, self.material.deploying, judgement.compared
+        pipeline = Pipeline(self._repairer(stage.side))
+        if self.options.embed_preprocessing:
+            pipeline.change()  # what cannot be done is the person's to know at once
+        material.deploying = None
+        same = self._judge(stage)
+        found = RepairResult(same, stage.side)
+        if same.verdict is Verdict.DIVERGED and same.compared is not None:
+            found = self._mended(stage, same)
+        stage = apart(found.outcome.stage or stage)
+        material.deploying = deployed
+        if found.judgement.verdict not in (Verdict.VERIFIED, Verdict.REPAIRED):
+            faults: list[Fault] = []
+            if same.compared is not None and better(same.compared[0], before[0]):
+                faults = [pipeline.fault(stage, before[0].percent, "unrepaired", "the model must be right first")]
+            return replace(found, outcome=_with(found.outcome, faults))
+        if found.outcome.stage is not None:
+            judgement = self._judge(stage)
+            if judgement.verdict is Verdict.VERIFIED:  # the Target was wrong, and what the deployment does is right
+                return replace(found, judgement=replace(judgement, verdict=Verdict.REPAIRED, before=before))
+        if judgement.compared is None:
+            return replace(found, judgement=judgement)
+        percent = judgement.compared[0].percent
+        if self.options.no_repair:
+            fault = pipeline.fault(stage, percent, "unrepaired")
+            return RepairResult(judgement, stage.side, _with(found.outcome, [fault]))
+        if not self.options.embed_preprocessing:
+            fault = pipeline.fault(stage, percent, "repaired")
+            material.deploying = None  # what the verdict, and with it the contract, holds for
+            final = replace(found.judgement, verdict=Verdict.REPAIRED, before=before)
+            return RepairResult(final, stage.side, _with(found.outcome, [fault]))
+        return self._embedded(pipeline, stage, judgement, before, found.outcome)
+
+    def _embedded(
+        self, pipeline: Pipeline, stage: ConvertedModel, judgement: Judgement, before: Any, outcome: Outcome
+    ) -> RepairResult:
+        """The Target so changed that it takes what the deployment prepares; ``judgement`` is that of the unchanged."""
+        assert judgement.compared is not None
+        percent = judgement.compared[0].percent
+        words = f"built into the Target: {pipeline.change().words}"
+        with self.clock("repair"):
+            made = pipeline.embedded(stage)
+        attempts = pipeline.repairer.attempts
+        if made is None:
+            reason = f"no converter gives the Target back as {stage.format} with the preprocessing built in"
+            fault = pipeline.fault(stage, percent, "unrepaired", reason)
+            failed = replace(judgement, reasons=(*judgement.reasons, reason))
+            return RepairResult(failed, stage.side, _with(outcome, [fault], attempts))
+        final = self._judge(made)
+        good = final.verdict is Verdict.VERIFIED
+        fault = pipeline.fault(stage, percent, "repaired" if good else "unrepaired", words)
+        final = replace(final, verdict=Verdict.REPAIRED if good else final.verdict, before=before)
+        return RepairResult(final, made.side, _with(outcome, [fault], attempts))
+
+
+def _with(outcome: Outcome, faults: Sequence[Fault], attempts: Sequence[Attempt] = ()) -> Outcome:
+    """The outcome with these faults found first, and these conversions made before."""
+    return replace(outcome, faults=(*faults, *outcome.faults), attempts=(*attempts, *outcome.attempts))

@@ -1,0 +1,64 @@
+"""The settings of one operator of a TFLite file. Runs in a child process of small libraries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .flatbuffer import packed, unpacked
+
+# What ONNX and the frameworks have as one list, height first, schema.fbs has as two fields.
+PAIRS = {
+    "strides": ("strideH", "strideW"),
+    "dilations": ("dilationHFactor", "dilationWFactor"),
+    "kernel_shape": ("filterHeight", "filterWidth"),
+}
+PADDING = ("same", "valid")  # schema.fbs, enum Padding
+ALONE = ("alpha", "axis")
+
+
+def settings(path: str, place: str) -> dict[str, Any]:
+    """The settings of the operator that gives the tensor ``place``. Raises ValueError where there is none."""
+    options = _options(unpacked(Path(path).read_bytes()), place)
+    found: dict[str, Any] = {
+        name: [getattr(options, part) for part in pair] for name, pair in PAIRS.items() if hasattr(options, pair[0])
+    }
+    found |= {name: getattr(options, name) for name in ALONE if hasattr(options, name)}
+    if hasattr(options, "padding"):
+        found["padding"] = PADDING[options.padding]
+    if hasattr(options, "fusedActivationFunction"):
+        found["fused_activation"] = _activations()[options.fusedActivationFunction]
+    return found
+
+
+def with_settings(path: str, target: str, place: str, values: dict[str, Any]) -> str:
+    """Write the file at ``target`` with other settings of that operator; gives the flavour."""
+    model = unpacked(Path(path).read_bytes())
+    options = _options(model, place)
+    for name, value in values.items():
+        if name == "padding":
+            options.padding = PADDING.index(value)
+        for part, one in zip(PAIRS.get(name, ()), value if name in PAIRS else (), strict=True):
+            setattr(options, part, one)
+        if name == "fused_activation":
+            options.fusedActivationFunction = _activations().index(value)
+        if name in ALONE:
+            setattr(options, name, value)
+    Path(target).write_bytes(packed(model))
+    return "tflite"
+
+
+def _activations() -> list[str]:
+    """What schema.fbs calls the activations that an operator may have at its end, by number, in small letters."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    found = {value: name.lower() for name, value in vars(schema.ActivationFunctionType).items() if name.isupper()}
+    return [found[number] for number in sorted(found)]
+
+
+def _options(model: Any, place: str) -> Any:
+    graph = model.subgraphs[0]
+    for operator in graph.operators:
+        if any(graph.tensors[index].name == place.encode() for index in operator.outputs):
+            return operator.builtinOptions
+    raise ValueError(f"no operator gives {place!r}")

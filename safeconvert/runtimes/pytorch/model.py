@@ -1,0 +1,201 @@
+"""PyTorch models in their own runtime, in a child process: exported programs, TorchScript, modules."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..registry import MODELS, Loaded, register, spec
+
+torch.set_grad_enabled(False)
+
+
+def declare_torchvision_operators() -> None:
+    """Declare the two operators that ``import torchvision`` registers fakes for, where its library is missing.
+
+    A torchvision built for another build of torch cannot load its compiled part; its models need none of it.
+    """
+    if hasattr(torch.ops.torchvision, "nms"):
+        return
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    LIBRARIES.append(library)  # a library that is collected takes its declarations along
+
+
+LIBRARIES: list[Any] = []
+
+
+def import_torchvision() -> None:
+    """Import torchvision if it is installed, with or without its compiled part."""
+    if "torchvision" in sys.modules:
+        return
+    try:
+        importlib.import_module("torchvision.extension")
+    except (ImportError, RuntimeError):
+        for name in [n for n in sys.modules if n.startswith("torchvision")]:
+            del sys.modules[name]
+        declare_torchvision_operators()
+
+
+def load(
+    path: str,
+    flavour: str,
+    *,
+    shapes: dict[str, list[int]] | None = None,
+    model_fn: str | None = None,
+    search: str | None = None,
+    trusted: bool = False,
+) -> dict[str, Any]:
+    """Load the model at ``path`` and register it; gives its signature.
+
+    ``shapes`` are input shapes by name ("" for the only one), batch first, for the flavours whose files do
+    not say: all but ``pt2``. ``model_fn`` is ``package.module:function`` and makes the architecture of a state dict;
+    ``search`` is a folder to import it from. ``trusted`` lets a pickled module be unpickled, which runs its code.
+    """
+    if flavour == "pt2":
+        return register(path, _program(torch.export.load(path)))
+    if flavour == "torchscript":
+        return register(path, _module(torch.jit.load(path, map_location="cpu").eval(), shapes))
+    if flavour == "state_dict":
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return register(path, _module(_with_state(_build(model_fn or "", search), state), shapes))
+    if not trusted:
+        raise PermissionError("a pickled module runs code when it is read")
+    import_torchvision()
+    if search:
+        sys.path.insert(0, search)
+    module = torch.load(path, map_location="cpu", weights_only=False)
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(f"the file holds a {type(module).__name__}, not a torch.nn.Module")
+    return register(path, _module(module.eval(), shapes))
+
+
+def _build(model_fn: str, search: str | None) -> torch.nn.Module:
+    """Call ``package.module:function`` without arguments."""
+    import_torchvision()
+    if search:
+        sys.path.insert(0, search)
+    module_name, _, function = model_fn.partition(":")
+    try:
+        made: Any = importlib.import_module(module_name)
+        for part in function.split("."):
+            made = getattr(made, part)
+        made = made()
+    except Exception as error:
+        raise ValueError(f"--model-fn {model_fn} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(made, torch.nn.Module):
+        raise TypeError(f"--model-fn {model_fn} gave a {type(made).__name__}, not a torch.nn.Module")
+    return made
+
+
+def _with_state(module: torch.nn.Module, state: Any) -> torch.nn.Module:
+    """The module with the weights of a state dict or of a checkpoint that holds one; every name must fit."""
+    for key in ("state_dict", "model_state_dict", "model", "net"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict):
+        raise TypeError(f"the file holds a {type(state).__name__}, not a state dict")
+    state = {str(name).removeprefix("module."): value for name, value in state.items()}
+    module.load_state_dict(state, strict=True)
+    return module.eval()
+
+
+def program_inputs(program: Any) -> list[dict[str, Any]]:
+    """What an exported program takes, symbolic sizes as None."""
+    names = [s.arg.name for s in program.graph_signature.input_specs if s.kind.name == "USER_INPUT"]
+    placeholders = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
+    return [
+        spec(name, [d if isinstance(d, int) else None for d in placeholders[name].shape], _dtype(placeholders[name]))
+        for name in names
+    ]
+
+
+def _program(program: Any) -> Loaded:
+    inputs = program_inputs(program)
+    names = [described["name"] for described in inputs]
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    outputs = []
+    for index, out in enumerate(s for s in program.graph_signature.output_specs if s.kind.name == "USER_OUTPUT"):
+        value = values.get(out.arg.name)
+        sizes = None if value is None else [d if isinstance(d, int) else None for d in value.shape]
+        outputs.append(spec(f"output_{index}", sizes, "float32" if value is None else _dtype(value)))
+    # Guards are strings in the file that would be compiled and run; the parent has checked the rest.
+    module = program.module(check_guards=False)
+    # Exporters call train() and eval(), which a program's module refuses; it has no such modes.
+    module.train = types.MethodType(lambda self, mode=True: self, module)
+    module.eval = types.MethodType(lambda self: self, module)
+    return Loaded((program, module), _runner(module, names), inputs, outputs)
+
+
+def _module(module: Any, shapes: dict[str, list[int]] | None) -> Loaded:
+    names = _argument_names(module)
+    shapes = dict(shapes or {})
+    if "" in shapes:
+        shapes[names[0]] = shapes.pop("")
+    if unknown := sorted(set(shapes) - set(names)):
+        raise KeyError(f"--input-shape names {unknown[0]!r}, but the inputs are {names}")
+    given = [name for name in names if name in shapes] or names[:1]
+    inputs = [spec(name, [None, *shapes[name][1:]] if name in shapes else None, "float32") for name in given]
+    outputs: list[dict[str, Any]] = []
+    run = _runner(module, given)
+    if shapes:
+        # Two probes of different batch: what the outputs look like, and whether the batch is free.
+        try:
+            results = run({name: np.zeros([2, *shapes[name][1:]], "float32") for name in given})
+        except RuntimeError as error:
+            sizes = "; ".join(f"{name}:{','.join(map(str, shapes[name]))}" for name in given)
+            reason = str(error).strip().splitlines()[-1]
+            raise ValueError(f"the model does not run on --input-shape {sizes} (or --inputs): {reason}") from error
+        outputs = [spec(f"output_{i}", [None, *r.shape[1:]], r.dtype) for i, r in enumerate(results)]
+    return Loaded((None, module), run, inputs, outputs)
+
+
+def _argument_names(module: Any) -> list[str]:
+    if isinstance(module, torch.jit.ScriptModule):
+        return [argument.name for argument in module.forward.schema.arguments[1:]]
+    import inspect
+
+    return [
+        parameter.name
+        for parameter in inspect.signature(module.forward).parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+
+
+def _runner(module: Any, names: list[str]) -> Any:
+    def run(arrays: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        with torch.inference_mode():
+            result = module(*[torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in names])
+        return [
+            tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy() for tensor in leaves(result)
+        ]
+
+    return run
+
+
+def leaves(result: Any) -> list[Any]:
+    """The tensors of a model's result, in order: a tensor, a (named) tuple, a list, or a dictionary of these."""
+    if isinstance(result, torch.Tensor):
+        return [result]
+    if isinstance(result, dict):
+        return [leaf for value in result.values() for leaf in leaves(value)]
+    if isinstance(result, (list, tuple)):
+        return [leaf for value in result for leaf in leaves(value)]
+    return []
+
+
+def _dtype(tensor: Any) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def loaded(path: str) -> Loaded:
+    """The registered model; an exported program is loaded where it is not (an earlier hop wrote it)."""
+    if path not in MODELS:
+        load(path, "pt2")
+    return MODELS[path]

@@ -1,0 +1,59 @@
+"""The settings of one operator of an exported program: its arguments that are no tensors. Runs in a child process."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+
+from ..trace_store import is_setting
+from . import model as pytorch_model
+from .trace import save_module
+
+
+def settings(path: str, place: str) -> dict[str, Any]:
+    """The settings of the operator ``place`` (a node of the program), by argument, defaults included.
+
+    Raises ValueError where the model is no exported program, or has no such operator.
+    """
+    node = _node(_graph(path), place)
+    return {
+        one.name: value
+        for index, one in enumerate(node.target._schema.arguments)
+        if is_setting(value := _given(node, index, one))
+    }
+
+
+def with_settings(path: str, target: str, place: str, values: dict[str, Any]) -> str:
+    """Write the program at ``target``, exported anew with other settings of that operator; gives the flavour."""
+    module = copy.deepcopy(_graph(path))
+    node = _node(module, place)
+    described = node.target._schema.arguments
+    every = [_given(node, index, one) for index, one in enumerate(described)]
+    for index, one in enumerate(described):
+        every[index] = values.get(one.name, every[index])
+    node.args = tuple(value for value, one in zip(every, described, strict=True) if not one.kwarg_only)
+    node.kwargs = {one.name: value for value, one in zip(every, described, strict=True) if one.kwarg_only}
+    module.recompile()
+    return save_module(module, target, pytorch_model.loaded(path).inputs)
+
+
+def _graph(path: str) -> Any:
+    program, module = pytorch_model.loaded(path).native
+    if program is None:
+        raise ValueError("not an exported program: its operators are code")
+    return module
+
+
+def _node(module: Any, place: str) -> Any:
+    for node in module.graph.nodes:
+        if node.name == place and isinstance(node.target, torch._ops.OpOverload):
+            return node
+    raise ValueError(f"no operator {place!r}")
+
+
+def _given(node: Any, index: int, described: Any) -> Any:
+    if index < len(node.args):
+        return node.args[index]
+    return node.kwargs.get(described.name, described.default_value)

@@ -1,0 +1,101 @@
+"""Keras models and SavedModels in their own runtime, in a child process."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ..registry import MODELS, Loaded, register, spec
+
+SERVING = "serving_default"
+
+
+def load(path: str, flavour: str, *, trusted: bool = False, signature: str | None = None) -> dict[str, Any]:
+    """Load a ``.keras`` or ``.h5`` file (safe mode stays on unless trusted) or a SavedModel; gives its signature.
+
+    ``signature`` names one of a SavedModel's signatures; without it, ``serving_default`` or the only one.
+    """
+    if flavour == "savedmodel":
+        return register(path, _saved_model(path, signature))
+    return register(path, keras_model(keras.saving.load_model(path, compile=False, safe_mode=not trusted)))
+
+
+def keras_model(model: Any) -> Loaded:
+    """A Keras model as a :class:`Loaded`. A Sequential one that was never built has no signature: ValueError."""
+    if not getattr(model, "inputs", None):
+        raise ValueError("the Keras model has no input shape: build it, or save it with an Input layer")
+    inputs = [spec(t.name, t.shape, keras.backend.standardize_dtype(t.dtype)) for t in model.inputs]
+    outputs = [
+        spec(name, t.shape, keras.backend.standardize_dtype(t.dtype))
+        for name, t in zip(_output_names(model), model.outputs, strict=True)
+    ]
+    tensors = [tf.TensorSpec(t.shape, t.dtype) for t in model.inputs]
+
+    @tf.function(input_signature=tensors)  # type: ignore[untyped-decorator, unused-ignore]
+    def forward(*tensors: Any) -> Any:
+        return tf.nest.flatten(model(packed(model, list(tensors)), training=False))
+
+    names = [i["name"] for i in inputs]
+
+    def run(arrays: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        return [t.numpy() for t in forward(*[tf.constant(arrays[name]) for name in names])]
+
+    return Loaded(model, run, inputs, outputs)
+
+
+def packed(model: Any, tensors: list[Any]) -> Any:
+    """The tensors as the model's call takes them: nested as it was built; a Sequential model takes its one tensor."""
+    if hasattr(model, "_inputs_struct"):
+        return tf.nest.pack_sequence_as(model._inputs_struct, tensors)
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
+def _output_names(model: Any) -> list[str]:
+    names = list(getattr(model, "output_names", []))
+    if len(names) != len(model.outputs) or len(set(names)) != len(names):
+        names = [f"output_{i}" for i in range(len(model.outputs))]
+    return names
+
+
+def _saved_model(path: str, chosen: str | None) -> Loaded:
+    model = tf.saved_model.load(path)
+    available = list(model.signatures)
+    if chosen is None:
+        chosen = SERVING if SERVING in available else available[0] if len(available) == 1 else None
+    if chosen is None or chosen not in available:
+        raise KeyError(f"no signature {chosen or SERVING!r}: the SavedModel has {available or 'none'}; use --signature")
+    function = model.signatures[chosen]
+    taken = function.structured_input_signature[1]
+    inputs = [spec(name, t.shape if t.shape.rank is not None else None, t.dtype.name) for name, t in taken.items()]
+    order = sorted(function.structured_outputs, key=natural)
+    outputs = [
+        spec(name, t.shape if t.shape.rank is not None else None, t.dtype.name)
+        for name, t in ((name, function.structured_outputs[name]) for name in order)
+    ]
+
+    def run(arrays: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        results = function(**{name: tf.constant(array) for name, array in arrays.items()})
+        return [results[name].numpy() for name in order]
+
+    return Loaded((model, chosen), run, inputs, outputs)
+
+
+def natural(name: str) -> list[Any]:
+    """Sort key in which ``output_10`` comes after ``output_9``."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def loaded(path: str, flavour: str) -> Loaded:
+    """The registered model, loaded where it is not (an earlier hop wrote it)."""
+    if path not in MODELS:
+        load(path, flavour)
+    return MODELS[path]
+
+
+def layer_names(path: str) -> list[str]:
+    """The names of all layers of a registered Keras model, nested ones included."""
+    return [layer.name for layer in loaded(path, "keras").native._flatten_layers(include_self=False)]

@@ -1,0 +1,241 @@
+"""Every intermediate tensor and every parameter of a Keras model or SavedModel, in a child process.
+
+What runs is the frozen graph of the model's own call: variables are constants in it, and calls are inlined.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from ..registry import MODELS, Arrays, Loaded
+from ..trace_store import Array, Record, Store, Trail, all_known, checked, in_batches, unique
+from . import constants as tensorflow_constants
+from . import model as tensorflow_model
+
+FETCHED_AT_ONCE = 16  # tensors; each run computes again what leads to them
+SIZES = ("Shape", "ShapeN", "Size", "Rank")
+WRAPPERS = re.compile(r"^((Stateful)?PartitionedCall(_\d+)?/)+")
+
+
+def trace(path: str, arrays: Arrays, store: str) -> list[Record]:
+    """Run the model on ``arrays`` (input name -> array, batch first) and keep what it computes in ``store``.
+
+    Gives a record for each floating-point tensor of rank 1 or more that depends on the inputs, in execution order, the
+    inputs first: "tensor" (unique name), "node" (the operation's name, as ``functional_1/conv_2/convolution``), "layer"
+    (the Keras layer's name, ``outer/inner`` where models are nested; a SavedModel's name scope), "operator" (the
+    operation's type; "input"), "inputs" (names of the tensors it is computed from), "shape" and "key" (member of
+    ``store``, float32). Sizes read from a tensor are no reading of it. Not kept are Identity operations but for the
+    model's outputs, what nothing reads, what loops and branches compute inside, and what a run cannot give.
+    """
+    model = _loaded(path)
+    concrete, names, layer_of = _call(model)
+    frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+    given = dict(zip((tensor.name for tensor in frozen.inputs), names, strict=True))
+    results = [tensor.name for tensor in frozen.outputs]
+    live = _live(frozen.graph, list(given))
+
+    def one(part: Arrays, target: str) -> list[Record]:
+        feeds = {tensor: part[name] for tensor, name in given.items()}
+        with Store(target) as kept:
+            for name, array in _fetched(frozen.graph, [t.name for t in live if _is_kept(t, results)], results, feeds):
+                op = frozen.graph.get_tensor_by_name(name).op
+                node, kind = given.get(name) or WRAPPERS.sub("", op.name), "input" if name in given else op.type
+                layer = "" if name in given else layer_of(op.name)
+                kept.add(array, tensor=name, node=node, layer=layer, operator=kind, inputs=[])
+            _connect(live, kept.records, set(given))
+            return kept.records
+
+    return in_batches(model, arrays, store, one)
+
+
+def _loaded(path: str) -> Loaded:
+    if path not in MODELS:
+        tensorflow_model.load(path, "savedmodel" if Path(path).is_dir() else "keras")
+    return MODELS[path]
+
+
+def _call(model: Loaded) -> tuple[Any, list[str], Callable[[str], str]]:
+    """The model's call as a concrete function, the names of its inputs in order, and a layer's name by operation."""
+    if isinstance(model.native, tuple):
+        loaded, chosen = model.native
+        concrete = loaded.signatures[chosen]
+        names = [t.name for t in tf.nest.flatten(concrete.structured_input_signature) if isinstance(t, tf.TensorSpec)]
+        return concrete, names, lambda op: WRAPPERS.sub("", op).rpartition("/")[0]
+    made: dict[str, str] = {}
+    specs = [tf.TensorSpec(t.shape, t.dtype) for t in model.native.inputs]
+
+    @tf.function(input_signature=specs, autograph=False)  # type: ignore[untyped-decorator, unused-ignore]
+    def forward(*tensors: Any) -> Any:
+        with _watched(model.native, made):
+            given = tensorflow_model.packed(model.native, list(tensors))
+            return tf.nest.flatten(model.native(given, training=False))
+
+    def layer_of(op: str) -> str:
+        while op and op not in made:  # what was inlined has the name of the call before its own
+            op = op.rpartition("/")[0]
+        return made.get(op, "")
+
+    return forward.get_concrete_function(), [i["name"] for i in model.inputs], layer_of
+
+
+def named_layers(model: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """The layers of a model and their paths, ``outer/inner``, the outer ones first."""
+    for layer in model._flatten_layers(include_self=False, recursive=False):
+        yield f"{above}{layer.name}", layer
+        yield from named_layers(layer, f"{above}{layer.name}/")
+
+
+@contextlib.contextmanager
+def _watched(model: Any, made: dict[str, str]) -> Iterator[None]:
+    """Write into ``made`` which layer's call makes which operation. Name scopes do not tell: they are numbered."""
+    layers = {id(layer): (path, layer) for path, layer in reversed(list(named_layers(model)))}
+    own = {key: layer.__dict__.get("call") for key, (_, layer) in layers.items()}
+    graph = tf.compat.v1.get_default_graph()
+
+    def watch(path: str, call: Any) -> Any:
+        def watched(*arguments: Any, **settings: Any) -> Any:
+            before = len(graph.get_operations())
+            result = call(*arguments, **settings)
+            for op in graph.get_operations()[before:]:
+                made.setdefault(op.name, path)  # an inner layer has said so already
+            return result
+
+        return watched
+
+    try:
+        for path, layer in layers.values():
+            object.__setattr__(layer, "call", watch(path, layer.call))
+        yield
+    finally:
+        for key, (_, layer) in layers.items():
+            layer.__dict__.pop("call", None)
+            if own[key] is not None:
+                object.__setattr__(layer, "call", own[key])
+
+
+def _nothing_fused() -> Any:
+    config = tf.compat.v1.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    config.graph_options.optimizer_options.opt_level = -1
+    return config
+
+
+def _live(graph: Any, given: list[str]) -> list[Any]:
+    """The tensors that depend on the inputs, these first."""
+    inputs = [graph.get_tensor_by_name(name) for name in given]
+    found, names = list(inputs), set(given)
+    for op in graph.get_operations():
+        if any(tensor.name in names for tensor in op.inputs):
+            found += op.outputs
+            names.update(tensor.name for tensor in op.outputs)
+    return found
+
+
+def _is_kept(tensor: Any, results: list[str]) -> bool:
+    fetchable = tensor.graph.is_fetchable(tensor.op) and tensor.dtype.is_floating and tensor.shape.rank != 0
+    return fetchable and (tensor.name in results or bool(tensor.op.type != "Identity" and tensor.consumers()))
+
+
+def _fetched(graph: Any, names: list[str], results: list[str], feeds: dict[str, Array]) -> Iterator[tuple[str, Array]]:
+    """The tensors' values, of rank 1 or more. Some cannot be given: those on the side of a switch not taken."""
+    for start in range(0, len(names), FETCHED_AT_ONCE):
+        values: dict[str, Array] = {}
+        part = names[start : start + FETCHED_AT_ONCE]
+        # A session keeps a copy of the constants for each set of tensors that it ever gave.
+        with tf.compat.v1.Session(graph=graph, config=_nothing_fused()) as session:
+            try:
+                values = dict(zip(part, session.run(part, feeds), strict=True))
+            except tf.errors.InvalidArgumentError:
+                session.run(results, feeds)  # raises where it is the model itself that cannot run
+                for name in part:
+                    with contextlib.suppress(tf.errors.InvalidArgumentError):
+                        values[name] = session.run(name, feeds)
+        while values:
+            name = next(iter(values))
+            value = values.pop(name)
+            if value.ndim:
+                yield name, value
+
+
+def _connect(live: list[Any], records: list[Record], given: set[str]) -> None:
+    """Write the records' "inputs"."""
+    by_name, trail = {record["tensor"]: record for record in records}, Trail()
+    for tensor in live:
+        read = [] if tensor.name in given else [t.name for t in tensor.op.inputs]
+        if tensor.name in by_name:
+            by_name[tensor.name]["inputs"] = trail.sources(read)
+            trail.keep(tensor.name, tensor.name)
+        elif tensor.name in given:
+            trail.start(tensor.name)
+        else:
+            trail.passed(tensor.name, read, size=tensor.op.type in SIZES)
+
+
+def parameters(path: str, store: str) -> list[Record]:
+    """Keep the model's floating-point weights in ``store``, as float32; of a frozen SavedModel, its constants.
+
+    Gives for each "name" (its path in Keras, the variable's or the constant's name in a SavedModel, made unique),
+    "layer" (as in :func:`trace`), "shape", "dtype", "quantized" and "key".
+    """
+    model = _loaded(path)
+    with Store(store) as kept:
+        for name, (layer, variable) in _variables(model).items():
+            dtype = keras.backend.standardize_dtype(variable.dtype)
+            kept.add(np.asarray(variable.numpy()), name=name, layer=layer, dtype=dtype, quantized=False)
+        if isinstance(model.native, tuple) and not kept.records:
+            for name, array in tensorflow_constants.constants(path).items():
+                facts = {"name": name, "layer": name.rpartition("/")[0], "dtype": array.dtype.name}
+                kept.add(array, **facts, quantized=False)
+        return kept.records
+
+
+def _variables(model: Loaded) -> dict[str, tuple[str, Any]]:
+    """Layer and variable by the variable's name, the floating-point ones."""
+    if isinstance(model.native, tuple):
+        loaded, chosen = model.native
+        every = list({id(v): v for v in loaded.signatures[chosen].variables}.values())
+        names = [v.name.removesuffix(":0") for v in every]
+        layers = [name.rpartition("/")[0] for name in names]
+    else:
+        every, held = list(model.native.weights), dict[int, str]()
+        for path, layer in named_layers(model.native):
+            held.update((id(weight), path) for weight in layer.weights)
+        names, layers = [weight.path for weight in every], [held.get(id(weight), "") for weight in every]
+    found = zip(unique(names), zip(layers, every, strict=True), strict=True)
+    return {name: pair for name, pair in found if tf.as_dtype(pair[1].dtype).is_floating}
+
+
+def replaced(path: str, target: str, values: dict[str, Array]) -> str:
+    """Write the model at ``target`` with the parameters in ``values`` (name -> array of the same shape) replaced.
+
+    Gives the flavour: ``keras`` (``target`` must end with ``.keras``), or ``savedmodel`` (a folder, all signatures).
+    Raises ValueError for an unknown name or another shape.
+    """
+    model = _loaded(path)
+    variables = {name: variable for name, (_, variable) in _variables(model).items()}
+    if isinstance(model.native, tuple) and not variables:
+        tensorflow_constants.replaced(path, target, values)
+        return "savedmodel"
+    all_known(values, variables)
+    new = {name: checked(name, value, variables[name].shape) for name, value in values.items()}
+    old = {name: variables[name].numpy() for name in new}
+    try:
+        for name, value in new.items():
+            variables[name].assign(value.astype(old[name].dtype))
+        if isinstance(model.native, tuple):
+            tf.saved_model.save(model.native[0], target, signatures=dict(model.native[0].signatures))
+            return "savedmodel"
+        model.native.save(target)
+        return "keras"
+    finally:
+        for name, value in old.items():
+            variables[name].assign(value)

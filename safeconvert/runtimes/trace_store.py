@@ -1,0 +1,155 @@
+"""Keeping arrays of a model one after another, without holding them all. Runs in a child process.
+
+A store is an ``.npz`` file (read it with ``numpy.load``) with the members ``arr_0``, ``arr_1`` and so on.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Callable, Hashable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from .registry import Arrays, Loaded, fixed_batch
+
+Array = np.ndarray[Any, Any]
+Record = dict[str, Any]
+Trace = Callable[[Arrays, str], list[Record]]
+
+
+class Store:
+    """A store being written, and the records of what is in it; a context manager."""
+
+    def __init__(self, path: str) -> None:
+        self._zip = zipfile.ZipFile(path, "w", allowZip64=True)
+        self.records: list[Record] = []
+
+    def add(self, array: Array, **facts: Any) -> None:
+        """Write ``array`` as float32, and record ``facts`` with its "shape" and "key"."""
+        key = f"arr_{len(self.records)}"
+        with self._zip.open(f"{key}.npy", "w", force_zip64=True) as member:
+            # not ascontiguousarray, which gives arrays of rank 0 an axis
+            np.lib.format.write_array(member, np.asarray(array, "float32", order="C"), allow_pickle=False)
+        self.records.append({**facts, "shape": list(array.shape), "key": key})
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._zip.close()
+
+
+class Trail:
+    """Which kept tensors each value of a graph was computed from, in execution order.
+
+    Values that are not kept (whole numbers, scalars, tuples) pass on what they were computed from.
+    """
+
+    def __init__(self) -> None:
+        self._reads: dict[Hashable, list[str]] = {}
+
+    def sources(self, values: Iterable[Hashable]) -> list[str]:
+        """The names of the kept tensors that those values stand for, each once."""
+        return list(dict.fromkeys(name for value in values for name in self._reads.get(value, ())))
+
+    def live(self, values: Iterable[Hashable]) -> bool:
+        """Does any of them depend on the model's inputs? What depends on constants alone is no activation."""
+        return any(value in self._reads for value in values)
+
+    def keep(self, value: Hashable, name: str) -> None:
+        self._reads[value] = [name]
+
+    def start(self, value: Hashable) -> None:
+        """``value`` is an input that is not kept."""
+        self._reads[value] = []
+
+    def passed(self, value: Hashable, values: Iterable[Hashable], *, size: bool = False) -> None:
+        """``value`` is not kept. A tensor's ``size`` depends on it, but reading the size is not reading the tensor."""
+        values = list(values)
+        if self.live(values):
+            self._reads[value] = [] if size else self.sources(values)
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """The names, those that stood before with a number behind them."""
+    made: dict[str, None] = {}
+    for name in names:
+        free, count = name, 0
+        while free in made:
+            count += 1
+            free = f"{name}#{count}"
+        made[free] = None
+    return list(made)
+
+
+def in_batches(model: Loaded, arrays: Arrays, store: str, trace: Trace) -> list[Record]:
+    """Call ``trace(arrays, store)`` with as many rows at a time as the model takes, and put the stores together.
+
+    ``arrays`` are input name -> array, batch first. Where the model takes fewer rows than there are, parts are joined
+    on axis 0, also of tensors whose axis 0 is a product of the batch.
+    """
+    rows = len(next(iter(arrays.values())))
+    size = 1 if model.single else fixed_batch(model.inputs) or rows
+    if size == rows:
+        try:
+            return trace(arrays, store)
+        except Exception:  # whatever a framework raises may be about the batch
+            if rows == 1 or fixed_batch(model.inputs) is not None:
+                raise
+            size = 1
+    with tempfile.TemporaryDirectory(dir=Path(store).parent) as folder:
+        counts, parts, found = [], [], list[Record]()
+        for start in range(0, rows, size):
+            counts.append(min(size, rows - start))
+            filled = {  # the last part is filled up with its last row
+                name: np.take(array, np.minimum(np.arange(start, start + size), rows - 1), axis=0)
+                for name, array in arrays.items()
+            }
+            parts.append(str(Path(folder) / str(start)))
+            records = trace(filled, parts[-1])
+            if found and [r["tensor"] for r in records] != [r["tensor"] for r in found]:
+                raise ValueError("the model runs other operators on other inputs")
+            found = records
+        return _joined(found, parts, counts, size, store)
+
+
+def _joined(found: list[Record], parts: list[str], counts: list[int], size: int, store: str) -> list[Record]:
+    opened = [np.load(part) for part in parts]
+    try:
+        with Store(store) as whole:
+            for record in found:
+                pieces = [part[record["key"]] for part in opened]
+                cut = [
+                    piece[: len(piece) * count // size] if len(piece) % size == 0 else piece
+                    for piece, count in zip(pieces, counts, strict=True)
+                ]
+                whole.add(np.concatenate(cut), **{k: v for k, v in record.items() if k not in ("shape", "key")})
+            return whole.records
+    finally:
+        for part in opened:
+            part.close()
+
+
+def checked(name: str, value: Array, shape: Iterable[int]) -> Array:
+    """The new value of a parameter. Raises ValueError where its shape is not the parameter's."""
+    if list(value.shape) != list(shape):
+        raise ValueError(f"parameter {name!r} has the shape {list(shape)}, not {list(value.shape)}")
+    return value
+
+
+def all_known(values: Iterable[str], names: Iterable[str]) -> None:
+    """Raises ValueError where one of the names in ``values`` is no parameter's."""
+    if missing := sorted(set(values) - set(names)):
+        raise ValueError(f"no parameter {missing[0]!r} in the model")
+
+
+def is_setting(value: Any) -> bool:
+    """Is it a number, a word, or a list of these?"""
+    several = value if isinstance(value, (list, tuple)) else [value]
+    return bool(several) and all(isinstance(one, (bool, int, float, str)) for one in several)

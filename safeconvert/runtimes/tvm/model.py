@@ -1,0 +1,163 @@
+"""ONNX files under Apache TVM: its ONNX front end, its compiler and its virtual machine. A child process of its own.
+
+TVM brings an LLVM, which must not meet torch's or TensorFlow's in one process.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+import onnx
+import tvm
+from tvm import relax
+from tvm.relax.frontend.onnx import from_onnx
+
+from ..registry import Arrays
+
+Array = np.ndarray[Any, Any]
+PIPELINE = "default_build"  # no operator fusion: each node of the graph keeps calls of its own
+BUILTIN = "vm.builtin."
+
+
+class CannotRun(ValueError):
+    """TVM cannot compile or run the model; the message is one line."""
+
+
+def load(path: str, flavour: str) -> dict[str, Any]:
+    """Is the runtime here, LLVM included? Nothing is read: models are compiled for the arrays that they are run on.
+
+    Gives ``{"version", "llvm"}``. Raises RuntimeError where this TVM was built without LLVM.
+    """
+    if not tvm.runtime.enabled("llvm"):
+        raise ImportError("this apache-tvm was built without LLVM")
+    return {"version": tvm.__version__, "llvm": True}
+
+
+def activations(path: str, arrays: Arrays, store: str) -> dict[str, Any]:
+    """Every tensor that the nodes of the ONNX file give for ``arrays`` (input name -> array), kept in ``store``.
+
+    The graph is compiled without fusion for the shapes of ``arrays``, with each node's tensor as an output, so that TVM
+    says itself which of its values is which ONNX tensor. The instrument of the virtual machine sees every call
+    with its tensors: the call that wrote the memory in which such a value lies is the one that computed it.
+
+    ``store`` becomes an ``.npz`` file (dtypes as TVM gives them). Gives "records" in the order of the graph, each with
+    "tensor" (ONNX name), "key" (member of ``store``), "shape", "dtype", "call" (TVM's function, as ``conv2d``; empty
+    where no call wrote the value, as for one known at compile time) and "at" (the call's number); "calls" (how many
+    made a tensor), "missing" (tensors that are not to be had), "why" they are missing, "compile_seconds" and
+    "run_seconds". Where TVM cannot give all tensors, it is asked for the graph's own outputs alone. Raises CannotRun.
+    """
+    model = onnx.load(path)
+    own = [output.name for output in model.graph.output]
+    names = list(dict.fromkeys([*(name for node in model.graph.node for name in node.output if name), *own]))
+    why = ""
+    try:
+        found = _traced(model, names, arrays)
+    except CannotRun as error:
+        if set(names) == set(own):
+            raise
+        found, why = _traced(model, own, arrays), str(error)
+    records: list[dict[str, Any]] = []
+    members = {}
+    for name, (value, call, at) in found["values"].items():
+        key = str(len(records))
+        members[key] = value
+        shape = list(value.shape)
+        facts = {"tensor": name, "key": key, "shape": shape, "dtype": value.dtype.name, "call": call, "at": at}
+        records.append(facts)
+    np.savez(store, **members)
+    kept = {record["tensor"] for record in records}
+    missing = [name for name in names if name not in kept]
+    return {
+        "records": records,
+        "missing": missing,
+        "why": why or ("TVM holds no array for them" if missing else ""),
+        "calls": found["calls"],
+        "compile_seconds": found["compile_seconds"],
+        "run_seconds": found["run_seconds"],
+    }
+
+
+def _traced(model: onnx.ModelProto, names: list[str], arrays: Arrays) -> dict[str, Any]:
+    """The values of these tensors, each with the name and number of the call that wrote it. Raises CannotRun."""
+    begun = time.monotonic()
+    try:
+        machine = _compiled(model, names, arrays)
+        compiled = time.monotonic()
+        writers: dict[tuple[int, tuple[int, ...]], tuple[str, int]] = {}
+        empty = set[tuple[int, tuple[int, ...]]]()
+        calls = 0
+
+        def see(function: Any, symbol: Any, before: bool, result: Any, *given: Any) -> int:
+            """Remember which call made what: kernels fill what is allocated for them, the machine's own give theirs."""
+            nonlocal calls
+            name = str(symbol)
+            own = name.startswith(BUILTIN)
+            made = [_place(one) for one in ((result,) if own else given) if isinstance(one, tvm.runtime.Tensor)]
+            if before:
+                return 0  # go on with the call
+            if name.startswith(f"{BUILTIN}alloc"):
+                empty.update(made)
+                return 0
+            made = made if own else [place for place in made if place in empty]
+            empty.difference_update(made)
+            calls += bool(made)
+            writers.update(dict.fromkeys(made, (name, calls)))
+            return 0
+
+        machine.set_instrument(see)
+        constants = {tensor.name for tensor in model.graph.initializer}
+        taken = [one.name for one in model.graph.input if one.name not in constants]
+        result = machine["main"](*(tvm.runtime.tensor(np.ascontiguousarray(arrays[name])) for name in taken))
+        ran = time.monotonic()
+        results = [result] if len(names) == 1 else list(result)
+        values = {}
+        for name, one in zip(names, results, strict=True):
+            array = _array(one)
+            if array is not None:
+                wrote = writers.get(_place(one), ("", 0)) if isinstance(one, tvm.runtime.Tensor) else ("", 0)
+                values[name] = array, *wrote
+    except Exception as error:  # TVM raises what its C++ and its front end raise; all of it means: it does not run
+        raise CannotRun(_line(error)) from error
+    return {
+        "values": values,
+        "calls": calls,
+        "compile_seconds": compiled - begun,
+        "run_seconds": ran - compiled,
+    }
+
+
+def _compiled(model: onnx.ModelProto, names: list[str], arrays: Arrays) -> Any:
+    """A virtual machine whose "main" takes the inputs in the file's order and gives these tensors."""
+    asked = onnx.ModelProto()
+    asked.CopyFrom(model)
+    typed = {one.name: one for one in (*model.graph.output, *model.graph.value_info)}
+    del asked.graph.output[:]
+    asked.graph.output.extend(typed.get(name, onnx.ValueInfoProto(name=name)) for name in names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the checker wants a type for each output, which the front end does not need
+        module = from_onnx(asked, shape_dict={name: list(array.shape) for name, array in arrays.items()})
+    return relax.VirtualMachine(tvm.compile(module, "llvm", relax_pipeline=PIPELINE), tvm.cpu())
+
+
+def _place(tensor: Any) -> tuple[int, tuple[int, ...]]:
+    """Where a tensor lies: views of one memory differ by their shapes."""
+    return int(tensor.data_ptr()), tuple(int(size) for size in tensor.shape)
+
+
+def _array(value: Any) -> Array | None:
+    """A value of the virtual machine as an array; None where it is none (a tuple, an absent optional)."""
+    if isinstance(value, tvm.runtime.Tensor):
+        array: Array = value.numpy()
+        return array
+    if isinstance(value, tvm.runtime.ShapeTuple):
+        return np.array([int(size) for size in value], np.int64)
+    return None
+
+
+def _line(error: Exception) -> str:
+    """The line of a TVM error that says what is wrong: the last, behind the traceback of its C++."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1][:300]}" if lines else type(error).__name__

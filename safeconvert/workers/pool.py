@@ -1,0 +1,262 @@
+"""Child processes: one framework each, warm, spoken to in arrays and file paths, free to die.
+
+A :class:`WorkerPool` holds the children of one run and its scratch folder. Whatever ends the run, be it a
+normal return, Ctrl-C or SIGKILL, no child and no scratch file is left: see :mod:`safeconvert.workers.janitor`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import psutil
+
+from ..errors import BadInput, CallRaised, WorkerDied
+
+HERE = Path(__file__).resolve().parent
+PRELOADS = {
+    "torch": "runtimes.pytorch.model",
+    "tensorflow": "runtimes.tensorflow.model",
+    "light": "runtimes.onnx_tflite",  # onnxruntime and LiteRT: both small, and neither brings an LLVM
+    "tvm": "runtimes.tvm.model",  # brings an LLVM of its own, and runs nothing but ONNX views
+}
+ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "KERAS_BACKEND": "tensorflow",
+    "CUDA_VISIBLE_DEVICES": "-1",  # verdicts are about CPU arithmetic: the same on every machine
+    "PYTHONHASHSEED": "0",
+    "PYTHONIOENCODING": "utf-8",
+}
+
+
+def mounts() -> dict[str, str]:
+    """The folders that a child may import from, by package name; each package before those below it."""
+    import safeconvert.converters
+    import safeconvert.repair
+
+    packages = (safeconvert, safeconvert.converters, safeconvert.repair)
+    return {package.__name__: str(Path(str(package.__file__)).resolve().parent) for package in packages}
+
+
+def memory_limit() -> int:
+    """Bytes of resident memory that one child may hold: four fifths of the machine or its container."""
+    limits = [psutil.virtual_memory().total]
+    with contextlib.suppress(OSError, ValueError):
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return int(min(limits) * 0.8)
+
+
+class Worker:
+    """One child process, started at once; requests are answered in the order in which they are made."""
+
+    def __init__(self, name: str, framework: str, workshop: WorkerPool, python: str = sys.executable) -> None:
+        self.name, self.framework = name, framework
+        self._workshop = workshop
+        self._lock = threading.Lock()
+        self.log = workshop.folder / f"{name}-{workshop.serial()}.log"
+        ours, theirs = socket.socketpair()
+        with theirs, self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    python,
+                    "-P",
+                    str(HERE / "child.py"),
+                    str(theirs.fileno()),
+                    json.dumps(mounts()),
+                    PRELOADS.get(framework, ""),
+                ],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=workshop.folder,  # converters that drop files of their own drop them in the scratch folder
+                # Killed children cannot tidy up: what their libraries leave behind is in the scratch folder.
+                env={**os.environ, **ENVIRONMENT, "TMPDIR": str(workshop.folder)},
+                start_new_session=True,  # Ctrl-C is for the parent, which then stops its children
+            )
+        workshop.tell("child", self.process.pid)
+        self._connection = Connection(ours.detach())
+        self._limit = memory_limit()
+
+    def call(self, module: str, function: str, *, timeout: float | None = None, **arguments: Any) -> Any:
+        """Run ``function`` of ``module`` (a path below the mounts, such as ``runtimes.registry``) in the child.
+
+        Arguments and result are plain values and numpy arrays. ``timeout`` is in seconds.
+        Raises :class:`CallRaised` or :class:`WorkerDied`.
+        """
+        with self._lock:
+            try:
+                self._connection.send((module, function, arguments))
+                kind, value = self._wait(timeout)
+            except (EOFError, OSError) as error:
+                raise self._died() from error
+        if kind == "raised":
+            raise CallRaised(**value)
+        return value
+
+    def _wait(self, timeout: float | None) -> tuple[str, Any]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._connection.poll(0.3):
+            if self.process.poll() is not None and not self._connection.poll(0):
+                raise EOFError
+            if deadline is not None and time.monotonic() > deadline:
+                self.stop()
+                raise WorkerDied(f"no answer within {timeout:g} s (--timeout)", status="timeout", details=self.tail())
+            with contextlib.suppress(psutil.Error):
+                used = psutil.Process(self.process.pid).memory_info().rss
+                if used > self._limit:
+                    self.stop()
+                    raise WorkerDied(f"stopped at {used / 2**30:.1f} GiB of memory", details=self.tail())
+        answer: tuple[str, Any] = self._connection.recv()
+        return answer
+
+    def _died(self) -> WorkerDied:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        code = self.process.returncode
+        how = f"exit code {code}"
+        if code is not None and code < 0:
+            how = f"killed by {signal.Signals(-code).name}"
+        tail = self.tail()
+        last = tail.strip().splitlines()[-1][:300] if tail.strip() else ""
+        self.stop()
+        return WorkerDied(f"the {self.framework} process died ({how}){': ' + last if last else ''}", details=tail)
+
+    def tail(self, size: int = 4000) -> str:
+        """The end of what the child printed."""
+        with contextlib.suppress(OSError):
+            return self.log.read_bytes()[-size:].decode("utf-8", "replace")
+        return ""
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def stop(self) -> None:
+        """Kill the child and all that it started, and wait for its end."""
+        below: list[psutil.Process] = []
+        with contextlib.suppress(psutil.Error):
+            below = psutil.Process(self.process.pid).children(recursive=True)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        for process in below:  # those that made a session of their own
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        self.process.wait()
+        self._connection.close()
+        self._workshop.tell("gone", self.process.pid)
+
+
+class WorkerPool:
+    """The children and the scratch folder of one run; a context manager."""
+
+    def __init__(self) -> None:
+        self._serial = 0
+        self._children: dict[str, Worker] = {}
+        self._changes = threading.RLock()
+        self.folder = _temporary() / f"safeconvert-{secrets.token_hex(6)}"
+        self._janitor: subprocess.Popen[str] = subprocess.Popen(
+            [sys.executable, "-P", "-S", "-E", str(HERE / "janitor.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        self.tell("path", self.folder)  # before it is there: an interruption in between leaves nothing
+        try:
+            self.folder.mkdir(mode=0o700)
+        except OSError as error:
+            self.__exit__(None, None, None)
+            raise BadInput(
+                f"{self.folder} cannot be made: {error.strerror or error}. Set TMPDIR to another folder."
+            ) from error
+
+    def serial(self) -> int:
+        self._serial += 1
+        return self._serial
+
+    def tell(self, word: str, value: int | Path) -> None:
+        """Tell the janitor what to tidy (see there for the words)."""
+        pipe: IO[str] | None = self._janitor.stdin
+        if pipe is not None and not pipe.closed:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.write(f"{word} {value if isinstance(value, int) else os.fsencode(value).hex()}\n")
+                pipe.flush()
+
+    def child(self, name: str, framework: str, python: str = sys.executable) -> Worker:
+        """The living child of that name; started, or started again, where there is none."""
+        with self._changes:
+            child = self._children.get(name)
+            if child is None or not child.alive:
+                child = self._children[name] = Worker(name, framework, self, python)
+            return child
+
+    def restart(self, name: str) -> None:
+        """Stop the child of that name, so that the next request starts a fresh one."""
+        with self._changes:
+            child = self._children.pop(name, None)
+        if child is not None:
+            child.stop()
+
+    def scratch(self, name: str) -> Path:
+        """A path in the scratch folder that nothing has used before; its suffix is that of ``name``."""
+        folder = self.folder / str(self.serial())
+        folder.mkdir()
+        return folder / name
+
+    @contextlib.contextmanager
+    def passing(self, path: Path) -> Iterator[Path]:
+        """A file that must not outlive the block, wherever it stands."""
+        self.tell("path", path)
+        try:
+            yield path
+        finally:
+            remove(path)
+            self.tell("kept", path)
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for child in self._children.values():
+            child.stop()
+        remove(self.folder)
+        if self._janitor.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._janitor.stdin.close()
+        self._janitor.wait()
+
+
+def _temporary() -> Path:
+    try:
+        return Path(tempfile.gettempdir()).absolute()
+    except OSError as error:
+        raise BadInput(
+            f"there is no folder for temporary files ({error.strerror}). Set TMPDIR to a writable one."
+        ) from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
