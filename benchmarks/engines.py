@@ -55,22 +55,22 @@ def measured(network: Network, data: Path, cache: Path, photos: int) -> dict[str
     built = build(network, "onnx", data, cache)
     images = link(choose(network, data, 2 * photos), cache / f"engines-{network.name}-{photos}")
     options = Options.of({"images": images, "preprocess": str(preprocess_file(network, cache)), "engine": "tvm"})
-    with WorkerPool() as workshop, ThreadPoolExecutor(1) as pool:
-        side = loading.side(workshop, "source", recognise(built.path), options)
+    with WorkerPool() as workers, ThreadPoolExecutor(1) as pool:
+        side = loading.side(workers, "source", recognise(built.path), options)
         side.start().call("runtimes.registry", "forget", path="")  # the process is up, its imports are done
         begun = time.monotonic()
         loading.load(side)
         loaded = time.monotonic() - begun
         shapes = loading.resolve_shapes(built.path, side.signature, options)
-        material = EvaluationSet(workshop, side, shapes, options, pool, Silent())
-        arrays = material.inputs.read(range(photos))
+        evaluation_set = EvaluationSet(workers, side, shapes, options, pool, Silent())
+        arrays = evaluation_set.inputs.read(range(photos))
         times = []
         for _ in range(3):
             begun = time.monotonic()
             side.run(arrays)
             times.append(time.monotonic() - begun)
-        opinion = tvm_check.ask(workshop, "source", Path(side.location), arrays, options.tolerance, options.timeout)
-        material.reference.close()
+        opinion = tvm_check.ask(workers, "source", Path(side.location), arrays, options.tolerance, options.timeout)
+        evaluation_set.reference.close()
     first = opinion.first
     return {
         "model": network.name,

@@ -36,7 +36,7 @@ from safeconvert import Options  # noqa: E402
 from safeconvert.checking.evaluation_set import EvaluationSet  # noqa: E402
 from safeconvert.models import loading  # noqa: E402
 from safeconvert.models.detect import recognise  # noqa: E402
-from safeconvert.models.input_mapping import feed, plan_feed  # noqa: E402
+from safeconvert.models.input_mapping import apply_mapping, map_inputs  # noqa: E402
 from safeconvert.options import Silent  # noqa: E402
 from safeconvert.workers.pool import WorkerPool  # noqa: E402
 
@@ -103,16 +103,16 @@ def damage(right: Path, wrong: Path) -> str:
 def passed(source: Path, target: Path, images: Path, preprocess: Path) -> float:
     """Seconds of one pass of both models over the photos, each in its own runtime, one after the other."""
     options = Options.of({"images": images, "preprocess": str(preprocess)})
-    with WorkerPool() as workshop, ThreadPoolExecutor(1) as pool:
-        one = loading.side(workshop, "source", recognise(source), options)
-        other = loading.side(workshop, "target", recognise(target), options)
+    with WorkerPool() as workers, ThreadPoolExecutor(1) as pool:
+        one = loading.side(workers, "source", recognise(source), options)
+        other = loading.side(workers, "target", recognise(target), options)
         loading.load(one)
         loading.load(other)
         shapes = loading.resolve_shapes(source, one.signature, options)
-        arrays = EvaluationSet(workshop, one, shapes, options, pool, Silent()).inputs.read(range(PHOTOS))
-        feeds = plan_feed(one.signature, shapes, other.signature)
-        assert isinstance(feeds, tuple)
-        given = feed(feeds, arrays)
+        arrays = EvaluationSet(workers, one, shapes, options, pool, Silent()).inputs.read(range(PHOTOS))
+        mapping = map_inputs(one.signature, shapes, other.signature)
+        assert isinstance(mapping, tuple)
+        given = apply_mapping(mapping, arrays)
         times = []
         for _ in range(4):
             begun = time.monotonic()

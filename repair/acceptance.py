@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..checking.verdict import better, over
-from ..comparison.compare import Comparison, impossible
+from ..checking.verdict import compare_rows, is_closer
+from ..comparison.compare import Comparison, all_rows_differ
 from ..errors import WorkerFailed
-from ..models.input_mapping import Mismatch, plan_feed
+from ..models.input_mapping import Mismatch, map_inputs
 from ..models.loaded import LoadedModel, shorten
 from ..records import Recognised
 
@@ -28,7 +28,7 @@ def needed(
     ``usable`` are the findings that can be repaired, by their places in ``repair/localization/session.py``.
     """
     side, compared = _with(repairer, usable)
-    if not better(compared, before):
+    if not is_closer(compared, before):
         return None, compared, [], {}
     percents: dict[int, float | None] = {}
     chosen = list(usable)
@@ -39,7 +39,7 @@ def needed(
         if not fewer:
             continue
         other, without = _with(repairer, fewer)
-        if without.agrees(values=repairer.exactly) or not better(compared, without):
+        if without.agrees(values=repairer.is_unquantized) or not is_closer(compared, without):
             chosen, side, compared = fewer, other, without
         else:
             percents[index] = without.percent
@@ -48,18 +48,20 @@ def needed(
 
 def _with(repairer: Repairer, chosen: Sequence[int]) -> tuple[LoadedModel, Comparison]:
     """The Target's view with these repairs made, compared with the Source."""
-    path = repairer.workshop.scratch("repaired.onnx")
-    repairer.workshop.child("light", "light").call(
+    path = repairer.workers.scratch("repaired.onnx")
+    repairer.workers.worker("onnx_tflite", "onnx_tflite").call(
         "repair.localization.session", "write", path=str(path), chosen=list(chosen)
     )
-    side = LoadedModel(repairer.workshop, "light", Recognised(path, "onnx", "onnx"))
+    side = LoadedModel(repairer.workers, "onnx_tflite", Recognised(path, "onnx", "onnx"))
     try:
-        side.child()
+        side.worker()
     except WorkerFailed as error:
-        return side, impossible(1, shorten(str(error)))
-    planned = plan_feed(repairer.source.signature, repairer.shapes, side.signature)
+        return side, all_rows_differ(1, shorten(str(error)))
+    planned = map_inputs(repairer.source.signature, repairer.shapes, side.signature)
     if isinstance(planned, Mismatch):
-        return side, impossible(1, planned.reason)
-    material, options = repairer.material, repairer.options
-    rows = material.rows[0][:ROWS]
-    return side, over(material, side, planned, rows, None, options, repairer.observer, "weighing a repair")
+        return side, all_rows_differ(1, planned.reason)
+    evaluation_set, options = repairer.evaluation_set, repairer.options
+    rows = evaluation_set.rows[0][:ROWS]
+    return side, compare_rows(
+        evaluation_set, side, planned, rows, None, options, repairer.observer, "weighing a repair"
+    )

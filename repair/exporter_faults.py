@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from ..checking.second_runtime import operators_apart
-from ..conversion.hop_runner import ConvertedModel, Sample, Settings
+from ..conversion.hop_runner import ConversionOptions, ConvertedModel, Sample
 from ..conversion.onnx_view import view
 from ..errors import WorkerFailed
-from ..models.input_mapping import feed, match_outputs, sizes
+from ..models.input_mapping import apply_mapping, match_outputs, sizes
 from ..models.loaded import LoadedModel
 from ..records import Attempt, Fault, Localisation
 from ..workers.pool import WorkerPool
@@ -27,26 +27,26 @@ Array = np.ndarray[Any, Any]
 
 
 def explain(
-    workshop: WorkerPool,
+    workers: WorkerPool,
     source: LoadedModel,
     sample: Sample,
-    strayed: ConvertedModel,
+    diverged: ConvertedModel,
     attempt: Attempt,
     used: Attempt | None,
-    settings: Settings,
+    settings: ConversionOptions,
 ) -> tuple[list[Fault], Localisation | None]:
-    """The faults of a hop that started at the Source and gave ``strayed``; none where they cannot be told.
+    """The faults of a hop that started at the Source and gave ``diverged``; none where they cannot be told.
 
     ``attempt`` is the hop's entry in the report's route, ``used`` the one that took its place (None: nothing did).
     """
-    if not strayed.feeds:
-        return _inputs(source, strayed, attempt, used), None
+    if not diverged.mapping:
+        return _inputs(source, diverged, attempt, used), None
     try:
-        if strayed.side.runtime is None:
-            found = _walked(workshop, source, sample, strayed, settings)
+        if diverged.side.runtime is None:
+            found = _walked(workers, source, sample, diverged, settings)
         else:
             one = {name: array[:1] for name, array in sample.arrays.items()}
-            wrong = operators_apart(source, strayed.side, strayed.feeds, one, settings.tolerance)
+            wrong = operators_apart(source, diverged.side, diverged.mapping, one, settings.tolerance)
             found = {"faults": wrong, "model_runs": 1}
     except WorkerFailed:
         return [], None  # the Target stands without it
@@ -63,10 +63,10 @@ def explain(
     return faults, Localisation("replay", "onnxruntime", int(found["model_runs"]) + 1, ranking)
 
 
-def _inputs(source: LoadedModel, strayed: ConvertedModel, attempt: Attempt, used: Attempt | None) -> list[Fault]:
+def _inputs(source: LoadedModel, diverged: ConvertedModel, attempt: Attempt, used: Attempt | None) -> list[Fault]:
     """Inputs that the Source does not have: constants of the model that the converter left outside."""
     own = {spec.name for spec in source.signature.inputs}
-    taken = strayed.side.signature.inputs
+    taken = diverged.side.signature.inputs
     if len(taken) <= len(own):
         return []
     named = [spec.name for spec in taken if spec.name in own] or [spec.name for spec in taken[: len(own)]]
@@ -87,31 +87,31 @@ def _scope(name: str) -> str:
 
 
 def _walked(
-    workshop: WorkerPool, source: LoadedModel, sample: Sample, strayed: ConvertedModel, settings: Settings
+    workers: WorkerPool, source: LoadedModel, sample: Sample, diverged: ConvertedModel, settings: ConversionOptions
 ) -> Mapping[str, Any]:
     """What the trace search finds on one input, with native names; nothing where the result has no view."""
-    own = LoadedModel(workshop, "given", strayed.side.recognised, strayed.side.options)
-    own.child()
-    assert strayed.comparison is not None
-    row = strayed.comparison.differing[0] if strayed.comparison.differing else 0
+    own = LoadedModel(workers, "given", diverged.side.recognised, diverged.side.options)
+    own.worker()
+    assert diverged.comparison is not None
+    row = diverged.comparison.differing[0] if diverged.comparison.differing else 0
     arrays = {name: array[row : row + 1] for name, array in sample.arrays.items()}
-    taken = feed(strayed.feeds, sample.arrays)
-    shapes = sizes(strayed.feeds, {name: [None, *array.shape[1:]] for name, array in sample.arrays.items()})
-    looked = view(workshop, own, shapes, Sample(taken, own.run(taken)), settings, lambda what: None)
+    taken = apply_mapping(diverged.mapping, sample.arrays)
+    shapes = sizes(diverged.mapping, {name: [None, *array.shape[1:]] for name, array in sample.arrays.items()})
+    looked = view(workers, own, shapes, Sample(taken, own.run(taken)), settings, lambda what: None)
     if looked is None:
         return {"faults": [], "model_runs": 0}
-    store, records = trace(workshop, source, arrays)
-    found: dict[str, Any] = workshop.child("light", "light").call(
+    store, records = trace(workers, source, arrays)
+    found: dict[str, Any] = workers.worker("onnx_tflite", "onnx_tflite").call(
         "repair.localization.trace_search",
         "locate",
         target=str(looked.path),
-        given=feed(looked.feeds, feed(strayed.feeds, arrays)),
+        given=apply_mapping(looked.mapping, apply_mapping(diverged.mapping, arrays)),
         store=store,
         records=records,
         outputs=match_outputs(
             own.output_names, source.output_names, [array[row : row + 1] for array in sample.outputs]
         ),
-        exactly=not (source.signature.quantized or own.signature.quantized),
+        is_unquantized=not (source.signature.quantized or own.signature.quantized),
         tflite=own.format == "tflite",
     )
     makers = {one["node"]: one for one in records}

@@ -17,10 +17,10 @@ import numpy as np
 from ..checking.evaluation_set import EvaluationSet
 from ..checking.source_outputs import batches
 from ..conversion.findings import HopFinding
-from ..conversion.hop_runner import ConvertedModel, Sample, Settings
+from ..conversion.hop_runner import ConversionOptions, ConvertedModel, Sample
 from ..conversion.onnx_view import Pair, View, ordered, view
 from ..errors import BadInput, CallRaised, WorkerFailed
-from ..models.input_mapping import Mismatch, feed, plan_feed, sizes
+from ..models.input_mapping import Mismatch, apply_mapping, map_inputs, sizes
 from ..models.loaded import LoadedModel, shorten
 from ..options import Observer, Options
 from ..records import Localisation
@@ -34,11 +34,11 @@ BATCH = 64  # of them that are sent to a child at once
 Ranked = tuple[Localisation | None, tuple[str, ...]]
 
 
-def check_core_layers(workshop: WorkerPool, options: Options) -> None:
+def check_core_layers(workers: WorkerPool, options: Options) -> None:
     """Raises :class:`BadInput` for a ``--core-layers`` that ONNX has no operator of, naming close ones."""
     if options.core_layers is None:
         return
-    light = workshop.child("light", "light")
+    light = workers.worker("onnx_tflite", "onnx_tflite")
     try:
         unknown = light.call("repair.statistics.layer_ranking", "unknown", names=list(options.core_layers))
     except WorkerFailed as error:
@@ -52,8 +52,8 @@ def check_core_layers(workshop: WorkerPool, options: Options) -> None:
 class Ranker:
     """Ranks the layers of one run's models. ``shapes`` are those of the Source's inputs."""
 
-    workshop: WorkerPool
-    material: EvaluationSet
+    workers: WorkerPool
+    evaluation_set: EvaluationSet
     shapes: Mapping[str, Sequence[int | None]]
     options: Options
     observer: Observer
@@ -70,26 +70,31 @@ class Ranker:
             return looked, (_kept(shorten(_told(error))),)
         return found, (note,)
 
-    def of_hops(self, findings: Sequence[HopFinding], looked: Localisation | None, settings: Settings) -> Ranked:
+    def of_hops(
+        self, findings: Sequence[HopFinding], looked: Localisation | None, settings: ConversionOptions
+    ) -> Ranked:
         """Of hops that read ONNX and differ: the graph that each was fed beside what it gave, unrepaired."""
         return self._joined([(one.fed, one.before) for one in findings], looked, settings)
 
-    def of_source(self, strayed: ConvertedModel, looked: Localisation | None, settings: Settings) -> Ranked:
+    def of_source(self, diverged: ConvertedModel, looked: Localisation | None, settings: ConversionOptions) -> Ranked:
         """Of a hop that started at the Source and differs: the Source beside what the hop gave."""
-        source = self.material.source
-        feeds = plan_feed(source.signature, self.shapes, source.signature)
-        assert not isinstance(feeds, Mismatch)
-        return self._joined([(ConvertedModel(source, feeds), strayed)], looked, settings)
+        source = self.evaluation_set.source
+        mapping = map_inputs(source.signature, self.shapes, source.signature)
+        assert not isinstance(mapping, Mismatch)
+        return self._joined([(ConvertedModel(source, mapping), diverged)], looked, settings)
 
     def _joined(
-        self, stages: Sequence[tuple[ConvertedModel, ConvertedModel]], looked: Localisation | None, settings: Settings
+        self,
+        stages: Sequence[tuple[ConvertedModel, ConvertedModel]],
+        looked: Localisation | None,
+        settings: ConversionOptions,
     ) -> Ranked:
         if looked is None:
             return None, ()
         notes, parts = [], []
-        for fed, strayed in stages:
+        for fed, diverged in stages:
             try:
-                pair, runs = self._walked(fed, strayed, settings)
+                pair, runs = self._walked(fed, diverged, settings)
                 one, note = self._ranked(pair, replace(looked, model_runs=runs))
             except (WorkerFailed, _NoView) as error:
                 return looked, (_kept(shorten(_told(error))),)
@@ -101,29 +106,29 @@ class Ranker:
 
     # -- one pair
 
-    def _walked(self, fed: ConvertedModel, strayed: ConvertedModel, settings: Settings) -> tuple[Pair, int]:
+    def _walked(self, fed: ConvertedModel, diverged: ConvertedModel, settings: ConversionOptions) -> tuple[Pair, int]:
         """What a hop was fed and what it gave as a pair that the light child has walked, and how many runs that took.
 
         Raises :class:`_NoView` where a model has no view that agrees with it, and :class:`WorkerFailed`.
         """
-        if not strayed.feeds:
-            raise _NoView(f"what {fed.format}->{strayed.format} gave does not take the Source's inputs")
-        sample = self.material.sample()
-        differing = () if strayed.comparison is None else strayed.comparison.differing
+        if not diverged.mapping:
+            raise _NoView(f"what {fed.format}->{diverged.format} gave does not take the Source's inputs")
+        sample = self.evaluation_set.sample()
+        differing = () if diverged.comparison is None else diverged.comparison.differing
         theirs, source = self._view(fed, sample, settings)
-        ours, target = self._view(strayed, sample, settings)
+        ours, target = self._view(diverged, sample, settings)
         rows = list(dict.fromkeys([*differing, *range(sample.count)]))
         fixed = min((one.batch for one in (theirs, ours) if one.batch), default=SHOWN)
         rows = (rows * fixed)[:fixed]
         arrays = {name: array[rows] for name, array in sample.arrays.items()}
         order = ordered(theirs, source.output_names, target.output_names)
-        exactly = not (source.signature.quantized or target.signature.quantized)
+        is_unquantized = not (source.signature.quantized or target.signature.quantized)
         pair = Pair(
-            source, target, theirs, ours, fed.feeds, strayed.feeds, tuple(order),
-            {name: array[:1] for name, array in arrays.items()}, exactly,
+            source, target, theirs, ours, fed.mapping, diverged.mapping, tuple(order),
+            {name: array[:1] for name, array in arrays.items()}, is_unquantized,
         )  # fmt: skip
         self.observer.say("aligning the layers of both models")
-        found = self.workshop.child("light", "light").call(
+        found = self.workers.worker("onnx_tflite", "onnx_tflite").call(
             "repair.localization.locate",
             "locate",
             source=str(theirs.path),
@@ -131,20 +136,20 @@ class Ranker:
             arrays=_through(pair.given, theirs, arrays),
             given=_through(pair.taken, ours, arrays),
             order=order,
-            exactly=exactly,
+            is_unquantized=is_unquantized,
             seconds=settings.repair_time,
         )
         return pair, int(found["model_runs"])
 
-    def _view(self, stage: ConvertedModel, sample: Sample, settings: Settings) -> tuple[View, LoadedModel]:
+    def _view(self, stage: ConvertedModel, sample: Sample, settings: ConversionOptions) -> tuple[View, LoadedModel]:
         """The view of a stage's model, and the model in a child that no converter uses, unless it is the Source."""
         side = stage.side
-        if side is not self.material.source:
-            side = LoadedModel(self.workshop, f"ranked-{side.framework}", side.recognised, side.options)
-            side.child()
-        shapes = sizes(stage.feeds, {name: list(shape) for name, shape in self.shapes.items()})
-        taken = feed(stage.feeds, sample.arrays)
-        found = view(self.workshop, side, shapes, Sample(taken, side.run(taken)), settings, self.observer.say)
+        if side is not self.evaluation_set.source:
+            side = LoadedModel(self.workers, f"ranked-{side.framework}", side.recognised, side.options)
+            side.worker()
+        shapes = sizes(stage.mapping, {name: list(shape) for name, shape in self.shapes.items()})
+        taken = apply_mapping(stage.mapping, sample.arrays)
+        found = view(self.workers, side, shapes, Sample(taken, side.run(taken)), settings, self.observer.say)
         if found is None:
             raise _NoView(f"no converter gives an ONNX view that agrees with the {side.format} model")
         return found, side
@@ -153,7 +158,7 @@ class Ranker:
         """Raises :class:`WorkerFailed`."""
         core = self.options.core_layers
         self.observer.say("ranking layers by the Kruskal-Wallis test")
-        light = self.workshop.child("light", "light")
+        light = self.workers.worker("onnx_tflite", "onnx_tflite")
         found = light.call(
             "repair.statistics.layer_ranking",
             "aligned",
@@ -165,7 +170,7 @@ class Ranker:
             what = "layers with weights" if core is None else f"layers of type {' or '.join(core)}"
             lost = " that go with anything in the Source" if alone else ""
             return looked, _kept(f"the Target has no {what}{lost}")
-        child = self.workshop.child("ranking", "light")
+        worker = self.workers.worker("ranking", "onnx_tflite")
         both: dict[str, Any] = {
             "timeout": self.options.timeout,
             "source": str(pair.theirs.path),
@@ -176,26 +181,26 @@ class Ranker:
         if not rows:
             return looked, _kept("there are no inputs to compare")
         told = [
-            child.call(
+            worker.call(
                 "repair.statistics.input_groups", "answers", order=list(pair.order), **both, **self._arrays(pair, batch)
             )
             for batch in batches(rows, BATCH)
         ]
         agree, apart = (np.concatenate(column) for column in zip(*told, strict=True))
-        groups = child.call(
+        groups = worker.call(
             "repair.statistics.input_groups", "chosen", agree=agree, apart=apart, seed=self.options.seed
         )
-        answer = child.call(
+        answer = worker.call(
             "repair.statistics.layer_ranking",
             "rank",
             layers=layers,
             similar=groups["similar"],
             draws=groups["draws"],
-            exactly=pair.exactly,
+            is_unquantized=pair.is_unquantized,
             **both,
             **self._arrays(pair, [rows[place] for place in groups["rows"]]),
         )
-        self.workshop.restart("ranking")  # it held activations
+        self.workers.restart("ranking")  # it held activations
         names = self._names(pair, layers)
         ranking = tuple(
             (*names[place], float("inf") if share is None else share) for place, share, _ in answer["ranking"]
@@ -206,14 +211,14 @@ class Ranker:
 
     def _rows(self) -> tuple[int, ...]:
         """Calibration inputs, spread evenly where there are more than may be looked at."""
-        rows = self.material.rows[0]
+        rows = self.evaluation_set.rows[0]
         if len(rows) <= INPUTS:
             return rows
         return tuple(rows[place] for place in np.linspace(0, len(rows) - 1, INPUTS).astype(int))
 
     def _arrays(self, pair: Pair, rows: Sequence[int]) -> dict[str, Any]:
         """These of the run's inputs as the two views take them."""
-        arrays = self.material.inputs.read(rows)
+        arrays = self.evaluation_set.inputs.read(rows)
         return {
             "arrays": _through(pair.given, pair.theirs, arrays),
             "given": _through(pair.taken, pair.ours, arrays),
@@ -223,8 +228,15 @@ class Ranker:
         """The native names of each layer, in the Source and in the Target, as faults have them."""
         plain = [{**one, "type": "", "evidence": {}} for one in layers]
         found = [
-            traced(self.workshop, side, role, feed(feeds, pair.row), plain, [one[f"{role}_tensor"] for one in layers])
-            for side, role, feeds in ((pair.source, "source", pair.given), (pair.target, "target", pair.taken))
+            traced(
+                self.workers,
+                side,
+                role,
+                apply_mapping(mapping, pair.row),
+                plain,
+                [one[f"{role}_tensor"] for one in layers],
+            )
+            for side, role, mapping in ((pair.source, "source", pair.given), (pair.target, "target", pair.taken))
         ]
         known = layer_names(pair.target)
         return [
@@ -240,8 +252,8 @@ class _NoView(Exception):
     """A model that no view can be made of; the message says which."""
 
 
-def _through(feeds: Sequence[Any], one: View, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    return feed(one.feeds, feed(feeds, arrays))
+def _through(mapping: Sequence[Any], one: View, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return apply_mapping(one.mapping, apply_mapping(mapping, arrays))
 
 
 def _told(error: Exception) -> str:

@@ -27,7 +27,7 @@ EXCUSED = 12  # findings whose nodes are run alone in TVM; what more there is st
 class TvmExemptions:
     """Use ``before`` the walk, and ``after`` it. ``opinions`` are of both views, ``refused`` is the runtimes' own."""
 
-    workshop: WorkerPool
+    workers: WorkerPool
     options: Options
     opinions: list[RuntimeComparison] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
@@ -43,7 +43,7 @@ class TvmExemptions:
         """
         if self.options.engine != "tvm":
             return {"source": str(source)}
-        same = self.workshop.scratch("source.onnx")  # the graph that the walk goes along, in its own words
+        same = self.workers.scratch("source.onnx")  # the graph that the walk goes along, in its own words
         self._light("canonical", path=str(source), target=str(same))
         theirs = self._ask("source view", source, same, arrays, keep=True)
         self._ask("target view", target, target, given)
@@ -60,7 +60,9 @@ class TvmExemptions:
             return found
         dismissed = [index for index, one in enumerate(found["faults"][:EXCUSED]) if self._excused(index, one)]
         if dismissed:
-            self.workshop.child("light", "light").call("repair.localization.session", "dismiss", indices=dismissed)
+            self.workers.worker("onnx_tflite", "onnx_tflite").call(
+                "repair.localization.session", "dismiss", indices=dismissed
+            )
         faults = [one for index, one in enumerate(found["faults"]) if index not in dismissed]
         why = found["why"]
         if self.refused and not faults:
@@ -69,13 +71,13 @@ class TvmExemptions:
 
     def _excused(self, index: int, one: Mapping[str, Any]) -> bool:
         """Do the Target's nodes, alone in TVM, give what the Source gives? Then they are refused."""
-        path, store = self.workshop.scratch("segment.onnx"), self.workshop.scratch("segment.npz")
+        path, store = self.workers.scratch("segment.onnx"), self.workers.scratch("segment.npz")
         try:
             taken = self._light("segment", index=index, path=str(path))
             if taken is None:
                 return False
             arrays = taken["arrays"]
-            ran = self.workshop.child("tvm", "tvm").call(
+            ran = self.workers.worker("tvm", "tvm").call(
                 "runtimes.tvm.model",
                 "activations",
                 timeout=self.options.timeout,
@@ -99,12 +101,12 @@ class TvmExemptions:
         self, model: str, path: Path, file: Path, arrays: Mapping[str, Array], keep: bool = False
     ) -> RuntimeComparison:
         options = self.options
-        opinion = ask(self.workshop, model, file, arrays, options.tolerance, options.timeout, keep=keep)
+        opinion = ask(self.workers, model, file, arrays, options.tolerance, options.timeout, keep=keep)
         self.opinions.append(replace(opinion, path=path))
         return opinion
 
     def _light(self, function: str, **arguments: Any) -> Any:
-        return self.workshop.child("light", "light").call(
+        return self.workers.worker("onnx_tflite", "onnx_tflite").call(
             "repair.localization.runtime_exemptions", function, **arguments
         )
 

@@ -48,8 +48,8 @@ def convert(
     if final.resolve() == recognised.path.resolve():
         raise BadInput(f"--output {final} is the Source itself. Choose another path with -o.")
     output_files.check_output(final, force=chosen.force)
-    with output_files.sole_writer(final), WorkerPool() as workshop:
-        return Conversion(workshop, recognised, chosen, observer or Silent()).convert(to, final)
+    with output_files.sole_writer(final), WorkerPool() as workers:
+        return Conversion(workers, recognised, chosen, observer or Silent()).convert(to, final)
 
 
 def check(
@@ -75,8 +75,8 @@ def check(
         output_files.check_output(report.with_name(report.name + ".report.json"), force=True)
     if chosen.signature is not None and all(model.format != "tf" for model in models):
         raise BadInput("--signature is for SavedModels; neither of these is one.")
-    with WorkerPool() as workshop:
-        return Run(workshop, models[0], chosen, observer or Silent()).check(models[1], report)
+    with WorkerPool() as workers:
+        return Run(workers, models[0], chosen, observer or Silent()).check(models[1], report)
 
 
 def repair(
@@ -104,8 +104,8 @@ def repair(
     if chosen.signature is not None and all(model.format != "tf" for model in models):
         raise BadInput("--signature is for SavedModels; neither of these is one.")
     output_files.check_output(final, force=chosen.force)
-    with output_files.sole_writer(final), WorkerPool() as workshop:
-        return Run(workshop, models[0], chosen, observer or Silent()).repair(models[1], final)
+    with output_files.sole_writer(final), WorkerPool() as workers:
+        return Run(workers, models[0], chosen, observer or Silent()).repair(models[1], final)
 
 
 def default_output(source: Recognised, to: str) -> Path:

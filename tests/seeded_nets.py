@@ -211,7 +211,7 @@ class Looked:
 
     faults: list[dict[str, Any]]
     why: str
-    alien: float
+    unrelated_weights: float
     model_runs: int
     nodes_run: int
     before: float
@@ -256,9 +256,9 @@ def look(
     onnx.save(source, paths[0])
     onnx.save(target, paths[1])
     x, fresh = inputs(source, 1), inputs(source, 2)
-    feeds = {"x": x}, {target.graph.input[0].name: given(x)}
+    mapping = {"x": x}, {target.graph.input[0].name: given(x)}
     order = [o.name for o in source.graph.output]
-    found = locate.locate(str(paths[0]), str(paths[1]), *feeds, order)
+    found = locate.locate(str(paths[0]), str(paths[1]), *mapping, order)
     session.write(str(paths[2]), range(len(found["faults"])))
     expected = run(source, fresh)
     distances = [apart(expected, run(one, given(fresh))) for one in (target, onnx.load(paths[2]))]

@@ -52,7 +52,7 @@ def talk():
 
 
 @pytest.fixture
-def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerPool]:
+def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerPool]:
     """A workshop whose children can also import ``test.misbehaviour``."""
     (tmp_path / "mounted").mkdir()
     (tmp_path / "mounted" / "misbehaviour.py").write_text(MISBEHAVIOUR)
@@ -62,17 +62,17 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker
         yield one
 
 
-def call(workshop: WorkerPool, function: str, *, timeout: float | None = 60, **arguments: object) -> object:
+def call(workers: WorkerPool, function: str, *, timeout: float | None = 60, **arguments: object) -> object:
     # An unknown framework preloads nothing: the child is there at once.
-    return workshop.child("c", "none").call("test.misbehaviour", function, timeout=timeout, **arguments)
+    return workers.worker("c", "none").call("test.misbehaviour", function, timeout=timeout, **arguments)
 
 
-def works(workshop: WorkerPool) -> int:
+def works(workers: WorkerPool) -> int:
     """The child answers rightly; gives its process number."""
-    doubled = call(workshop, "double", array=np.arange(5.0))
+    doubled = call(workers, "double", array=np.arange(5.0))
     assert isinstance(doubled, np.ndarray)
     np.testing.assert_array_equal(doubled, [0, 2, 4, 6, 8])
-    return workshop.child("c", "none").process.pid
+    return workers.worker("c", "none").process.pid
 
 
 def gone(pid: int, seconds: float = 5.0) -> bool:
@@ -88,119 +88,117 @@ def gone(pid: int, seconds: float = 5.0) -> bool:
     return False
 
 
-def test_what_a_function_raises_is_told_and_the_child_lives_on(workshop: WorkerPool) -> None:
-    pid = works(workshop)
+def test_what_a_function_raises_is_told_and_the_child_lives_on(workers: WorkerPool) -> None:
+    pid = works(workers)
     with pytest.raises(CallRaised, match=r"^ValueError: line one line two$") as caught:
-        call(workshop, "refuse")
+        call(workers, "refuse")
     assert "in refuse" in caught.value.details
-    assert works(workshop) == pid
+    assert works(workers) == pid
 
 
-def test_sys_exit_is_a_raised_error_and_no_end(workshop: WorkerPool) -> None:
-    pid = works(workshop)
+def test_sys_exit_is_a_raised_error_and_no_end(workers: WorkerPool) -> None:
+    pid = works(workers)
     with pytest.raises(CallRaised, match="SystemExit: good bye"):
-        call(workshop, "leave")
-    assert works(workshop) == pid
+        call(workers, "leave")
+    assert works(workers) == pid
 
 
-def test_a_missing_function_or_module_is_told(workshop: WorkerPool) -> None:
+def test_a_missing_function_or_module_is_told(workers: WorkerPool) -> None:
     with pytest.raises(CallRaised, match="AttributeError"):
-        call(workshop, "no_such_function")
+        call(workers, "no_such_function")
     with pytest.raises(CallRaised, match="ModuleNotFoundError"):
-        workshop.child("c", "none").call("test.nothing", "at_all")
+        workers.worker("c", "none").call("test.nothing", "at_all")
     with pytest.raises(CallRaised, match="KeyError"):
-        workshop.child("c", "none").call("runtimes.registry", "run", path="never loaded", arrays={"x": np.zeros(1)})
-    works(workshop)
+        workers.worker("c", "none").call("runtimes.registry", "run", path="never loaded", arrays={"x": np.zeros(1)})
+    works(workers)
 
 
 @pytest.mark.parametrize(("function", "how"), [("vanish", r"exit code 3"), ("abort", "killed by SIGABRT")])
-def test_the_death_of_a_child_is_told_and_another_takes_its_place(
-    workshop: WorkerPool, function: str, how: str
-) -> None:
-    pid = works(workshop)
+def test_the_death_of_a_child_is_told_and_another_takes_its_place(workers: WorkerPool, function: str, how: str) -> None:
+    pid = works(workers)
     with pytest.raises(WorkerDied, match=how) as caught:
-        call(workshop, function)
+        call(workers, function)
     assert caught.value.status == "crashed"
-    assert works(workshop) != pid
+    assert works(workers) != pid
 
 
-def test_an_answer_that_cannot_be_sent_is_no_hang(workshop: WorkerPool) -> None:
+def test_an_answer_that_cannot_be_sent_is_no_hang(workers: WorkerPool) -> None:
     with pytest.raises((WorkerDied, CallRaised), match=r"pickle|lambda"):
-        call(workshop, "unsendable")
-    works(workshop)
+        call(workers, "unsendable")
+    works(workers)
 
 
-def test_a_child_that_takes_too_long_is_stopped(workshop: WorkerPool) -> None:
-    pid = works(workshop)
+def test_a_child_that_takes_too_long_is_stopped(workers: WorkerPool) -> None:
+    pid = works(workers)
     begun = time.monotonic()
     with pytest.raises(WorkerDied, match=r"no answer within 0\.5 s") as caught:
-        call(workshop, "sleep", timeout=0.5)
+        call(workers, "sleep", timeout=0.5)
     assert time.monotonic() - begun < 3
     assert caught.value.status == "timeout"
     assert gone(pid)
-    assert works(workshop) != pid
+    assert works(workers) != pid
 
 
-def test_megabytes_of_print_block_nothing(workshop: WorkerPool) -> None:
-    assert call(workshop, "shout") == 4
-    assert len(workshop.child("c", "none").tail(100)) <= 100
-    assert workshop.child("c", "none").tail().endswith("last words\n")
-    works(workshop)
+def test_megabytes_of_print_block_nothing(workers: WorkerPool) -> None:
+    assert call(workers, "shout") == 4
+    assert len(workers.worker("c", "none").tail(100)) <= 100
+    assert workers.worker("c", "none").tail().endswith("last words\n")
+    works(workers)
 
 
-def test_a_child_that_reads_its_input_does_not_wait(workshop: WorkerPool) -> None:
-    assert call(workshop, "talk", timeout=10) == "read to its end"
+def test_a_child_that_reads_its_input_does_not_wait(workers: WorkerPool) -> None:
+    assert call(workers, "talk", timeout=10) == "read to its end"
 
 
 @pytest.mark.parametrize("session", [False, True])
-def test_what_a_child_started_dies_with_it(workshop: WorkerPool, tmp_path: Path, session: bool) -> None:
+def test_what_a_child_started_dies_with_it(workers: WorkerPool, tmp_path: Path, session: bool) -> None:
     file = tmp_path / "pid"
     with pytest.raises(WorkerDied):
-        call(workshop, "parent_that_sleeps", session=session, file=str(file), timeout=1.5)
+        call(workers, "parent_that_sleeps", session=session, file=str(file), timeout=1.5)
     assert gone(int(file.read_text()))
-    pid = call(workshop, "parent_of", session=session)
+    pid = call(workers, "parent_of", session=session)
     assert isinstance(pid, int)
-    workshop.restart("c")
+    workers.restart("c")
     assert gone(pid)
-    works(workshop)
+    works(workers)
 
 
-def test_a_child_that_takes_too_much_memory_is_stopped(workshop: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
-    works(workshop)
-    workshop.restart("c")
+def test_a_child_that_takes_too_much_memory_is_stopped(workers: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    works(workers)
+    workers.restart("c")
     with monkeypatch.context() as patch:
         patch.setattr(pool, "memory_limit", lambda: 200 << 20)
-        works(workshop)
+        works(workers)
         with pytest.raises(WorkerDied, match=r"stopped at 0\.\d GiB of memory"):
-            call(workshop, "hold", megabytes=400, timeout=60)
-    works(workshop)
+            call(workers, "hold", megabytes=400, timeout=60)
+    works(workers)
 
 
-def test_a_child_killed_from_outside_is_told(workshop: WorkerPool) -> None:
-    pid = works(workshop)
+def test_a_child_killed_from_outside_is_told(workers: WorkerPool) -> None:
+    pid = works(workers)
     os.kill(pid, signal.SIGKILL)
-    workshop.child("c", "none").process.wait(5)  # its last thread too
-    assert works(workshop) != pid
+    workers.worker("c", "none").process.wait(5)  # its last thread too
+    assert works(workers) != pid
 
 
-def test_children_leave_their_files_in_the_scratch_folder(workshop: WorkerPool) -> None:
-    answer = call(workshop, "whoami")
+def test_children_leave_their_files_in_the_scratch_folder(workers: WorkerPool) -> None:
+    answer = call(workers, "whoami")
     assert isinstance(answer, tuple)
-    assert [Path(place) for place in answer[1:]] == [workshop.folder, workshop.folder]
+    assert [Path(place) for place in answer[1:]] == [workers.folder, workers.folder]
 
 
 def test_nothing_of_a_workshop_outlives_it(tmp_path: Path) -> None:
     outside = tmp_path / "line\nend.partial"
-    with WorkerPool() as workshop:
-        child = workshop.child("c", "none")
-        folder, janitor = workshop.folder, workshop._janitor.pid
-        with workshop.passing(outside):
+    with WorkerPool() as workers:
+        worker = workers.worker("c", "none")
+        folder, janitor = workers.folder, workers._janitor.pid
+        with workers.passing(outside):
             outside.write_text("not finished")
         assert folder.is_dir()
         assert folder.stat().st_mode & 0o77 == 0  # other users look elsewhere
     assert not folder.exists()
     assert not outside.exists()
-    assert gone(child.process.pid)
+    assert gone(worker.process.pid)
     assert gone(janitor)
 
 
@@ -209,12 +207,12 @@ def test_the_janitor_tidies_after_a_parent_that_was_killed(tmp_path: Path) -> No
     code = f"""
 import os, pathlib, signal
 from safeconvert.workers.pool import WorkerPool
-workshop = WorkerPool()
+workers = WorkerPool()
 partial = pathlib.Path({str(tmp_path)!r}) / "kept\\n" / "out.partial"
 partial.parent.mkdir()
-with workshop.passing(partial):
+with workers.passing(partial):
     partial.write_text("half")
-    print(workshop.child("c", "none").process.pid, workshop.folder, flush=True)
+    print(workers.worker("c", "none").process.pid, workers.folder, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

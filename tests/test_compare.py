@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from safeconvert.comparison.compare import Comparison, Tolerance, compare, impossible
+from safeconvert.comparison.compare import Comparison, Tolerance, all_rows_differ, compare
 from safeconvert.records import Verdict
 
 Array = np.ndarray[Any, Any]
@@ -105,7 +105,7 @@ def test_nothing_compared_is_no_agreement() -> None:
 
 
 def test_a_target_that_cannot_answer_differs_on_every_input() -> None:
-    found = impossible(7, "needs another input")
+    found = all_rows_differ(7, "needs another input")
     assert found.labels_differ == 7
     assert not found.agrees()
     assert "needs another input" in found.differences()

@@ -35,7 +35,7 @@ SIZES = (3, 10, 14)
 
 
 @pytest.fixture(scope="module")
-def workshop() -> Iterator[WorkerPool]:
+def workers() -> Iterator[WorkerPool]:
     with WorkerPool() as made:
         yield made
 
@@ -90,9 +90,9 @@ def inputs(count: int = 3) -> np.ndarray[Any, Any]:
     return np.random.default_rng(0).normal(size=(count, *SIZES)).astype("float32")
 
 
-def opinion(workshop: WorkerPool, proto: onnx.ModelProto, folder: Path) -> RuntimeComparison:
+def opinion(workers: WorkerPool, proto: onnx.ModelProto, folder: Path) -> RuntimeComparison:
     onnx.save(proto, folder / "model.onnx")
-    return ask(workshop, "source", folder / "model.onnx", {"x": inputs()}, Tolerance(), 120)
+    return ask(workers, "source", folder / "model.onnx", {"x": inputs()}, Tolerance(), 120)
 
 
 def run(command: str, folder: Path, *more: str, code: int = 0, engine: str = "tvm") -> dict[str, Any]:
@@ -136,10 +136,10 @@ def repeating() -> onnx.ModelProto:
     return model(nodes, constants)
 
 
-def test_every_tensor_has_its_own_name_where_all_shapes_are_equal(workshop: WorkerPool, tmp_path: Path) -> None:
+def test_every_tensor_has_its_own_name_where_all_shapes_are_equal(workers: WorkerPool, tmp_path: Path) -> None:
     proto = repeating()
     onnx.save(proto, tmp_path / "model.onnx")
-    ran = workshop.child("tvm", "tvm").call(
+    ran = workers.worker("tvm", "tvm").call(
         "runtimes.tvm.model",
         "activations",
         path=str(tmp_path / "model.onnx"),
@@ -162,9 +162,9 @@ def test_every_tensor_has_its_own_name_where_all_shapes_are_equal(workshop: Work
                 assert (apart < 1e-4) == (name == record["tensor"]), f"{record['tensor']} against {name}: {apart}"
 
 
-def test_the_instrument_says_which_call_computed_a_tensor_and_when(workshop: WorkerPool, tmp_path: Path) -> None:
+def test_the_instrument_says_which_call_computed_a_tensor_and_when(workers: WorkerPool, tmp_path: Path) -> None:
     onnx.save(repeating(), tmp_path / "model.onnx")
-    ran = workshop.child("tvm", "tvm").call(
+    ran = workers.worker("tvm", "tvm").call(
         "runtimes.tvm.model",
         "activations",
         path=str(tmp_path / "model.onnx"),
@@ -183,50 +183,50 @@ def test_the_instrument_says_which_call_computed_a_tensor_and_when(workshop: Wor
 # -- a second opinion
 
 
-def test_two_runtimes_that_agree_are_said_to(workshop: WorkerPool, tmp_path: Path) -> None:
-    found = opinion(workshop, net((2, 2)), tmp_path)
+def test_two_runtimes_that_agree_are_said_to(workers: WorkerPool, tmp_path: Path) -> None:
+    found = opinion(workers, net((2, 2)), tmp_path)
     assert (found.agrees, found.differences, found.compared) == (True, (), 8)
     assert found.max_abs is not None
     assert found.max_abs < 1e-5
 
 
-def test_the_first_node_that_differs_by_itself_is_the_runtimes(workshop: WorkerPool, tmp_path: Path) -> None:
-    found = opinion(workshop, net(), tmp_path)
+def test_the_first_node_that_differs_by_itself_is_the_runtimes(workers: WorkerPool, tmp_path: Path) -> None:
+    found = opinion(workers, net(), tmp_path)
     assert found.agrees is False
     assert [one.node for one in found.differences] == ["up"]  # what sits behind it is fed other values, and is right
     assert "resize2d" in found.words
     assert "not the converter's" in found.words
 
 
-def test_an_operator_that_tvm_does_not_know_is_one_line(workshop: WorkerPool, tmp_path: Path) -> None:
-    found = opinion(workshop, net((2, 2), tail="Celu"), tmp_path)
+def test_an_operator_that_tvm_does_not_know_is_one_line(workers: WorkerPool, tmp_path: Path) -> None:
+    found = opinion(workers, net((2, 2), tail="Celu"), tmp_path)
     assert (found.agrees, found.compared, found.first) == (None, 0, None)
     assert "Celu" in found.message
     assert "\n" not in found.message
 
 
-def test_a_file_that_is_no_model_is_no_agreement(workshop: WorkerPool, tmp_path: Path) -> None:
+def test_a_file_that_is_no_model_is_no_agreement(workers: WorkerPool, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no model")
-    found = ask(workshop, "source", tmp_path / "broken.onnx", {"x": inputs()}, Tolerance(), 120)
+    found = ask(workers, "source", tmp_path / "broken.onnx", {"x": inputs()}, Tolerance(), 120)
     assert found.agrees is None
 
 
-def test_a_killed_child_is_said_and_the_next_question_starts_another(workshop: WorkerPool, tmp_path: Path) -> None:
-    child = workshop.child("tvm", "tvm")
+def test_a_killed_child_is_said_and_the_next_question_starts_another(workers: WorkerPool, tmp_path: Path) -> None:
+    worker = workers.worker("tvm", "tvm")
     onnx.save(net(), tmp_path / "model.onnx")
-    os.kill(child.process.pid, signal.SIGSTOP)  # so that it cannot have answered before it is killed
+    os.kill(worker.process.pid, signal.SIGSTOP)  # so that it cannot have answered before it is killed
 
     def kill() -> None:
         time.sleep(0.5)
-        os.kill(child.process.pid, signal.SIGKILL)
+        os.kill(worker.process.pid, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
-    found = ask(workshop, "source", tmp_path / "model.onnx", {"x": inputs()}, Tolerance(), 120)
+    found = ask(workers, "source", tmp_path / "model.onnx", {"x": inputs()}, Tolerance(), 120)
     killer.join()
     assert found.agrees is None
     assert "SIGKILL" in found.message
-    assert opinion(workshop, net((2, 2)), tmp_path).agrees is True
+    assert opinion(workers, net((2, 2)), tmp_path).agrees is True
 
 
 # -- in a run
@@ -317,5 +317,5 @@ def test_a_missing_package_is_said_at_once(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source.onnx", "target.onnx"]
 
 
-def test_doctor_loads_it_for_real(workshop: WorkerPool) -> None:
-    assert _loads(workshop.child("tvm", "tvm"), PRELOADS["tvm"]) == "ok"
+def test_doctor_loads_it_for_real(workers: WorkerPool) -> None:
+    assert _loads(workers.worker("tvm", "tvm"), PRELOADS["tvm"]) == "ok"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from safeconvert.models.input_mapping import TO_NHWC, Mismatch, feed, layout_of, match_outputs, plan_feed
+from safeconvert.models.input_mapping import TO_NHWC, Mismatch, apply_mapping, layout_of, map_inputs, match_outputs
 from safeconvert.records import Signature, TensorSpec
 
 
@@ -18,29 +18,29 @@ SHAPES = {"x": (None, 3, 5, 7)}
 
 
 def test_the_same_layout_is_fed_as_it_is() -> None:
-    feeds = plan_feed(SOURCE, SHAPES, takes(("other_name", (None, 3, 5, 7))))
-    assert not isinstance(feeds, Mismatch)
-    assert feeds[0].axes is None
+    mapping = map_inputs(SOURCE, SHAPES, takes(("other_name", (None, 3, 5, 7))))
+    assert not isinstance(mapping, Mismatch)
+    assert mapping[0].axes is None
     x = np.random.default_rng(0).normal(size=(2, 3, 5, 7))
-    given = feed(feeds, {"x": x})
+    given = apply_mapping(mapping, {"x": x})
     assert list(given) == ["other_name"]
     assert given["other_name"].dtype == np.float32
 
 
 def test_the_other_layout_is_fed_transposed() -> None:
-    feeds = plan_feed(SOURCE, SHAPES, takes(("x", (1, 5, 7, 3))))
-    assert not isinstance(feeds, Mismatch)
+    mapping = map_inputs(SOURCE, SHAPES, takes(("x", (1, 5, 7, 3))))
+    assert not isinstance(mapping, Mismatch)
     x = np.random.default_rng(0).normal(size=(2, 3, 5, 7)).astype("float32")
-    assert np.array_equal(feed(feeds, {"x": x})["x"], x.transpose(0, 2, 3, 1))
+    assert np.array_equal(apply_mapping(mapping, {"x": x})["x"], x.transpose(0, 2, 3, 1))
 
 
 def test_a_turn_made_on_purpose_is_fed_turned_even_where_sizes_do_not_tell() -> None:
-    feeds = plan_feed(
+    mapping = map_inputs(
         takes(("x", (None, 4, 4, 4))), {"x": (None, 4, 4, 4)}, takes(("x", (None, 4, 4, 4))), {"x": TO_NHWC}
     )
-    assert not isinstance(feeds, Mismatch)
+    assert not isinstance(mapping, Mismatch)
     x = np.arange(64, dtype="float32").reshape(1, 4, 4, 4)
-    assert np.array_equal(feed(feeds, {"x": x})["x"], x.transpose(0, 2, 3, 1))
+    assert np.array_equal(apply_mapping(mapping, {"x": x})["x"], x.transpose(0, 2, 3, 1))
 
 
 @pytest.mark.parametrize(
@@ -54,23 +54,23 @@ def test_a_turn_made_on_purpose_is_fed_turned_even_where_sizes_do_not_tell() -> 
     ],
 )
 def test_an_input_more_or_less_or_of_other_sizes_is_a_mismatch(target: Signature) -> None:
-    assert isinstance(plan_feed(SOURCE, SHAPES, target), Mismatch)
+    assert isinstance(map_inputs(SOURCE, SHAPES, target), Mismatch)
 
 
 def test_square_sizes_with_the_channels_between_them_are_no_layout_but_a_mismatch() -> None:
     square = {"x": (None, 3, 5, 5)}
     source = takes(("x", (None, 3, 5, 5)))
-    assert isinstance(plan_feed(source, square, takes(("x", (None, 5, 3, 5)))), Mismatch)
-    feeds = plan_feed(source, square, takes(("x", (None, 5, 5, 3))))
-    assert not isinstance(feeds, Mismatch)
-    assert feeds[0].axes == TO_NHWC
+    assert isinstance(map_inputs(source, square, takes(("x", (None, 5, 3, 5)))), Mismatch)
+    mapping = map_inputs(source, square, takes(("x", (None, 5, 5, 3))))
+    assert not isinstance(mapping, Mismatch)
+    assert mapping[0].axes == TO_NHWC
 
 
 def test_inputs_are_matched_by_name_before_position() -> None:
     source = takes(("a", (None, 4)), ("b", (None, 4)))
-    feeds = plan_feed(source, {"a": (None, 4), "b": (None, 4)}, takes(("b", (None, 4)), ("a", (None, 4))))
-    assert not isinstance(feeds, Mismatch)
-    assert [one.source for one in feeds] == ["b", "a"]
+    mapping = map_inputs(source, {"a": (None, 4), "b": (None, 4)}, takes(("b", (None, 4)), ("a", (None, 4))))
+    assert not isinstance(mapping, Mismatch)
+    assert [one.source for one in mapping] == ["b", "a"]
 
 
 def test_outputs_are_matched_by_name_where_the_names_are_the_same() -> None:

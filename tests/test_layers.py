@@ -113,7 +113,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def workshop() -> Iterator[WorkerPool]:
+def workers() -> Iterator[WorkerPool]:
     with WorkerPool() as one:
         yield one
 
@@ -121,14 +121,19 @@ def workshop() -> Iterator[WorkerPool]:
 LAYERS = {
     "torch": "runtimes.pytorch.trace",
     "tensorflow": "runtimes.tensorflow.trace",
-    "light": "runtimes.litert.trace",
+    "onnx_tflite": "runtimes.litert.trace",
 }
-MODELS = {"torch": "runtimes.pytorch.model", "tensorflow": "runtimes.tensorflow.model", "light": "runtimes.onnx_tflite"}
+MODELS = {
+    "torch": "runtimes.pytorch.model",
+    "tensorflow": "runtimes.tensorflow.model",
+    "onnx_tflite": "runtimes.onnx_tflite",
+}
 FLAVOURS = {
     "free.pt2": ("torch", "pt2"), "two.pt2": ("torch", "pt2"), "scripted.pt": ("torch", "torchscript"),
     "plain.pt": ("torch", "module"), "forked.pt": ("torch", "module"), "nested.keras": ("tensorflow", "keras"),
-    "saved": ("tensorflow", "savedmodel"), "frozen": ("tensorflow", "savedmodel"), "float.tflite": ("light", "tflite"),
-    "half.tflite": ("light", "tflite"), "integers.tflite": ("light", "tflite"),
+    "saved": ("tensorflow", "savedmodel"), "frozen": ("tensorflow", "savedmodel"),
+    "half.tflite": ("onnx_tflite", "tflite"), "integers.tflite": ("onnx_tflite", "tflite"),
+    "float.tflite": ("onnx_tflite", "tflite"),
 }  # fmt: skip
 
 # How precisely a file keeps numbers around 5, and gives outputs.
@@ -141,15 +146,15 @@ IMAGES = RNG.uniform(-3, 3, size=(3, 8, 8, 3)).astype("float32")
 class Model:
     """A model loaded in a child; ``fresh`` children have never seen another model that is not fresh."""
 
-    def __init__(self, workshop: WorkerPool, path: Path, framework: str, flavour: str, fresh: bool = False) -> None:
-        self.framework, self.path, self.file, self.workshop = framework, str(path), path.name, workshop
-        self.child: Worker = workshop.child(f"{framework}{fresh}", framework)
+    def __init__(self, workers: WorkerPool, path: Path, framework: str, flavour: str, fresh: bool = False) -> None:
+        self.framework, self.path, self.file, self.workers = framework, str(path), path.name, workers
+        self.worker: Worker = workers.worker(f"{framework}{fresh}", framework)
         settings: dict[str, Any] = {}
         if flavour in ("module", "torchscript"):
             settings["shapes"] = {"": [1, 3, 8, 8]}
         if flavour == "module":
             settings |= {"trusted": True, "search": str(path.parent)}
-        signature = self.child.call(MODELS[framework], "load", path=self.path, flavour=flavour, **settings)
+        signature = self.worker.call(MODELS[framework], "load", path=self.path, flavour=flavour, **settings)
         self.name, self.batch = signature["inputs"][0]["name"], signature["inputs"][0]["shape"][0]
         if framework == "torch":
             self.x = IMAGES.transpose(0, 3, 1, 2)
@@ -160,12 +165,12 @@ class Model:
 
     def run(self, x: Array | None = None) -> list[Array]:
         arrays = {self.name: self.x if x is None else x}
-        outputs: list[Array] = self.child.call("runtimes.registry", "run", path=self.path, arrays=arrays)["outputs"]
+        outputs: list[Array] = self.worker.call("runtimes.registry", "run", path=self.path, arrays=arrays)["outputs"]
         return outputs
 
     def _stored(self, function: str, **arguments: Any) -> tuple[list[dict[str, Any]], list[Array]]:
-        store = self.workshop.scratch("arrays")
-        records = self.child.call(LAYERS[self.framework], function, path=self.path, store=str(store), **arguments)
+        store = self.workers.scratch("arrays")
+        records = self.worker.call(LAYERS[self.framework], function, path=self.path, store=str(store), **arguments)
         with np.load(store) as arrays:
             assert [record["key"] for record in records] == arrays.files
             values = [arrays[record["key"]] for record in records]
@@ -190,17 +195,19 @@ class Model:
 
     def replaced(self, values: dict[str, Array]) -> Model:
         """The model with those parameters, from its file, in another child."""
-        target = self.workshop.scratch(f"changed{Path(self.path).suffix}")
-        flavour = self.child.call(LAYERS[self.framework], "replaced", path=self.path, target=str(target), values=values)
+        target = self.workers.scratch(f"changed{Path(self.path).suffix}")
+        flavour = self.worker.call(
+            LAYERS[self.framework], "replaced", path=self.path, target=str(target), values=values
+        )
         if flavour == "module":
             for file in Path(self.path).parent.glob("*_nets.py"):
                 (target.parent / file.name).write_bytes(file.read_bytes())
-        return Model(self.workshop, target, self.framework, flavour, fresh=True)
+        return Model(self.workers, target, self.framework, flavour, fresh=True)
 
 
 @pytest.fixture(params=FLAVOURS)
-def model(request: pytest.FixtureRequest, workshop: WorkerPool, models: Path) -> Model:
-    return Model(workshop, models / request.param, *FLAVOURS[request.param])
+def model(request: pytest.FixtureRequest, workers: WorkerPool, models: Path) -> Model:
+    return Model(workers, models / request.param, *FLAVOURS[request.param])
 
 
 def same(one: list[Array], other: list[Array]) -> bool:
@@ -258,9 +265,9 @@ def first_kernel(model: Model, known: dict[str, Array]) -> tuple[str, tuple[int,
 
 @pytest.mark.parametrize("file", sorted({*FLAVOURS} - {"frozen"}))
 def test_intermediate_tensors_are_what_the_weights_make_of_the_input(
-    workshop: WorkerPool, models: Path, file: str
+    workers: WorkerPool, models: Path, file: str
 ) -> None:
-    model = Model(workshop, models / file, *FLAVOURS[file])
+    model = Model(workers, models / file, *FLAVOURS[file])
     known = model.parameters()
     kernel, axes, bias = first_kernel(model, known)
     other = model.replaced({kernel: known[kernel][::-1] * 0.9})
@@ -287,10 +294,10 @@ def told(records: list[dict[str, Any]]) -> list[tuple[str, str, str, list[str]]]
 
 
 def test_torch_nodes_have_the_names_of_the_graph_and_the_paths_of_their_modules(
-    workshop: WorkerPool, models: Path
+    workers: WorkerPool, models: Path
 ) -> None:
     for file in ("free.pt2", "plain.pt"):
-        records, _ = Model(workshop, models / file, *FLAVOURS[file]).trace()
+        records, _ = Model(workers, models / file, *FLAVOURS[file]).trace()
         assert told(records)[:12] == [
             ("x", "", "input", []),
             ("conv2d", "conv", "aten.conv2d.default", ["x"]),
@@ -307,9 +314,9 @@ def test_torch_nodes_have_the_names_of_the_graph_and_the_paths_of_their_modules(
         ]
 
 
-def test_torchscript_and_code_that_cannot_be_exported_are_listened_to(workshop: WorkerPool, models: Path) -> None:
+def test_torchscript_and_code_that_cannot_be_exported_are_listened_to(workers: WorkerPool, models: Path) -> None:
     for file, convolution in (("scripted.pt", "_convolution"), ("forked.pt", "convolution")):
-        records, _ = Model(workshop, models / file, *FLAVOURS[file]).trace()
+        records, _ = Model(workers, models / file, *FLAVOURS[file]).trace()
         assert told(records)[:5] == [
             ("x", "", "input", []),
             (convolution, "conv", f"aten.{convolution}.default", ["x"]),
@@ -320,9 +327,9 @@ def test_torchscript_and_code_that_cannot_be_exported_are_listened_to(workshop: 
 
 
 def test_keras_operations_have_the_names_of_their_layers_however_often_these_are_called(
-    workshop: WorkerPool, models: Path
+    workers: WorkerPool, models: Path
 ) -> None:
-    records, _ = Model(workshop, models / "nested.keras", *FLAVOURS["nested.keras"]).trace()
+    records, _ = Model(workers, models / "nested.keras", *FLAVOURS["nested.keras"]).trace()
     found = [(layer, kind) for _, layer, kind, _ in told(records)]
     inner = [
         ("inner/conv2d_1", "DepthwiseConv2dNative"), ("inner/conv2d_1", "BiasAdd"),
@@ -341,17 +348,17 @@ def test_keras_operations_have_the_names_of_their_layers_however_often_these_are
 
 
 def test_a_savedmodels_operations_have_their_names_without_the_calls_around_them(
-    workshop: WorkerPool, models: Path
+    workers: WorkerPool, models: Path
 ) -> None:
-    records, _ = Model(workshop, models / "saved", *FLAVOURS["saved"]).trace()
+    records, _ = Model(workers, models / "saved", *FLAVOURS["saved"]).trace()
     first = next(record for record in records if record["operator"] == "Conv2D")
     assert first["node"].startswith("functional_1")
     assert first["node"] == first["layer"] + "/convolution"
     assert first["inputs"] == ["image:0"]
 
 
-def test_tflite_operators_are_the_files(workshop: WorkerPool, models: Path) -> None:
-    records, _ = Model(workshop, models / "half.tflite", *FLAVOURS["half.tflite"]).trace()
+def test_tflite_operators_are_the_files(workers: WorkerPool, models: Path) -> None:
+    records, _ = Model(workers, models / "half.tflite", *FLAVOURS["half.tflite"]).trace()
     assert [r["operator"] for r in records] == [
         "input", "CONV_2D", "NEG", "RELU", "MUL", "ADD", "DEPTHWISE_CONV_2D", "DEPTHWISE_CONV_2D", "MEAN",
         "FULLY_CONNECTED", "FULLY_CONNECTED",
@@ -360,7 +367,7 @@ def test_tflite_operators_are_the_files(workshop: WorkerPool, models: Path) -> N
     assert records[4]["layer"].endswith("slope_1")
 
 
-def test_every_trained_array_is_there(workshop: WorkerPool, models: Path) -> None:
+def test_every_trained_array_is_there(workers: WorkerPool, models: Path) -> None:
     torch = {
         "conv.weight", "conv.bias", "block.depthwise.weight", "block.norm.weight", "block.norm.bias",
         "block.norm.running_mean", "block.norm.running_var", "block.slope.weight", "block.offset",
@@ -372,25 +379,25 @@ def test_every_trained_array_is_there(workshop: WorkerPool, models: Path) -> Non
     }  # fmt: skip
     tflite = sorted([(4, 3, 3, 3), (4,), (1, 1, 4), (1, 3, 3, 4), (4,), (5, 4), (5,), (5, 4), (5,)])
     for file, (framework, flavour) in FLAVOURS.items():
-        known = Model(workshop, models / file, framework, flavour).parameters()
+        known = Model(workers, models / file, framework, flavour).parameters()
         if framework == "torch":
             assert set(known) == torch
-        elif framework == "light" and file != "integers.tflite":
+        elif framework == "onnx_tflite" and file != "integers.tflite":
             assert sorted(value.shape for value in known.values()) == tflite
         elif file == "frozen":
             assert {name: value.shape for name, value in known.items()} == {"kernel": (3, 5), "shift": (5,)}
         elif file in ("nested.keras", "saved"):
             assert {name.removeprefix("inner/") for name in known} == keras
-    whole = Model(workshop, models / "float.tflite", *FLAVOURS["float.tflite"]).parameters()
-    half = Model(workshop, models / "half.tflite", *FLAVOURS["half.tflite"]).parameters()
-    integers = Model(workshop, models / "integers.tflite", *FLAVOURS["integers.tflite"]).parameters()
+    whole = Model(workers, models / "float.tflite", *FLAVOURS["float.tflite"]).parameters()
+    half = Model(workers, models / "half.tflite", *FLAVOURS["half.tflite"]).parameters()
+    integers = Model(workers, models / "integers.tflite", *FLAVOURS["integers.tflite"]).parameters()
     for name in (name for name in whole if "MatMul" in name or name.endswith("convolution")):
         np.testing.assert_allclose(half[name], whole[name], atol=1e-3)
         np.testing.assert_allclose(integers[name], whole[name], atol=0.01)
         assert not np.array_equal(integers[name], whole[name])
 
 
-def test_tflite_constants_that_share_their_bytes_are_told_apart(workshop: WorkerPool, models: Path) -> None:
+def test_tflite_constants_that_share_their_bytes_are_told_apart(workers: WorkerPool, models: Path) -> None:
     from ai_edge_litert import schema_py_generated as schema
 
     file = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel((models / "float.tflite").read_bytes(), 0))
@@ -400,7 +407,7 @@ def test_tflite_constants_that_share_their_bytes_are_told_apart(workshop: Worker
     builder = schema.flatbuffers.Builder(1)
     builder.Finish(file.Pack(builder), b"TFL3")
     (models / "shared.tflite").write_bytes(builder.Output())
-    model = Model(workshop, models / "shared.tflite", "light", "tflite")
+    model = Model(workers, models / "shared.tflite", "onnx_tflite", "tflite")
     before, known = model.run(), model.parameters()
     labels, box = (next(name for name in known if f"{part}/MatMul" in name) for part in ("labels_1", "box_1"))
     assert np.array_equal(known[labels], known[box])
@@ -412,8 +419,8 @@ def test_tflite_constants_that_share_their_bytes_are_told_apart(workshop: Worker
     assert sorted(moved) == [False, True]
 
 
-def test_tied_weights_stay_tied_whichever_name_is_given(workshop: WorkerPool, models: Path) -> None:
-    model = Model(workshop, models / "tied.pt2", "torch", "pt2")
+def test_tied_weights_stay_tied_whichever_name_is_given(workers: WorkerPool, models: Path) -> None:
+    model = Model(workers, models / "tied.pt2", "torch", "pt2")
     model.x = IMAGES[:, 0, :4, 0]
     known = model.parameters()
     for name in ("0.weight", "2.weight"):
@@ -426,8 +433,8 @@ def test_tied_weights_stay_tied_whichever_name_is_given(workshop: WorkerPool, mo
 
 
 @pytest.mark.parametrize("file", ["free.pt2", "scripted.pt", "nested.keras", "saved", "frozen", "integers.tflite"])
-def test_an_unknown_name_or_another_shape_is_refused(workshop: WorkerPool, models: Path, file: str) -> None:
-    model = Model(workshop, models / file, *FLAVOURS[file])
+def test_an_unknown_name_or_another_shape_is_refused(workers: WorkerPool, models: Path, file: str) -> None:
+    model = Model(workers, models / file, *FLAVOURS[file])
     before, known = model.run(), model.parameters()
     name = next(iter(known))
     good = {name: known[name] + 1}
@@ -440,10 +447,10 @@ def test_an_unknown_name_or_another_shape_is_refused(workshop: WorkerPool, model
 
 
 @pytest.mark.parametrize("file", ["free.pt2", "forked.pt", "nested.keras", "saved", "float.tflite"])
-def test_an_input_that_the_model_cannot_take_is_no_empty_trace(workshop: WorkerPool, models: Path, file: str) -> None:
-    model = Model(workshop, models / file, *FLAVOURS[file])
+def test_an_input_that_the_model_cannot_take_is_no_empty_trace(workers: WorkerPool, models: Path, file: str) -> None:
+    model = Model(workers, models / file, *FLAVOURS[file])
     before, model.x = model.run(), model.x[:, :, :2, :2]
     with pytest.raises(CallRaised):
         model.trace()
-    model = Model(workshop, models / file, *FLAVOURS[file])
+    model = Model(workers, models / file, *FLAVOURS[file])
     assert same(model.run(), before)

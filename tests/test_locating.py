@@ -351,7 +351,7 @@ def test_the_wrong_array_of_a_norm_that_the_source_has_folded_is_named(
 def test_a_target_with_other_weights_is_another_model_and_the_search_ends(tmp_path: Path) -> None:
     looked = look(tmp_path, net(), net(seed=5))
     assert "nothing to do with" in looked.why
-    assert looked.alien > 0.5
+    assert looked.unrelated_weights > 0.5
     # Four faults are looked for to the end, and then the search stops.
     assert looked.nodes_run < 4 * explanation.LEAST + 12 * len(net().graph.node)
 

@@ -137,9 +137,9 @@ def replayed(folder: Path, model: onnx.ModelProto, wrong: str) -> dict[str, floa
     path, pieces = folder / "net.onnx", folder / "pieces.onnx"
     onnx.save(model, path)
     x = np.random.default_rng(0).normal(size=(1, *SIZES)).astype("float32")
-    with WorkerPool() as workshop:
-        light = workshop.child("light", "light")
-        store = workshop.scratch("activations.npz")
+    with WorkerPool() as workers:
+        light = workers.worker("onnx_tflite", "onnx_tflite")
+        store = workers.scratch("activations.npz")
         shapes = light.call(
             "repair.localization.node_replay", "activations", path=str(path), store=str(store), arrays={"x": x}
         )

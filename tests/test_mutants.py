@@ -83,7 +83,7 @@ def test_what_adds_up_over_layers_is_nobodys_fault(tmp_path: Path, monkeypatch: 
     assert look(tmp_path, chain(0), chain(3e-5)).faults == []
 
     def left_as_computed(self: Walk, tensor: str, matches: list[Match]) -> None:
-        self.bound[tensor] = matches
+        self.aligned[tensor] = matches
         if tensor not in self.values:
             self.values[tensor] = matches[0].arrangement.of(self.contents.tensors[matches[0].name])
 

@@ -70,7 +70,7 @@ def layer(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
-def feeds(model: onnx.ModelProto, batch: int) -> Feeds:
+def mapping(model: onnx.ModelProto, batch: int) -> Feeds:
     sizes = {i.name: [d.dim_value or batch for d in i.type.tensor_type.shape.dim] for i in model.graph.input}
     return {name: 2 * weights(batch, *shape) for name, shape in sizes.items()}
 
@@ -88,7 +88,7 @@ def assert_unrolled(model: onnx.ModelProto, names: Sequence[str] | None = None) 
     onnx.checker.check_model(result, full_check=True)
     assert not {node.op_type for node in result.graph.node} & set(GATES)
     for batch in (1, 3):
-        given = feeds(model, batch)
+        given = mapping(model, batch)
         for wanted, got in zip(execute(model, given), execute(result, given), strict=True):
             assert wanted.shape == got.shape
             assert wanted.size
@@ -175,7 +175,7 @@ def test_layout_1_is_layout_0_between_transposes(kind: str, way: str) -> None:
         second.CopyFrom(copy)
     result, _ = rewrites.rewrite(turned)
     onnx.checker.check_model(result, full_check=True)
-    given = feeds(plain, 3)
+    given = mapping(plain, 3)
     wanted = execute(plain, given)
     got = execute(result, {name: x.swapaxes(0, 1) for name, x in given.items()})
     backs = [(2, 0, 1, 3), *[(1, 0, 2)] * (len(wanted) - 1)]  # wanted[0] is [T, D, N, H]
@@ -187,7 +187,7 @@ def test_layout_1_is_layout_0_between_transposes(kind: str, way: str) -> None:
 def test_full_lengths_and_constant_states_are_taken() -> None:
     model = layer("GRU", "bidirectional", lengths=[STEPS] * 3)
     result, _ = rewrites.rewrite(model)
-    given = feeds(model, 3)
+    given = mapping(model, 3)
     for a, b in zip(execute(model, given), execute(result, given), strict=True):
         np.testing.assert_allclose(a, b, atol=TOLERANCE)
     model = layer("LSTM", "bidirectional", states=("h0", "c0"))
@@ -197,7 +197,7 @@ def test_full_lengths_and_constant_states_are_taken() -> None:
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 3
     result, _ = rewrites.rewrite(model)
     assert "LSTM" not in {node.op_type for node in result.graph.node}
-    for a, b in zip(execute(model, feeds(model, 3)), execute(result, feeds(model, 3)), strict=True):
+    for a, b in zip(execute(model, mapping(model, 3)), execute(result, mapping(model, 3)), strict=True):
         np.testing.assert_allclose(a, b, atol=TOLERANCE)
 
 
@@ -297,7 +297,7 @@ def test_a_moved_batch_is_told_from_one_with_heads_in_it(
     result, applied = rewrites.rewrite(model)
     assert ("batch-first" in {one.rewrite for one in applied}) == ("alone" in request.node.name)
     for batch in (1, 3, 5):
-        given = feeds(model, batch)
+        given = mapping(model, batch)
         np.testing.assert_array_equal(execute(result, given)[0], execute(model, given)[0])
 
 

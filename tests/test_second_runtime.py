@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import made_by, safeconvert
 
-from safeconvert.checking.second_runtime import elsewhere, unasked
+from safeconvert.checking.second_runtime import in_second_runtime, unavailable_reason
 from safeconvert.models.loaded import LoadedModel
 from safeconvert.records import Recognised
 from safeconvert.workers.pool import WorkerPool
@@ -119,27 +119,27 @@ def test_rounded_weights_excuse_no_label_in_the_second_runtime(models: Path) -> 
 
 @pytest.mark.parametrize(("deaths", "asked"), [(1, True), (2, False)])
 def test_a_second_runtime_whose_process_dies_is_asked_once_more(models: Path, deaths: int, asked: bool) -> None:
-    with WorkerPool() as workshop:
-        source = LoadedModel(workshop, "source", Recognised(models / "source.keras", "keras", "keras"))
-        target = LoadedModel(workshop, "target", Recognised(models / "plain.tflite", "tflite", "tflite"))
-        target.child()
-        other = elsewhere(source, target)
+    with WorkerPool() as workers:
+        source = LoadedModel(workers, "source", Recognised(models / "source.keras", "keras", "keras"))
+        target = LoadedModel(workers, "target", Recognised(models / "plain.tflite", "tflite", "tflite"))
+        target.worker()
+        other = in_second_runtime(source, target)
         assert other is not None
-        assert elsewhere(source, target) is other  # loaded once
+        assert in_second_runtime(source, target) is other  # loaded once
 
         def kill() -> None:
             """As it loads TensorFlow, so often."""
             seen = set[int]()
             while len(seen) < deaths:
-                child = workshop._children.get(other.child_name)
-                if child is not None and child.process.pid not in seen:
-                    seen.add(child.process.pid)
-                    child.process.kill()
+                worker = workers._children.get(other.worker_name)
+                if worker is not None and worker.process.pid not in seen:
+                    seen.add(worker.process.pid)
+                    worker.process.kill()
                 time.sleep(0.01)
 
         killer = threading.Thread(target=kill)
         killer.start()
-        why = unasked(other)
+        why = unavailable_reason(other)
         killer.join()
         assert (why == "") == asked
         assert asked or "could not be asked" in why

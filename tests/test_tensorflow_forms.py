@@ -83,7 +83,7 @@ REWRITES: dict[str, tuple[str, str, str]] = {
 }  # fmt: skip
 
 
-def child(task: str, *arguments: str) -> Any:
+def worker(task: str, *arguments: str) -> Any:
     quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "KERAS_BACKEND": "tensorflow"}
     done = subprocess.run(
         [sys.executable, __file__, task, *arguments],
@@ -99,7 +99,7 @@ def child(task: str, *arguments: str) -> Any:
 
 @pytest.fixture(scope="module")
 def rewritten() -> dict[str, dict[str, Any]]:
-    return dict(child("rewrites"))
+    return dict(worker("rewrites"))
 
 
 @pytest.mark.parametrize("name", REWRITES)
@@ -124,7 +124,7 @@ def test_every_rewrite_is_tested(rewritten: dict[str, dict[str, Any]]) -> None:
 
 @pytest.fixture(scope="module")
 def replayed() -> dict[str, Any]:
-    return dict(child("replays"))
+    return dict(worker("replays"))
 
 
 def test_a_wrong_rewrite_shows_in_the_values(replayed: dict[str, Any]) -> None:
@@ -160,7 +160,7 @@ def test_sizes_computed_from_the_batch_stay_computed(replayed: dict[str, Any]) -
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return dict(child("hops", str(tmp_path_factory.mktemp("hops"))))
+    return dict(worker("hops", str(tmp_path_factory.mktemp("hops"))))
 
 
 @pytest.mark.parametrize("target", ["onnx", "tflite"])

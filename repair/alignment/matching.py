@@ -53,19 +53,21 @@ class Match:
 
 
 class Contents:
-    """The Source's tensors, to be found by content. ``exactly`` is False where a model is quantised."""
+    """The Source's tensors, to be found by content. ``is_unquantized`` is False where a model is quantised."""
 
-    def __init__(self, tensors: Mapping[str, Array], *, exactly: bool = True, limit: float | None = None) -> None:
+    def __init__(
+        self, tensors: Mapping[str, Array], *, is_unquantized: bool = True, limit: float | None = None
+    ) -> None:
         self.tensors = tensors
-        self.exactly = exactly
-        self.limit = limit or (CLOSE if exactly else 0.12)
+        self.is_unquantized = is_unquantized
+        self.limit = limit or (CLOSE if is_unquantized else 0.12)
         self._prints: dict[tuple[int, int], list[tuple[str, Array]]] = {}
         for name, array in tensors.items():
             if array.ndim and array.size:
                 self._prints.setdefault((len(array), array.size), []).append((name, fingerprint(array)))
 
     def apart(self, expected: Array, given: Array) -> float:
-        return distance(expected, given) if self.exactly else rough(expected, given)
+        return distance(expected, given) if self.is_unquantized else rough(expected, given)
 
     def find(self, array: Array) -> list[Match]:
         """The Source's tensors that hold what ``array`` holds, in the arrangement that fits best, nearest first."""
@@ -96,7 +98,7 @@ class Contents:
             apart = self.apart(arrangement.of(tensor), array)
             if apart <= self.limit and (best is None or apart < best.apart):
                 best = Match(name, arrangement, apart)
-                if self.exactly:
+                if self.is_unquantized:
                     break
         return best
 

@@ -124,12 +124,12 @@ class RuntimeActivations(Contents):
     Target that runs in onnxruntime and does the same as the Source gives that: it counts as right.
     """
 
-    def __init__(self, path: str, *, exactly: bool = True) -> None:
+    def __init__(self, path: str, *, is_unquantized: bool = True) -> None:
         with np.load(path) as stored:
             names, own = (list(map(str, stored[key])) for key in ("values", "own"))
             arrays = [stored[f"arr_{index}"] for index in range(len(names) + len(own))]
-        super().__init__(dict(zip(names, arrays, strict=False)), exactly=exactly)
-        self.own = Contents(dict(zip(own, arrays[len(names) :], strict=True)), exactly=exactly)
+        super().__init__(dict(zip(names, arrays, strict=False)), is_unquantized=is_unquantized)
+        self.own = Contents(dict(zip(own, arrays[len(names) :], strict=True)), is_unquantized=is_unquantized)
 
     def find(self, array: Array) -> list[Match]:
         found = super().find(array)
@@ -147,13 +147,13 @@ class RuntimeActivations(Contents):
         return bool(self.own.tensors[name].shape == self.tensors[name].shape)
 
     def excused(
-        self, steps: GraphRunner, source: GraphRunner, bound: Mapping[str, Sequence[Match]]
+        self, steps: GraphRunner, source: GraphRunner, aligned: Mapping[str, Sequence[Match]]
     ) -> list[dict[str, Any]]:
         """The Target's nodes that differ as the runtimes do, each of the Source's once, in the order of the graph."""
         found: dict[str, dict[str, Any]] = {}
         for node in steps.nodes:
             for name in node.output:
-                match = bound[name][0] if bound.get(name) else None
+                match = aligned[name][0] if aligned.get(name) else None
                 if isinstance(match, RuntimeMatch) and match.name not in found:
                     origin = source.maker[match.name].name
                     facts = {"target_node": node.name, "source_node": origin, "operator": node.op_type}

@@ -60,18 +60,18 @@ class Walk:
         self.target, self.source, self.contents = target, source, contents
         self.order = list(order)
         self.values: dict[str, Array] = dict(given)
-        self.bound: dict[str, list[Match]] = {}
+        self.aligned: dict[str, list[Match]] = {}
         self.failed: dict[str, str] = {}
         self.runs = 0  # nodes run
         for name, array in given.items():
             if matches := contents.find(array):
-                self.bind(name, matches)
+                self.align(name, matches)
         self.proceed(target.nodes)
 
     # -- running
 
-    def bind(self, tensor: str, matches: list[Match]) -> None:
-        self.bound[tensor] = matches
+    def align(self, tensor: str, matches: list[Match]) -> None:
+        self.aligned[tensor] = matches
         best = matches[0]
         value = best.arrangement.of(self.contents.tensors[best.name])
         have = self.values.get(tensor)
@@ -95,17 +95,17 @@ class Walk:
         for node in nodes:
             for name in node.output:
                 self.values.pop(name, None)
-                self.bound.pop(name, None)
+                self.aligned.pop(name, None)
             for name, value in self.step(node, self.values).items():
                 self.values[name] = value
                 if matches := self.contents.find(value):
-                    self.bind(name, matches)
+                    self.align(name, matches)
 
     def again(self, changed: Sequence[str]) -> None:
         """Run again what depends on these tensors, as far as it is not bound."""
         dirty = set(changed)
         for node in self.target.nodes:
-            if dirty.isdisjoint(self.target.read(node)) or all(o in self.bound for o in node.output if o):
+            if dirty.isdisjoint(self.target.read(node)) or all(o in self.aligned for o in node.output if o):
                 continue
             before = {name: self.values.get(name) for name in node.output if name}
             self.proceed([node])
@@ -118,7 +118,7 @@ class Walk:
         found: set[str] = set()
         for node in reversed(self.target.nodes):
             for name in node.output:
-                if not name or name in self.bound:
+                if not name or name in self.aligned:
                     continue
                 readers = self.target.readers.get(name, ())
                 leads = [out for reader in readers for out in reader.output if out]
@@ -137,12 +137,12 @@ class Walk:
 
     def complete(self) -> bool:
         """Is each output of the Source somewhere in the Target, as the Source lays it out?"""
-        plain = {m.name for matches in self.bound.values() for m in matches if m.arrangement.plain}
+        plain = {m.name for matches in self.aligned.values() for m in matches if m.arrangement.plain}
         return plain.issuperset(self.order)
 
     def taken(self) -> set[str]:
         """The Source's tensors that something of the Target is bound to."""
-        return {match.name for matches in self.bound.values() for match in matches}
+        return {match.name for matches in self.aligned.values() for match in matches}
 
     def bases(self, nodes: Sequence[onnx.NodeProto]) -> set[str]:
         """The Source's tensors whose contents these nodes read from outside."""
@@ -152,8 +152,8 @@ class Walk:
         pending = list(read)
         while pending:  # what an unbound tensor was computed from counts too
             name = pending.pop()
-            if name in self.bound:
-                found.update(match.name for match in self.bound[name])
+            if name in self.aligned:
+                found.update(match.name for match in self.aligned[name])
             elif (maker := self.target.maker.get(name)) is not None:
                 pending += self.target.dynamic(maker)
         return found
@@ -164,8 +164,8 @@ class Walk:
         """Which tensor behind ``node`` may be which of the Source, likeliest first: those that few nodes compute."""
         taken = self.taken()
         own = [name for name in node.output if name]
-        behind = [name for name in self.target.following(own, DEPTH - 1) if name not in self.bound]
-        ours = {n: len(core(self.target.between(n, self.bound))) for n in dict.fromkeys((*own, *behind))}
+        behind = [name for name in self.target.following(own, DEPTH - 1) if name not in self.aligned]
+        ours = {n: len(core(self.target.between(n, self.aligned))) for n in dict.fromkeys((*own, *behind))}
         # What the Target lacks may be long: the Source's tensors count by the shortest way, which may skip a branch.
         theirs = {
             name: steps for name, steps in self.source.following(self.bases([node]), DEPTH).items() if name not in taken
@@ -192,12 +192,12 @@ class Walk:
         ]
         return 1 - max(likeness, default=0.0)
 
-    def laid_out(self, tensor: str, source: str, node: onnx.NodeProto) -> list[TensorLayout]:
+    def candidate_layouts(self, tensor: str, source: str, node: onnx.NodeProto) -> list[TensorLayout]:
         """The ways in which the Source's tensor may stand in the Target's place, likeliest first."""
         content = self.contents.tensors[source]
         value = self.values.get(tensor)
         ways = []
-        perms = [m.arrangement.perm for name in self.target.dynamic(node) for m in self.bound.get(name, ())[:1]]
+        perms = [m.arrangement.perm for name in self.target.dynamic(node) for m in self.aligned.get(name, ())[:1]]
         perms += [tuple(range(content.ndim))]
         if content.ndim == 4:
             perms += [(0, 2, 3, 1), (0, 3, 1, 2)]
@@ -225,22 +225,22 @@ class Walk:
     @contextmanager
     def supposing(self, tensor: str, match: Match) -> Iterator[None]:
         """For a while the tensor is bound to that one of the Source, and nothing behind it is run again."""
-        values, bound = dict(self.values), dict(self.bound)  # in their order, which later repairs go by
-        self.bind(tensor, [match])
+        values, aligned = dict(self.values), dict(self.aligned)  # in their order, which later repairs go by
+        self.align(tensor, [match])
         try:
             yield
         finally:
-            self.values, self.bound = values, bound
+            self.values, self.aligned = values, aligned
 
     @contextmanager
     def forgetting(self, tensor: str) -> Iterator[None]:
         """For a while the tensor is bound to nothing."""
-        bound = dict(self.bound)
-        del self.bound[tensor]
+        aligned = dict(self.aligned)
+        del self.aligned[tensor]
         try:
             yield
         finally:
-            self.bound = bound
+            self.aligned = aligned
 
     def continues_from(self, tensor: str, value: Array, source: str) -> bool:
         """With this value in the tensor, does what follows give what the Source computes from ``source``?
@@ -264,7 +264,7 @@ class Walk:
             # Sizes computed on the way count nothing: some exporters compute many.
             steps += node.op_type not in LAYOUT and any(one.dtype.kind == "f" for one in results.values())
             for name, result in results.items():
-                new = node.op_type not in LAYOUT and name not in self.bound
+                new = node.op_type not in LAYOUT and name not in self.aligned
                 if new and any(match.name in ahead for match in self.contents.find(result)):
                     if telling:
                         return True
@@ -282,7 +282,7 @@ class Walk:
 
     def parting(self, tensor: str, source: str, arrangement: TensorLayout) -> Divergence:
         """The parting at that pair of tensors, with the nodes on both sides that lead from agreement to it."""
-        nodes = self.target.between(tensor, self.bound)
+        nodes = self.target.between(tensor, self.aligned)
         origins = self.source.between(source, self._known(nodes))
         value = self.values.get(tensor)
         content = arrangement.of(self.contents.tensors[source])
@@ -298,10 +298,10 @@ class Walk:
         Where it held something of the Source, lying otherwise, so may all behind it: ``afresh`` runs that again too.
         """
         tensor = parting.target
-        if afresh and tensor in self.bound:
+        if afresh and tensor in self.aligned:
             for name in self.target.following([tensor], len(self.target.nodes)):
                 self.values.pop(name, None)
-                self.bound.pop(name, None)
+                self.aligned.pop(name, None)
         self.values.pop(tensor, None)
-        self.bind(tensor, [Match(parting.source, parting.arrangement, parting.apart)])
+        self.align(tensor, [Match(parting.source, parting.arrangement, parting.apart)])
         self.again([tensor])

@@ -172,7 +172,7 @@ def build(
 
 def restored(walk: Walk, name: str, mark: str, added: list[onnx.NodeProto], constants: dict[str, Array]) -> str | None:
     """A Target's tensor with the content of the Source's ``name``, in the Source's own layout."""
-    for tensor, matches in walk.bound.items():
+    for tensor, matches in walk.aligned.items():
         match = next((m for m in matches if m.name == name), None)
         if match is None:
             continue
@@ -227,7 +227,7 @@ def outputs(walk: Walk, names: Mapping[str, str]) -> tuple[tuple[Edit, ...], dic
     """
     given: list[tuple[str, str]] = []
     for index, name in enumerate(walk.order):
-        holding = [t for t, matches in walk.bound.items() if any(m.name == name for m in matches)]
+        holding = [t for t, matches in walk.aligned.items() if any(m.name == name for m in matches)]
         own = walk.target.outputs[index] if index < len(walk.target.outputs) else None
         plain = [t for t in holding if _as_given(walk, t, name)]
         if own in plain:
@@ -256,5 +256,5 @@ def outputs(walk: Walk, names: Mapping[str, str]) -> tuple[tuple[Edit, ...], dic
 
 def _as_given(walk: Walk, tensor: str, name: str) -> bool:
     """Does the Target's tensor hold the Source's output as it is, or in another layout of the same sizes?"""
-    match = next(m for m in walk.bound[tensor] if m.name == name)
+    match = next(m for m in walk.aligned[tensor] if m.name == name)
     return match.arrangement.plain or walk.contents.tensors[name].ndim > 2

@@ -40,7 +40,7 @@ def pass_by(walk: Walk, parting: Divergence) -> Iterator[Rebuilt]:
 def put_before(walk: Walk, parting: Divergence) -> Iterator[Rebuilt]:
     """The Source's nodes that the Target lacks, put before the first node of the parting."""
     made = {name for node in parting.nodes for name in node.output}
-    outside = [n for node in parting.nodes for n in walk.target.dynamic(node) if n not in made and n in walk.bound]
+    outside = [n for node in parting.nodes for n in walk.target.dynamic(node) if n not in made and n in walk.aligned]
     known = walk.taken()
     for origin in core(parting.origins)[:-1]:
         tensor = origin.output[0]
@@ -49,7 +49,7 @@ def put_before(walk: Walk, parting: Divergence) -> Iterator[Rebuilt]:
         content = walk.contents.tensors[tensor]
         nodes = walk.source.between(tensor, known)
         for name in dict.fromkeys(outside):
-            match = walk.bound[name][0]
+            match = walk.aligned[name][0]
             if content.ndim != len(match.arrangement.perm):
                 continue
             perm = match.arrangement.perm
@@ -85,7 +85,7 @@ def one_by_one(walk: Walk, parting: Divergence) -> Iterator[Rebuilt]:
             value, content = walk.values.get(tensor), walk.contents.tensors.get(source)
             if value is None or content is None or value.size != content.size or value.ndim != content.ndim:
                 continue
-            for way in walk.laid_out(tensor, source, node)[:ORDERS]:
+            for way in walk.candidate_layouts(tensor, source, node)[:ORDERS]:
                 meant = walk.parting(tensor, source, way)
                 done = {n.name for n in (*meant.nodes, *meant.origins)}
                 sides = (parting.nodes, parting.origins)

@@ -67,7 +67,7 @@ def propose(walk: Walk, node: onnx.NodeProto) -> Iterator[tuple[Divergence, Prop
     for nodes in _chains(walk, node):
         tensor = nodes[-1].output[0]
         for source in _prepared(walk):
-            for way in walk.laid_out(tensor, source, node):
+            for way in walk.candidate_layouts(tensor, source, node):
                 content = way.of(walk.contents.tensors[source])
                 value = walk.values.get(tensor)
                 if value is not None and value.shape != content.shape:

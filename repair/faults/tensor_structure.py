@@ -33,11 +33,11 @@ def propose(
     """
     if node.op_type in LAYOUT:
         for name in node.output:
-            holders = [n for n in walk.target.dynamic(node) if n in walk.bound]
+            holders = [n for n in walk.target.dynamic(node) if n in walk.aligned]
             yield from _other_orders(walk, name, holders, node, believed or walk.continues_with)
         return
     for name in dict.fromkeys(walk.target.dynamic(node)):
-        if name in walk.bound:
+        if name in walk.aligned:
             yield from _other_orders(walk, name, [name], node, believed or walk.continues_with)
 
 
@@ -55,7 +55,7 @@ def _other_orders(
         return  # nothing turned it, and nothing ought to have
     seen: list[Array] = [value]
     for holder in holders:
-        match = walk.bound[holder][0]
+        match = walk.aligned[holder][0]
         content = walk.contents.tensors[match.name]
         for way in (*arrangements(content.shape, value.shape), *_turned(content.shape)):
             laid_so = way.of(content).astype(value.dtype)
@@ -72,7 +72,7 @@ def _other_orders(
 def at_the_end(walk: Walk, own: str, name: str) -> Iterator[tuple[Divergence, Proposal]]:
     """Proposals where the Target's output ``own`` holds all of the Source's output ``name``, and not as the Source lays
     it out: nothing follows an output that could tell."""
-    moved = any(_moved_alone(walk, match.name, name) for match in walk.bound.get(own, ()))
+    moved = any(_moved_alone(walk, match.name, name) for match in walk.aligned.get(own, ()))
     if not moved or name not in walk.contents.tensors:
         return
     content, value = walk.contents.tensors[name], walk.values[own]
@@ -104,7 +104,7 @@ def at_the_turn(walk: Walk, parting: Divergence, repair: Proposal) -> Divergence
 
 def _set_to(walk: Walk, turn: onnx.NodeProto, order: Sequence[int]) -> Match | None:
     """What a Transpose gives with this perm, as a tensor of the Source with other axes."""
-    match = walk.bound.get(turn.input[0], [None])[0]
+    match = walk.aligned.get(turn.input[0], [None])[0]
     if match is None or not _axes_alone(walk, match) or len(order) != len(match.arrangement.perm):
         return None
     sizes = walk.contents.tensors[match.name].shape
@@ -120,14 +120,14 @@ def _axes_alone(walk: Walk, match: Match) -> bool:
 def _carried(walk: Walk, turn: onnx.NodeProto, chain: Sequence[onnx.NodeProto]) -> bool:
     """Does all from the Transpose to the end of the chain lie as the Transpose gives it, and so as it will?"""
     place = next(i for i, node in enumerate(chain) if node.name == turn.name)
-    matches = [walk.bound.get(node.output[0], [None])[0] for node in chain[place:]]
+    matches = [walk.aligned.get(node.output[0], [None])[0] for node in chain[place:]]
     perms = {match.arrangement.perm if match and _axes_alone(walk, match) else None for match in matches}
     return len(perms) == 1 and None not in perms
 
 
 def _turned_in_source(walk: Walk, holders: Sequence[str]) -> bool:
     """Does the Source turn or reshape this content, before or behind the tensors that hold it?"""
-    for match in (match for holder in holders for match in walk.bound[holder]):
+    for match in (match for holder in holders for match in walk.aligned[holder]):
         maker = walk.source.maker.get(match.name)
         near = [*walk.source.readers.get(match.name, ()), *([] if maker is None else [maker])]
         if any(node.op_type in LAYOUT for node in near):

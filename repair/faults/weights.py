@@ -107,9 +107,9 @@ def needless(walk: Walk, node: onnx.NodeProto) -> Iterator[tuple[Divergence, Pro
     """A bias or scale behind a layer with weights for which the Source has none, as exporters leave out a bias of
     zeros: its constant made one that changes nothing."""
     names = walk.target.dynamic(node)
-    if node.op_type not in NEUTRAL or len(names) != 1 or names[0] not in walk.bound:
+    if node.op_type not in NEUTRAL or len(names) != 1 or names[0] not in walk.aligned:
         return
-    match, tensor = walk.bound[names[0]][0], node.output[0]
+    match, tensor = walk.aligned[names[0]][0], node.output[0]
     origin = walk.source.maker.get(match.name)
     scaled = any(n.op_type in (*NEUTRAL, "BatchNormalization") for n in walk.source.readers.get(match.name, ()))
     if origin is None or origin.op_type not in WEIGHTED or scaled:
@@ -140,10 +140,10 @@ def _reordered(
     """Weights of a matrix product whose rows follow the order in which its flattened input lies."""
     if value.ndim != 2 or have.ndim != 2 or node.op_type not in ("Gemm", "MatMul"):
         return []
-    name = next((n for n in node.input if n in walk.bound), None)
+    name = next((n for n in node.input if n in walk.aligned), None)
     if name is None:
         return []
-    match = walk.bound[name][0]
+    match = walk.aligned[name][0]
     content = walk.contents.tensors[match.name]
     if content.ndim <= 2 or content[0].size not in value.shape:
         return []

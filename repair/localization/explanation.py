@@ -46,7 +46,7 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> Explanation | 
     for parting, proposal in weights.needless(walk, node) if not hyperparameters.temperature(walk, node) else ():
         return parting, (proposal,)
     for name in walk.target.dynamic(node):
-        if (found := idle(walk, name)) is not None:
+        if (found := repair_noop_node(walk, name)) is not None:
             return found
     # The same nodes in effect, with no word from what follows: those that give as much as the Source, and others.
     second: Explanation | None = None
@@ -55,7 +55,7 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> Explanation | 
     for tensor, source in walk.pairs(node):
         if time.monotonic() > deadline or walk.runs > enough:
             break
-        ways = walk.laid_out(tensor, source, node)
+        ways = walk.candidate_layouts(tensor, source, node)
         for way in ways[:WAYS]:
             parting = walk.parting(tensor, source, way)
             for some in tuned(walk, parting):
@@ -94,20 +94,20 @@ def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> Explanation | 
     return second or third
 
 
-def idle(walk: Walk, tensor: str) -> Explanation | None:
+def repair_noop_node(walk: Walk, tensor: str) -> Explanation | None:
     """What makes the node that gives this tensor do something, where it, or its bias, does nothing."""
     maker = walk.target.maker.get(tensor)
     if (
         maker is None
-        or tensor not in walk.bound
+        or tensor not in walk.aligned
         or not (_gives_what_it_reads(walk, maker) or weights.without_bias(walk, maker))
     ):
         return None
     # What it ought to hold is what the Source goes on to compute from what it holds.
-    ahead = walk.source.following([match.name for match in walk.bound[tensor]], DEPTH)
+    ahead = walk.source.following([match.name for match in walk.aligned[tensor]], DEPTH)
     with walk.forgetting(tensor):
         for own, source in walk.pairs(maker):
-            for way in walk.laid_out(own, source, maker)[:WAYS] if own == tensor and source in ahead else ():
+            for way in walk.candidate_layouts(own, source, maker)[:WAYS] if own == tensor and source in ahead else ():
                 parting = walk.parting(tensor, source, way)
                 for some in tuned(walk, parting):
                     proven = len(edits(some)) == 1 and not strange(some)
@@ -123,10 +123,10 @@ def _gives_what_it_reads(walk: Walk, node: onnx.NodeProto) -> bool:
 
     Of a quantised model nobody can tell: much that little is added to is as good as the same.
     """
-    if node.op_type in LAYOUT or len(node.output) != 1 or not walk.contents.exactly:
+    if node.op_type in LAYOUT or len(node.output) != 1 or not walk.contents.is_unquantized:
         return False
-    given = {match.name for name in walk.target.dynamic(node) for match in walk.bound.get(name, ())}
-    return any(match.name in given for match in walk.bound.get(node.output[0], ()))
+    given = {match.name for name in walk.target.dynamic(node) for match in walk.aligned.get(name, ())}
+    return any(match.name in given for match in walk.aligned.get(node.output[0], ()))
 
 
 def edits(some: Proposals) -> list[Edit]:
@@ -207,7 +207,7 @@ def _right_but_one(walk: Walk, first: Divergence, parting: Divergence, node: onn
 def _by_one(walk: Walk, tensor: str, match: Match, parting: Divergence, node: onnx.NodeProto, enough: int) -> bool:
     """If the tensor held that of the Source, would one array or setting mend the parting?"""
     with walk.supposing(tensor, match):
-        for way in walk.laid_out(parting.target, parting.source, node)[:WAYS]:
+        for way in walk.candidate_layouts(parting.target, parting.source, node)[:WAYS]:
             left = walk.parting(parting.target, parting.source, way)
             for some in tuned(walk, left):
                 if walk.runs > enough:

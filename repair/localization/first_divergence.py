@@ -39,7 +39,7 @@ def trace(path: str, arrays: Mapping[str, Array], store: str) -> list[dict[str, 
 
 
 def departures(
-    source: tuple[str, Records], target: tuple[str, Records], *, exactly: bool = True
+    source: tuple[str, Records], target: tuple[str, Records], *, is_unquantized: bool = True
 ) -> list[dict[str, Any]]:
     """The Target's operators that read what the Source holds and give what it does not, and lead to nothing it does.
 
@@ -47,12 +47,12 @@ def departures(
     """
     (their_store, theirs), (our_store, ours) = source, target
     with np.load(their_store) as stored:
-        contents = Contents({one["tensor"]: stored[one["key"]] for one in theirs}, exactly=exactly)
-    bound: dict[str, set[str]] = {}
+        contents = Contents({one["tensor"]: stored[one["key"]] for one in theirs}, is_unquantized=is_unquantized)
+    aligned: dict[str, set[str]] = {}
     with np.load(our_store) as stored:
         for one in ours:
             if matches := contents.find(stored[one["key"]]):
-                bound[one["tensor"]] = {match.name for match in matches}
+                aligned[one["tensor"]] = {match.name for match in matches}
     readers: dict[str, list[str]] = {}
     for one in ours:
         for name in one["inputs"]:
@@ -61,13 +61,13 @@ def departures(
     for one in reversed(ours):
         name = one["tensor"]
         after = readers.get(name, [])
-        if name not in bound and (not after or any(reader in lost for reader in after)):
+        if name not in aligned and (not after or any(reader in lost for reader in after)):
             lost.add(name)
     found = []
     for one in ours:
         if one["tensor"] in lost and not lost.intersection(one["inputs"]) and one["operator"] != "input":
-            known = set().union(*(bound.get(name, set()) for name in one["inputs"])) if one["inputs"] else set()
-            found.append(_departure(one, known, bound, theirs, ours))
+            known = set().union(*(aligned.get(name, set()) for name in one["inputs"])) if one["inputs"] else set()
+            found.append(_departure(one, known, aligned, theirs, ours))
     return found
 
 
@@ -92,9 +92,9 @@ def same(source: tuple[str, Records], target: tuple[str, Records]) -> dict[str, 
 
 
 def _departure(
-    one: Mapping[str, Any], known: set[str], bound: Mapping[str, set[str]], theirs: Records, ours: Records
+    one: Mapping[str, Any], known: set[str], aligned: Mapping[str, set[str]], theirs: Records, ours: Records
 ) -> dict[str, Any]:
-    taken = set().union(*bound.values()) if bound else set()
+    taken = set().union(*aligned.values()) if aligned else set()
     options = [r for r in theirs if known.intersection(r["inputs"]) and r["tensor"] not in taken]
     kind = plain_kind(one["operator"])
     like = [r for r in options if plain_kind(r["operator"]) == kind]

@@ -37,27 +37,27 @@ def locate(
     given: Mapping[str, Array],
     order: Sequence[str],
     *,
-    exactly: bool = True,
+    is_unquantized: bool = True,
     seconds: float = 300.0,
     activations: str | None = None,
 ) -> dict[str, Any]:
     """The Target's faults on these few inputs, in the order of the graph.
 
     ``arrays`` are the Source view's inputs, ``given`` the same content as the Target's view takes it (batch first),
-    ``order`` the Source's outputs in the order in which the Target should give them. ``exactly`` is False for
+    ``order`` the Source's outputs in the order in which the Target should give them. ``is_unquantized`` is False for
     quantised models. ``activations`` is the file of what another runtime gave for the Source (``runtimes.Kept``);
     without one, onnxruntime runs it. Gives ``faults``, ``model_runs`` (whole passes, rounded up), ``alien`` (share of
-    the Target's weighted nodes whose weights have nothing to do with the Source's), ``why`` the search ended early, if
-    it did, and ``excused``, what differs only as the two runtimes do.
+    the Target's weighted nodes whose weights have nothing to do with the Source's), ``why`` the search ended early, if it did, and
+    ``excused``, what differs only as the two runtimes do.
     """
     deadline = time.monotonic() + seconds
     models = [canonical(path) for path in (source, target)]
     theirs, ours = (GraphRunner(model) for model in models)
     contents: Contents
     if activations is None:
-        contents = Contents(theirs.everything(arrays), exactly=exactly)
+        contents = Contents(theirs.everything(arrays), is_unquantized=is_unquantized)
     else:
-        contents = RuntimeActivations(activations, exactly=exactly)
+        contents = RuntimeActivations(activations, is_unquantized=is_unquantized)
     walk = Walk(ours, theirs, contents, given, order)
     found: list[LocatedFault] = []
     why = ""
@@ -80,7 +80,7 @@ def locate(
         # Behind content that lay wrong and is right now, a fault is found once more, as it is without the other.
         found = [one for one in found if not any(_again(one, other) for other in new)] + new
         walk.patch(parting, afresh=True)
-        if alien(ours, found) > ALIEN and len(found) >= 4:
+        if unrelated_weights(ours, found) > ALIEN and len(found) >= 4:
             why = "most of the weights looked at have nothing to do with the Source's"
             break
     for own, name in zip(ours.outputs, order, strict=False) if not why else ():
@@ -90,18 +90,18 @@ def locate(
     found.sort(key=lambda one: ours.index.get(one.target_node, len(ours.nodes)))
     if not why:
         found += _ends(walk, dict(zip(order, ours.outputs, strict=False)))
-    bound = {name: matches[0] for name, matches in walk.bound.items()}
+    aligned = {name: matches[0] for name, matches in walk.aligned.items()}
     HELD["last"] = LocalizationSession(
-        models[1], found, given, contents.tensors, bound, None if activations is None else walk
+        models[1], found, given, contents.tensors, aligned, None if activations is None else walk
     )
     return {
         "faults": [one.plain() for one in found],
         "model_runs": 1 + -(-walk.runs // max(1, len(ours.nodes))),
         "nodes_run": walk.runs,
-        "alien": alien(ours, found),
+        "alien": unrelated_weights(ours, found),
         "why": why,
-        "bound": len(walk.bound),
-        "excused": contents.excused(ours, theirs, walk.bound) if isinstance(contents, RuntimeActivations) else [],
+        "bound": len(walk.aligned),
+        "excused": contents.excused(ours, theirs, walk.aligned) if isinstance(contents, RuntimeActivations) else [],
     }
 
 
@@ -143,7 +143,7 @@ def _unexplained(walk: Walk, node: onnx.NodeProto) -> LocatedFault:
 
 def _ends(walk: Walk, names: Mapping[str, str]) -> Iterator[LocatedFault]:
     """What is wrong with the Target's outputs though all behind them is right."""
-    held = {match.name for matches in walk.bound.values() for match in matches}
+    held = {match.name for matches in walk.aligned.values() for match in matches}
     for index, name in enumerate(walk.order):
         content = walk.contents.tensors.get(name)
         if name in held or content is None:  # a constant is no tensor that the Source computes
@@ -166,14 +166,14 @@ def _ends(walk: Walk, names: Mapping[str, str]) -> Iterator[LocatedFault]:
         ends = computation_graph.outputs(walk, names)
         if ends is not None:
             given, evidence, node, extra = ends
-            held_by = walk.bound.get(extra)
+            held_by = walk.aligned.get(extra)
             origin = held_by[0].name if held_by else ""
             maker = walk.source.maker.get(origin)
             words, name = given[0].words, "" if maker is None else maker.name
             yield LocatedFault("CG", node, extra, name, evidence, given, words, source_tensor=origin)
 
 
-def alien(steps: GraphRunner, found: Sequence[LocatedFault]) -> float:
+def unrelated_weights(steps: GraphRunner, found: Sequence[LocatedFault]) -> float:
     """Share of the weighted nodes looked at so far whose weights have nothing to do with the Source's."""
     strange, last = 0, 0
     for one in found:

@@ -33,7 +33,7 @@ def segment(index: int, path: str) -> dict[str, Any] | None:
     found, walk = held.found[index], held.walk
     names = set(found.evidence.get("target_nodes", ()))
     tensor = found.evidence.get("target_tensor")
-    if walk is None or not names or tensor not in walk.bound:
+    if walk is None or not names or tensor not in walk.aligned:
         return None
     nodes = [node for node in walk.target.nodes if node.name in names]
     made = {name for node in nodes for name in node.output}
@@ -56,7 +56,7 @@ def excuse(index: int, path: str, arrays: dict[str, Array], theirs: Array) -> di
     assert held.walk is not None
     contents: Contents = held.walk.contents
     tensor = str(held.found[index].evidence["target_tensor"])
-    match = held.walk.bound[tensor][0]
+    match = held.walk.aligned[tensor][0]
     wanted = match.arrangement.of(contents.tensors[match.name])
     if not contents.apart(wanted, theirs) <= contents.limit:
         return None

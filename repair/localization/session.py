@@ -60,7 +60,7 @@ class LocalizationSession:
     found: list[LocatedFault]
     given: Mapping[str, Array]
     contents: Mapping[str, Array]
-    bound: Mapping[str, Match]  # tensors of the Target, and what of the Source each ought to hold
+    aligned: Mapping[str, Match]  # tensors of the Target, and what of the Source each ought to hold
     walk: Walk | None = None  # kept where findings are held against another runtime
 
 

@@ -32,18 +32,18 @@ def locate(
     records: Sequence[Mapping[str, Any]],
     outputs: Sequence[Array],
     *,
-    exactly: bool,
+    is_unquantized: bool,
     tflite: bool,
 ) -> dict[str, Any]:
     """The nodes of the view ``target`` that give what no tensor of the traced Source holds, in order.
 
     ``given`` are the view's inputs, ``outputs`` the Source's outputs for them in the view's order. Gives ``faults``
-    (type, target_node, source_node, source_layer, evidence) and ``model_runs``. ``exactly`` is False for
+    (type, target_node, source_node, source_layer, evidence) and ``model_runs``. ``is_unquantized`` is False for
     quantised models. ``tflite``: the view is of such a file, and the evidence names the operators as TFLite does.
     """
     ours, theirs = GraphRunner(canonical(target)), GraphRunner(graph(records))
     with np.load(store) as stored:
-        contents = Contents({one["tensor"]: stored[one["key"]] for one in records}, exactly=exactly)
+        contents = Contents({one["tensor"]: stored[one["key"]] for one in records}, is_unquantized=is_unquantized)
     ends = [next((m.name for m in contents.find(array)), "") for array in outputs]
     walk = Walk(ours, theirs, contents, given, ends)
     layers = {one["tensor"]: one["layer"] for one in records}
@@ -109,7 +109,7 @@ def _parting(walk: Walk, node: onnx.NodeProto) -> Divergence | None:
     """The smallest pair of tensors behind the node from which the walk goes on; else the likeliest by its place."""
     first: Divergence | None = None
     for tensor, source in walk.pairs(node):
-        for way in walk.laid_out(tensor, source, node):
+        for way in walk.candidate_layouts(tensor, source, node):
             parting = walk.parting(tensor, source, way)
             if walk.continues(tensor, way.of(walk.contents.tensors[source]), source):
                 return parting
@@ -160,7 +160,7 @@ def _odd(nodes: Sequence[onnx.NodeProto], others: Sequence[onnx.NodeProto]) -> o
 def _moved(walk: Walk, parting: Divergence, reader: onnx.NodeProto, layers: Mapping[str, str]) -> dict[str, Any]:
     """The right content in a wrong order: what put it in order in the Source is what the converter lost."""
     holders = [parting.target, *(name for node in parting.nodes for name in walk.target.dynamic(node))]
-    same = {match.name for name in holders for match in walk.bound.get(name, ())} | {parting.source}
+    same = {match.name for name in holders for match in walk.aligned.get(name, ())} | {parting.source}
     ordered = [n for node in walk.source.nodes for n in node.output if n in same]
     nodes = walk.source.between(ordered[-1], ordered[:1]) if ordered else []
     doing = core(nodes) or nodes

@@ -34,10 +34,10 @@ class _Layers:
 class Names:
     """The native names of each fault's nodes, in the Source and in the Target, in the order of the findings."""
 
-    workshop: WorkerPool
+    workers: WorkerPool
     source: LoadedModel
     target: LoadedModel
-    exactly: bool
+    is_unquantized: bool
     pairs: list[tuple[str, str]] = field(default_factory=list)
     _operators: list[tuple[Record | None, Record | None]] = field(default_factory=list)
 
@@ -45,9 +45,9 @@ class Names:
         """Find the names, on one input: ``arrays`` as the Source takes it, ``given`` as the Target does."""
         heavy = any(one["type"] == "WB" for one in faults)
         own, original = (self.changed if heavy else None) or ([], [])
-        theirs = traced(self.workshop, self.source, "source", arrays, faults, changed=original)
+        theirs = traced(self.workers, self.source, "source", arrays, faults, changed=original)
         tensors = [_told_by(self.target.format, one) for one in faults]
-        ours = traced(self.workshop, self.target, "target", given, faults, tensors, changed=own)
+        ours = traced(self.workers, self.target, "target", given, faults, tensors, changed=own)
         layers = layer_names(self.target)
         self._operators = list(zip(theirs, ours, strict=True))
         self.pairs = [
@@ -76,10 +76,10 @@ class Names:
 
     @cached_property
     def _layers(self) -> _Layers | None:
-        if "onnx" in (self.source.format, self.target.format) or not self.exactly:
+        if "onnx" in (self.source.format, self.target.format) or not self.is_unquantized:
             return None
         try:
-            own, theirs = parameters(self.workshop, self.target), parameters(self.workshop, self.source)
+            own, theirs = parameters(self.workers, self.target), parameters(self.workers, self.source)
         except WorkerFailed:
             return None
         left, free = unlike(own, theirs)

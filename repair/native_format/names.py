@@ -32,13 +32,13 @@ def layer_names(side: LoadedModel) -> frozenset[str]:
     if side.format != "keras":
         return frozenset()
     try:
-        return frozenset(side.child().call("runtimes.tensorflow.model", "layer_names", path=side.location))
+        return frozenset(side.worker().call("runtimes.tensorflow.model", "layer_names", path=side.location))
     except WorkerFailed:
         return frozenset()
 
 
 def traced(
-    workshop: WorkerPool,
+    workers: WorkerPool,
     side: LoadedModel,
     role: str,
     arrays: Mapping[str, Array],
@@ -56,8 +56,8 @@ def traced(
     if side.format == "onnx":
         return [None] * len(faults)
     try:
-        store, records = trace(workshop, side, arrays)
-        light = workshop.child("light", "light")
+        store, records = trace(workers, side, arrays)
+        light = workers.worker("onnx_tflite", "onnx_tflite")
         found = light.call(
             "repair.localization.session", "native", role=role, store=store, records=records, tensors=tensors
         )
@@ -71,17 +71,19 @@ def traced(
     ]
 
 
-def trace(workshop: WorkerPool, side: LoadedModel, arrays: Mapping[str, Array]) -> tuple[str, list[dict[str, Any]]]:
+def trace(workers: WorkerPool, side: LoadedModel, arrays: Mapping[str, Array]) -> tuple[str, list[dict[str, Any]]]:
     """The model's own activations: where they are stored, and the records of ``runtimes/*/trace.py:trace``."""
-    store = str(workshop.scratch("trace.npz"))
+    store = str(workers.scratch("trace.npz"))
     given: dict[str, Any] = {"path": side.location, "arrays": dict(arrays), "store": store}
     if side.format == "onnx":
-        return store, workshop.child("light", "light").call("repair.localization.first_divergence", "trace", **given)
-    return store, side.child().call(MODULES[side.format], "trace", **given)
+        return store, workers.worker("onnx_tflite", "onnx_tflite").call(
+            "repair.localization.first_divergence", "trace", **given
+        )
+    return store, side.worker().call(MODULES[side.format], "trace", **given)
 
 
 def origins(
-    workshop: WorkerPool,
+    workers: WorkerPool,
     source: LoadedModel,
     arrays: Mapping[str, Array],
     target: LoadedModel,
@@ -92,8 +94,8 @@ def origins(
     Told by content, on one input: ``arrays`` as the Source takes it, ``given`` as the Target does. Where the Target's
     operator does in one what the Source does in several, it is named after the Source's convolution, if there is one.
     """
-    theirs, ours = trace(workshop, source, arrays), trace(workshop, target, given)
-    light = workshop.child("light", "light")
+    theirs, ours = trace(workers, source, arrays), trace(workers, target, given)
+    light = workers.worker("onnx_tflite", "onnx_tflite")
     found: dict[str, str] = light.call("repair.localization.first_divergence", "same", source=theirs, target=ours)
     makers = {one["tensor"]: one for one in theirs[1]}
     operators = {one["tensor"]: one["operator"] for one in ours[1]}
@@ -106,22 +108,22 @@ def origins(
 
 
 def renamings(
-    workshop: WorkerPool,
+    workers: WorkerPool,
     model: LoadedModel,
     arrays: Mapping[str, Array],
-    remade: LoadedModel,
+    reconvert: LoadedModel,
     given: Mapping[str, Array],
 ) -> dict[str, str]:
     """What a model calls the layers of one that was made of it, told by content on one input as each takes it.
 
     Where several hold the same content, it is the one that does the same to it.
     """
-    first, second = trace(workshop, model, arrays), trace(workshop, remade, given)
-    light = workshop.child("light", "light")
+    first, second = trace(workers, model, arrays), trace(workers, reconvert, given)
+    light = workers.worker("onnx_tflite", "onnx_tflite")
     found: dict[str, str] = light.call("repair.localization.first_divergence", "same", source=first, target=second)
     makers = {one["tensor"]: one for one in first[1]}
     return {
-        told(remade.format, one): told(model.format, makers[found[one["tensor"]]])
+        told(reconvert.format, one): told(model.format, makers[found[one["tensor"]]])
         for one in second[1]
         if one["tensor"] in found
     }

@@ -38,10 +38,10 @@ class Parameter:
     quantized: bool
 
 
-def parameters(workshop: WorkerPool, side: LoadedModel) -> list[Parameter]:
+def parameters(workers: WorkerPool, side: LoadedModel) -> list[Parameter]:
     """The model's trained arrays. Raises :class:`WorkerFailed`."""
-    store = workshop.scratch("parameters.npz")
-    records = side.child().call(MODULES[side.format], "parameters", path=side.location, store=str(store))
+    store = workers.scratch("parameters.npz")
+    records = side.worker().call(MODULES[side.format], "parameters", path=side.location, store=str(store))
     with np.load(store) as stored:
         found = [
             Parameter(one["name"], one["layer"], stored[one["key"]], bool(one.get("quantized"))) for one in records
@@ -50,13 +50,13 @@ def parameters(workshop: WorkerPool, side: LoadedModel) -> list[Parameter]:
     return found
 
 
-def replaced(workshop: WorkerPool, side: LoadedModel, path: str, values: Mapping[str, Array]) -> Recognised:
+def replaced(workers: WorkerPool, side: LoadedModel, path: str, values: Mapping[str, Array]) -> Recognised:
     """A copy of the file, which is one of this model's, with these arrays in place of its own.
 
     Raises :class:`WorkerFailed`.
     """
-    target = workshop.scratch("model" + SUFFIX[side.format])
-    flavour = side.child().call(MODULES[side.format], "replaced", path=path, target=str(target), values=dict(values))
+    target = workers.scratch("model" + SUFFIX[side.format])
+    flavour = side.worker().call(MODULES[side.format], "replaced", path=path, target=str(target), values=dict(values))
     return Recognised(target, side.format, str(flavour))
 
 

@@ -43,7 +43,7 @@ Change = tuple[str, Any, Any]
 
 
 def reset(
-    workshop: WorkerPool, side: LoadedModel, file: Recognised, place: str, changes: Sequence[Change]
+    workers: WorkerPool, side: LoadedModel, file: Recognised, place: str, changes: Sequence[Change]
 ) -> tuple[Recognised, dict[str, Any]] | None:
     """A copy of the file with other settings of the layer or operator ``place``, and these by name.
 
@@ -54,7 +54,7 @@ def reset(
     if module is None:
         return None
     path = str(file.path.absolute())
-    found = side.child().call(module, "settings", path=path, place=place)
+    found = side.worker().call(module, "settings", path=path, place=place)
     values: dict[str, Any] = {}
     for change in changes:
         if change[0] == "pads" and len(changes) > 1 and isinstance(found.get("padding"), str):
@@ -65,8 +65,8 @@ def reset(
         values |= meant
     if all(found[name] == value for name, value in values.items()):
         return file, values
-    target = workshop.scratch("model" + SUFFIX[side.format])
-    flavour = side.child().call(module, "with_settings", path=path, target=str(target), place=place, values=values)
+    target = workers.scratch("model" + SUFFIX[side.format])
+    flavour = side.worker().call(module, "with_settings", path=path, target=str(target), place=place, values=values)
     return Recognised(target, side.format, str(flavour)), values
 
 

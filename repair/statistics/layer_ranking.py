@@ -76,11 +76,11 @@ def aligned(source: str, core: Sequence[str] | None) -> dict[str, Any]:
     for node in ours.nodes:
         if node.op_type not in types or not ours.dynamic(node):
             continue
-        tensor = _seen(ours, node, held.bound)
+        tensor = _seen(ours, node, held.aligned)
         if tensor is None:
             alone.append(node.name)
             continue
-        match = held.bound[tensor]
+        match = held.aligned[tensor]
         origin = theirs.maker.get(match.name)
         layers.append(
             {
@@ -98,12 +98,12 @@ def aligned(source: str, core: Sequence[str] | None) -> dict[str, Any]:
     return {"layers": layers, "alone": alone}
 
 
-def _seen(steps: GraphRunner, node: onnx.NodeProto, bound: Mapping[str, Match]) -> str | None:
+def _seen(steps: GraphRunner, node: onnx.NodeProto, aligned: Mapping[str, Match]) -> str | None:
     """The node's own output if the Source has it, else the nearest tensor behind it that the Source has."""
     own: list[str] = [name for name in node.output if name]
-    if found := [name for name in own if name in bound]:
+    if found := [name for name in own if name in aligned]:
         return found[0]
-    behind = {name: far for name, far in steps.following(own, BEHIND).items() if name in bound}
+    behind = {name: far for name, far in steps.following(own, BEHIND).items() if name in aligned}
     return min(behind, key=lambda name: behind[name], default=None)
 
 
@@ -117,7 +117,7 @@ def rank(
     draws: Sequence[Array],
     *,
     batches: Sequence[int],
-    exactly: bool = True,
+    is_unquantized: bool = True,
     budget: int = BYTES,
 ) -> dict[str, Any]:
     """The layers, most suspicious first: ``ranking`` holds place in ``layers``, share and mean H of each.
@@ -138,7 +138,7 @@ def rank(
     lost: set[Layer] = set()
     runs = 0
     for group in _grouped(unique, max(1, budget // (4 * count))):
-        found = _differences(models, group, strange, lost, exactly=exactly)
+        found = _differences(models, group, strange, lost, is_unquantized=is_unquantized)
         runs += count
         for (layer, _, _), values in zip(group, found, strict=True):
             if layer not in strange | lost:
@@ -189,7 +189,7 @@ def _differences(
     strange: set[Layer],
     lost: set[Layer],
     *,
-    exactly: bool,
+    is_unquantized: bool,
 ) -> list[Array]:
     """How far Target and Source are apart in each piece, float32 (inputs, elements), of 0 or more.
 
@@ -221,7 +221,7 @@ def _differences(
             with np.errstate(invalid="ignore", over="ignore"):
                 apart[layer] = np.abs(b.reshape(-1).astype(np.float32) - a.astype(np.float32))
             apart[layer][~np.isfinite(apart[layer])] = np.inf
-            if exactly:
+            if is_unquantized:
                 scale = float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
                 apart[layer][apart[layer] <= CLOSE * scale] = 0.0
         for (layer, start, stop), kept in zip(group, found, strict=True):

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from ...checking.verdict import over
+from ...checking.verdict import compare_rows
 from ...comparison.compare import Comparison
 from ...conversion.hop_runner import ConvertedModel
-from ...conversion.onnx_view import travel
+from ...conversion.onnx_view import convert_verified
 from ...errors import WorkerFailed
-from ...models.input_mapping import Feed, Mismatch, feed, plan_feed
+from ...models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs
 from ...models.loaded import LoadedModel
 from ...records import Fault, Localisation, Recognised
 from ..native_format.names import origins
@@ -48,7 +48,7 @@ class Mixed:
         return f"{what}: {self.size / MB:.2f} MB, {one.labels_differ} of {one.count} calibration inputs differ"
 
 
-def restored(repairer: Repairer, feeds: Sequence[Feed], before: Comparison) -> Outcome | None:
+def restored(repairer: Repairer, mapping: Sequence[InputMapping], before: Comparison) -> Outcome | None:
     """The Target with weights in float32 again; None where rounding is not what is wrong with it, or not all.
 
     All of them are, so that values too can be held against the Source's, or as many as ``--max-size`` leaves room for.
@@ -64,7 +64,7 @@ def restored(repairer: Repairer, feeds: Sequence[Feed], before: Comparison) -> O
         rounding = _light(repairer, "paired", path=target.location, twin=twin.location)
         if not rounding:
             return None
-        search = _Search(repairer, feeds, twin, list(rounding))
+        search = _Search(repairer, mapping, twin, list(rounding))
         whole = search.with_float(search.names)
         if not whole.compared.agrees(max_discrepancy=options.max_discrepancy, values=_floats(whole)):
             return None
@@ -90,35 +90,39 @@ def restored(repairer: Repairer, feeds: Sequence[Feed], before: Comparison) -> O
 class _Search:
     """Files with some weights in float32, each made and compared once."""
 
-    def __init__(self, repairer: Repairer, feeds: Sequence[Feed], twin: LoadedModel, names: list[str]) -> None:
-        self.repairer, self.feeds, self.twin, self.names = repairer, feeds, twin, names
-        self.rows = repairer.material.rows[0][:WEIGHED]
+    def __init__(
+        self, repairer: Repairer, mapping: Sequence[InputMapping], twin: LoadedModel, names: list[str]
+    ) -> None:
+        self.repairer, self.mapping, self.twin, self.names = repairer, mapping, twin, names
+        self.rows = repairer.evaluation_set.rows[0][:WEIGHED]
         self.order = names
         self.runs = 0
         self._made: dict[int, Mixed] = {}
 
     def with_float(self, names: Sequence[str]) -> Mixed:
         repairer = self.repairer
-        path = repairer.workshop.scratch("mixed.tflite")
+        path = repairer.workers.scratch("mixed.tflite")
         size = _light(
             repairer, "restored", path=repairer.target.location, twin=self.twin.location,
             names=list(names), target=str(path),
         )  # fmt: skip
-        side = LoadedModel(repairer.workshop, "mended", Recognised(path, "tflite", "tflite"))
-        side.child()
-        planned = plan_feed(repairer.source.signature, repairer.shapes, side.signature)
+        side = LoadedModel(repairer.workers, "mended", Recognised(path, "tflite", "tflite"))
+        side.worker()
+        planned = map_inputs(repairer.source.signature, repairer.shapes, side.signature)
         if isinstance(planned, Mismatch):
             raise WorkerFailed(planned.reason)
-        material, options = repairer.material, repairer.options
-        compared = over(material, side, planned, self.rows, None, options, repairer.observer, "weighing a repair")
+        evaluation_set, options = repairer.evaluation_set, repairer.options
+        compared = compare_rows(
+            evaluation_set, side, planned, self.rows, None, options, repairer.observer, "weighing a repair"
+        )
         self.runs += 1
         return Mixed(ConvertedModel(side, planned), tuple(names), int(size), compared)
 
     def costs(self, weights: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
         """Each weight's cost; from now on the dearest for their size come first."""
         repairer = self.repairer
-        rows = tuple(repairer.material.rows[0][:COSTED])
-        arrays = feed(self.feeds, repairer.material.inputs.read(rows))
+        rows = tuple(repairer.evaluation_set.rows[0][:COSTED])
+        arrays = apply_mapping(self.mapping, repairer.evaluation_set.inputs.read(rows))
         found: dict[str, float] = _light(
             repairer, "costs", path=repairer.target.location, twin=self.twin.location, names=self.names,
             arrays=arrays, seconds=repairer.budget.left / 3,
@@ -165,7 +169,7 @@ def _floats(mixed: Mixed) -> bool:
 
 def _light(repairer: Repairer, function: str, **arguments: Any) -> Any:
     timeout = max(repairer.budget.left, 1.0)
-    return repairer.workshop.child("light", "light").call(MODULE, function, timeout=timeout, **arguments)
+    return repairer.workers.worker("onnx_tflite", "onnx_tflite").call(MODULE, function, timeout=timeout, **arguments)
 
 
 def _twin(repairer: Repairer) -> LoadedModel | None:
@@ -173,12 +177,12 @@ def _twin(repairer: Repairer) -> LoadedModel | None:
     source = repairer.source
     repairer.observer.say("making the Source's own float32 TFLite file")
     shapes = {name: list(shape) for name, shape in repairer.shapes.items()}
-    stage, attempts = travel(
-        repairer.workshop,
+    stage, attempts = convert_verified(
+        repairer.workers,
         source,
         "tflite",
         shapes,
-        repairer.material.sample(),
+        repairer.evaluation_set.sample(),
         repairer.settings,
         repairer.observer.say,
     )
@@ -198,9 +202,9 @@ def _faults(
     """One for each rounded weight, the dearest first: those restored where that is enough, else all, unrepaired."""
     allowed = repairer.options.max_discrepancy  # with none restored it is the file that was found to differ
     enough = bool(chosen.restored) and chosen.compared.agrees(max_discrepancy=allowed, values=False)
-    arrays = repairer.material.inputs.read(tuple(repairer.material.rows[0][:1]))
+    arrays = repairer.evaluation_set.inputs.read(tuple(repairer.evaluation_set.rows[0][:1]))
     side = whole.stage.side
-    found = origins(repairer.workshop, repairer.source, arrays, side, feed(whole.stage.feeds, arrays))
+    found = origins(repairer.workers, repairer.source, arrays, side, apply_mapping(whole.stage.mapping, arrays))
     faults = []
     for name in sorted(rounding, key=lambda name: -costs.get(name, 0.0)):
         node = weights[name]["node"]

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from ...checking.verdict import badness, over
+from ...checking.verdict import compare_rows, discrepancy_key
 from ...comparison.compare import Comparison
 from ...conversion.hop_runner import SUFFIX, ConvertedModel, Sample
 from ...errors import BadInput, WorkerFailed
 from ...inputs.base import ProbeInputs
-from ...models.input_mapping import TO_NCHW, TO_NHWC, Mismatch, feed, layout_of, plan_feed, to_other_layout
+from ...models.input_mapping import TO_NCHW, TO_NHWC, Mismatch, apply_mapping, layout_of, map_inputs, to_other_layout
 from ...models.loaded import LoadedModel
 from ...records import Fault, Recognised, TensorSpec
 from ..acceptance import ROWS
@@ -164,11 +164,11 @@ class Dimensions:
             if made is None:
                 continue
             side, compared, undone = made
-            bad = (not undone, *badness(compared))  # whatever else is wrong with it
-            if compared.agrees(values=repairer.exactly) or best is None or bad < best[0]:
+            bad = (not undone, *discrepancy_key(compared))  # whatever else is wrong with it
+            if compared.agrees(values=repairer.is_unquantized) or best is None or bad < best[0]:
                 best = bad, side, "; ".join(one.words for one in inputs.values())
                 chosen = inputs
-            if compared.agrees(values=repairer.exactly):
+            if compared.agrees(values=repairer.is_unquantized):
                 break
         if best is None:
             return None, "the Target cannot run on inputs of the Source's dimensions"
@@ -186,12 +186,12 @@ class Dimensions:
             return None
         for chosen in itertools.islice(itertools.product(*several), WAYS):
             shapes = {two.name: list(way.declared) for (_, two), way in zip(pairs, chosen, strict=True)}
-            target = repairer.workshop.scratch("model" + SUFFIX[format])
+            target = repairer.workers.scratch("model" + SUFFIX[format])
             given: dict[str, Any] = {"path": self.target.location, "target": str(target), "shapes": shapes}
             try:
-                flavour = self.target.child().call(NATIVE[format], "redimensioned", **given)
-                side = LoadedModel(repairer.workshop, "mended", Recognised(target, format, flavour))
-                side.child()
+                flavour = self.target.worker().call(NATIVE[format], "redimensioned", **given)
+                side = LoadedModel(repairer.workers, "mended", Recognised(target, format, flavour))
+                side.worker()
             except WorkerFailed:
                 continue
             if (found := self._weighed(side)) is not None:
@@ -203,15 +203,15 @@ class Dimensions:
         """What was found in the Target as it came back from its view, by the names that its layers had before."""
         if not self.turned or self.target.format == "onnx" or not outcome.faults:
             return outcome
-        material = self.repairer.material
-        given = feed(stage.feeds, material.inputs.read(tuple(material.rows[0][:1])))
+        evaluation_set = self.repairer.evaluation_set
+        given = apply_mapping(stage.mapping, evaluation_set.inputs.read(tuple(evaluation_set.rows[0][:1])))
         pairs = zip(self.target.signature.inputs, stage.side.signature.inputs, strict=True)
         own = {
             mine.name: np.transpose(given[theirs.name], self.turned.get(mine.name) or range(given[theirs.name].ndim))
             for mine, theirs in pairs
         }
         try:
-            names = renamings(self.repairer.workshop, self.target, own, stage.side, given)
+            names = renamings(self.repairer.workers, self.target, own, stage.side, given)
         except WorkerFailed:
             return outcome
         found = [replace(one, target_node=names.get(one.target_node, one.target_node)) for one in outcome.faults]
@@ -228,7 +228,7 @@ class Dimensions:
             return Path(self.target.location), {one.name: one for one in own}
         probes = ProbeInputs.make(own, self.repairer.options.seed, SEEN).read(range(SEEN))
         view = self.repairer.view_of(self.target, {one.name: one.shape or () for one in own}, probes)
-        return (None, {}) if view is None else (view.path, {one.source: one.target for one in view.feeds})
+        return (None, {}) if view is None else (view.path, {one.source: one.target for one in view.mapping})
 
     def _all(
         self, pairs: Sequence[tuple[TensorSpec, TensorSpec]], specs: dict[str, TensorSpec]
@@ -246,17 +246,17 @@ class Dimensions:
 
     def _made(self, path: Path, inputs: dict[str, Way], *, same: bool) -> tuple[LoadedModel, Comparison, bool] | None:
         repairer = self.repairer
-        written = repairer.workshop.scratch("model.onnx")
+        written = repairer.workers.scratch("model.onnx")
         given: dict[str, Any] = {
             name: {"declared": list(way.declared), "axes": way.axes and list(way.axes), "squeezed": way.squeezed}
             for name, way in inputs.items()
         }
         try:
-            undone = repairer.workshop.child("light", "light").call(
+            undone = repairer.workers.worker("onnx_tflite", "onnx_tflite").call(
                 "repair.faults.input_dimensions", "write", path=str(path), target=str(written), inputs=given, same=same
             )
-            side = LoadedModel(repairer.workshop, "light", Recognised(written, "onnx", "onnx"))
-            side.child()
+            side = LoadedModel(repairer.workers, "onnx_tflite", Recognised(written, "onnx", "onnx"))
+            side.worker()
         except WorkerFailed:
             return None
         found = self._weighed(side)
@@ -265,19 +265,19 @@ class Dimensions:
     def _weighed(self, side: LoadedModel) -> tuple[ConvertedModel, Comparison] | None:
         """The changed model and how it compares with the Source; None where it does not run."""
         repairer = self.repairer
-        planned = plan_feed(self.source.signature, self.shapes, side.signature)
+        planned = map_inputs(self.source.signature, self.shapes, side.signature)
         if isinstance(planned, Mismatch):
             return None
-        rows = repairer.material.rows[0][:ROWS]
-        compared = over(
-            repairer.material, side, planned, rows, None, repairer.options, repairer.observer, "weighing a repair"
+        rows = repairer.evaluation_set.rows[0][:ROWS]
+        compared = compare_rows(
+            repairer.evaluation_set, side, planned, rows, None, repairer.options, repairer.observer, "weighing a repair"
         )
         runs = not any("does not run" in problem for problem in compared.problems)
         return (ConvertedModel(side, planned), compared) if runs else None
 
     def _back(self, side: LoadedModel) -> ConvertedModel | None:
         """In the Target's format, whatever else may be wrong with it."""
-        sample = self.repairer.material.sample()
-        planned = plan_feed(self.source.signature, self.shapes, side.signature)
+        sample = self.repairer.evaluation_set.sample()
+        planned = map_inputs(self.source.signature, self.shapes, side.signature)
         assert not isinstance(planned, Mismatch)
-        return self.repairer.back(side, Sample(sample.arrays, side.run(feed(planned, sample.arrays))))
+        return self.repairer.back(side, Sample(sample.arrays, side.run(apply_mapping(planned, sample.arrays))))

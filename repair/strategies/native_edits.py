@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...checking.verdict import better, over
+from ...checking.verdict import compare_rows, is_closer
 from ...comparison.compare import Comparison
 from ...conversion.hop_runner import ConvertedModel
 from ...errors import WorkerFailed
-from ...models.input_mapping import Mismatch, plan_feed
+from ...models.input_mapping import Mismatch, map_inputs
 from ...models.loaded import LoadedModel
 from ...records import Fault, Recognised
 from ..acceptance import ROWS
@@ -51,9 +51,9 @@ def in_own_format(
     if found is None:
         return repairer.back(view), {}
     stage, set_in, compared = found
-    if compared.agrees(max_discrepancy=allowed, values=repairer.exactly):
+    if compared.agrees(max_discrepancy=allowed, values=repairer.is_unquantized):
         return stage, set_in
-    rounded = not repairer.exactly and better(compared, before)
+    rounded = not repairer.is_unquantized and is_closer(compared, before)
     if rounded and not mended.agrees(max_discrepancy=allowed, values=False):
         return stage, set_in
     back = repairer.back(view)
@@ -70,7 +70,7 @@ def _set_in_place(
     """
     if repairer.target.format == "onnx":
         return None
-    light = repairer.workshop.child("light", "light")
+    light = repairer.workers.worker("onnx_tflite", "onnx_tflite")
     wanted = {index: light.call("repair.localization.session", "settings_set", index=index) for index in chosen}
     others = [index for index in chosen if wanted[index] is None]
     if light.call("repair.localization.session", "constants_set", chosen=others) is None:
@@ -90,18 +90,18 @@ def _set_in_place(
                 return None
             made = weighted[0]
             set_in |= weighted[1]
-        side = LoadedModel(repairer.workshop, "target", made, repairer.target.options)
-        if repairer.workshop.child("target", side.framework).framework != side.framework:
-            repairer.workshop.restart("target")
-        side.child()
+        side = LoadedModel(repairer.workers, "target", made, repairer.target.options)
+        if repairer.workers.worker("target", side.framework).framework != side.framework:
+            repairer.workers.restart("target")
+        side.worker()
     except WorkerFailed:
         return None
-    planned = plan_feed(repairer.source.signature, repairer.shapes, side.signature)
+    planned = map_inputs(repairer.source.signature, repairer.shapes, side.signature)
     if isinstance(planned, Mismatch):
         return None
-    material, options = repairer.material, repairer.options
-    rows = material.rows[0][:ROWS]
-    compared = over(material, side, planned, rows, None, options, repairer.observer, "weighing a repair")
+    evaluation_set, options = repairer.evaluation_set, repairer.options
+    rows = evaluation_set.rows[0][:ROWS]
+    compared = compare_rows(evaluation_set, side, planned, rows, None, options, repairer.observer, "weighing a repair")
     return ConvertedModel(side, planned), set_in, compared
 
 
@@ -113,7 +113,7 @@ def _settings(
     if place is None:
         return None
     try:
-        found = reset(repairer.workshop, repairer.target, file, place, changes)
+        found = reset(repairer.workers, repairer.target, file, place, changes)
     except WorkerFailed:  # such as a layer that cannot be built anew
         return None
     if found is None:
@@ -130,9 +130,9 @@ def _weights(
     names: Names,
 ) -> tuple[Recognised, dict[int, Own]] | None:
     """The file with the arrays of these faults; None where it holds them in other pieces than the others do."""
-    own = parameters(repairer.workshop, repairer.target)
+    own = parameters(repairer.workers, repairer.target)
     # Where both hold their weights in the same pieces, those that differ are told for sure.
-    pairs = leftovers(own, parameters(repairer.workshop, repairer.source))
+    pairs = leftovers(own, parameters(repairer.workers, repairer.source))
     set_in = _assigned(heavy, [one for one, _ in pairs], names)
     if not pairs or len(pairs) > PIECES * len(heavy):
         by_fault = _native_changes(repairer, own, changes, names) or {}
@@ -142,7 +142,7 @@ def _weights(
         return None
     repairer.observer.say(f"setting {', '.join(one.name for one, _ in pairs[:3])} in {repairer.target.path.name}")
     values = {one.name: array for one, array in pairs}
-    made = replaced(repairer.workshop, repairer.target, str(file.path.absolute()), values)
+    made = replaced(repairer.workers, repairer.target, str(file.path.absolute()), values)
     told = {
         index: Own(found[0].layer, tuple(one.name for one in found), {"parameters": [one.name for one in found]})
         for index, found in set_in.items()
@@ -171,7 +171,7 @@ def _native_changes(
         else:
             by_fault.setdefault(index, []).append(found)
     if lacking:
-        whole = repairer.workshop.child("light", "light").call(
+        whole = repairer.workers.worker("onnx_tflite", "onnx_tflite").call(
             "repair.localization.session", "folded", chosen=sorted(lacking)
         )
         for index, w0, w1, b0, b1 in whole or ():

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from ...checking.evaluation_set import ImageInput
-from ...checking.verdict import badness, over
+from ...checking.verdict import compare_rows, discrepancy_key
 from ...comparison.compare import Comparison
 from ...conversion.hop_runner import ConvertedModel, Sample
 from ...errors import BadInput, WorkerFailed
 from ...inputs.preprocess import Preprocess
-from ...models.input_mapping import Feed, Mismatch, feed, plan_feed, sizes
+from ...models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs, sizes
 from ...models.loaded import LoadedModel
 from ...records import Fault, Recognised
 from ..acceptance import ROWS
@@ -100,17 +100,17 @@ class Pipeline:
     """The deployment's preparing of images, held against the Source's, for one Target."""
 
     def __init__(self, repairer: Repairer) -> None:
-        self.repairer, self.material = repairer, repairer.material
-        assert self.material.preprocess is not None
-        assert self.material.deploying is not None
-        self.right, self.deployed = self.material.preprocess, self.material.deploying
-        self.one = self.material.image_input()
+        self.repairer, self.evaluation_set = repairer, repairer.evaluation_set
+        assert self.evaluation_set.preprocess is not None
+        assert self.evaluation_set.target_preprocess is not None
+        self.right, self.deployed = self.evaluation_set.preprocess, self.evaluation_set.target_preprocess
+        self.one = self.evaluation_set.image_input()
 
     def fault(self, stage: ConvertedModel, percent: float | None, status: str, words: str = "") -> Fault:
         """The fault of a deployment; ``stage`` is the Target to look at, right in itself."""
         sets = differing(self.right, self.deployed, self.one)
         alone = self._alone(stage, sets)
-        order = sorted(sets, key=lambda name: badness(alone[name]) if name in alone else (0.0, 0, 0, 0.0))
+        order = sorted(sets, key=lambda name: discrepancy_key(alone[name]) if name in alone else (0.0, 0, 0, 0.0))
         fields = {
             field: {"deployed": _value(self.deployed, field), "source": _value(self.right, field)}
             for name in order
@@ -124,10 +124,10 @@ class Pipeline:
             },
         }
         said = [f"{field} {both['source']} instead of {both['deployed']}" for field, both in fields.items()]
-        names = [spec.name for spec in self.material.source.signature.inputs]
+        names = [spec.name for spec in self.evaluation_set.source.signature.inputs]
         return Fault(
             "PP",
-            f"{self.material.source.format}->{stage.format}",
+            f"{self.evaluation_set.source.format}->{stage.format}",
             ", ".join(names),
             ", ".join(spec.name for spec in stage.side.signature.inputs),
             evidence,
@@ -145,7 +145,7 @@ class Pipeline:
         for name in sets:
             mixed = {field: getattr(self.right, field) for field in SETS[name]}
             try:
-                given = self.material.prepared(replace(self.deployed, **mixed))
+                given = self.evaluation_set.prepared(replace(self.deployed, **mixed))
             except BadInput:
                 continue
             found[name] = self._over(stage, given)
@@ -153,11 +153,11 @@ class Pipeline:
 
     def _over(self, stage: ConvertedModel, given: Any) -> Comparison:
         repairer = self.repairer
-        rows = self.material.rows[0][:ROWS]
-        return over(
-            self.material,
+        rows = self.evaluation_set.rows[0][:ROWS]
+        return compare_rows(
+            self.evaluation_set,
             stage.side,
-            stage.feeds,
+            stage.mapping,
             rows,
             given,
             repairer.options,
@@ -174,48 +174,48 @@ class Pipeline:
         made = self.change()
         stage = apart(stage)
         repairer = replace(self.repairer, target=stage.side)
-        dtype = stage.feeds[0].target.dtype
+        dtype = stage.mapping[0].target.dtype
         if not dtype.startswith("float"):
             raise BadInput(
                 f"--embed-preprocessing needs a Target that takes floats; {stage.side.path.name} takes {dtype}.\n"
                 "Let the deployment prepare images as the Source does, or give a float Target."
             )
-        sample = self.material.sample()
-        arrays = feed(stage.feeds, sample.arrays)
-        view = repairer.view_of(stage.side, sizes(stage.feeds, repairer.shapes), arrays)
+        sample = self.evaluation_set.sample()
+        arrays = apply_mapping(stage.mapping, sample.arrays)
+        view = repairer.view_of(stage.side, sizes(stage.mapping, repairer.shapes), arrays)
         if view is None:
             return None
-        axis = self.channels(stage.feeds)
-        inner = axis if view.feeds[0].axes is None else view.feeds[0].axes.index(axis)
-        path = repairer.workshop.scratch("prepared.onnx")
+        axis = self.channels(stage.mapping)
+        inner = axis if view.mapping[0].axes is None else view.mapping[0].axes.index(axis)
+        path = repairer.workers.scratch("prepared.onnx")
         repairer.observer.say(f"building the deployment's preprocessing into {stage.side.path.name}")
         try:
-            repairer.workshop.child("light", "light").call(
+            repairer.workers.worker("onnx_tflite", "onnx_tflite").call(
                 "repair.graph.preprocessing_nodes",
                 "write",
                 path=str(view.path),
                 target=str(path),
-                name=view.feeds[0].target.name,
+                name=view.mapping[0].target.name,
                 axis=inner,
                 turn=made.turn,
                 factor=list(made.factor),
                 offset=list(made.offset),
             )
-            side = LoadedModel(repairer.workshop, "light", Recognised(path, "onnx", "onnx"))
-            side.child()
+            side = LoadedModel(repairer.workers, "onnx_tflite", Recognised(path, "onnx", "onnx"))
+            side.worker()
         except WorkerFailed:
             return None
-        planned = plan_feed(self.material.source.signature, repairer.shapes, side.signature)
+        planned = map_inputs(self.evaluation_set.source.signature, repairer.shapes, side.signature)
         if isinstance(planned, Mismatch):
             return None
         axis = 1 if self.one.layout == "nchw" else 3
         deployed = {name: made.undone(array, axis) for name, array in sample.arrays.items()}
         return repairer.back(side, Sample(deployed, sample.outputs))
 
-    def channels(self, feeds: Sequence[Feed]) -> int:
+    def channels(self, mapping: Sequence[InputMapping]) -> int:
         """The axis of the channels in the Target's input."""
         axis = 1 if self.one.layout == "nchw" else 3
-        return axis if feeds[0].axes is None else feeds[0].axes.index(axis)
+        return axis if mapping[0].axes is None else mapping[0].axes.index(axis)
 
 
 def _lines(one: Preprocess, channels: int) -> Array:

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ...checking.verdict import over
+from ...checking.verdict import compare_rows
 from ...comparison.compare import Comparison
 from ...conversion.hop_runner import ConvertedModel
-from ...conversion.onnx_view import travel
+from ...conversion.onnx_view import convert_verified
 from ...errors import WorkerFailed
-from ...models.input_mapping import Feed, Mismatch, feed, plan_feed
+from ...models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs
 from ...records import Fault, Localisation
 from ...runtimes.tensor_layout import arrangements
 from ..acceptance import ROWS
@@ -31,18 +31,18 @@ SMALL = 16  # values that an array must have to tell anything of where it comes 
 ALIKE = 0.5  # cosine above which two arrays go together
 
 
-def remade(repairer: Repairer, feeds: Sequence[Feed], before: Comparison, outcome: Outcome) -> Outcome:
+def reconvert(repairer: Repairer, mapping: Sequence[InputMapping], before: Comparison, outcome: Outcome) -> Outcome:
     """What repair came to, with a Target made anew in place of none."""
-    if repairer.options.no_repair or not repairer.budget.allows() or outcome.alien:
+    if repairer.options.no_repair or not repairer.budget.allows() or outcome.unrelated_weights:
         return outcome
     if repairer.target.signature.quantized:
         return outcome  # its quantisation was meant, and would be undone
     faults, looked = outcome.faults, outcome.localisation
     if not faults and not repairer.beside.refused:  # what is the runtime's is no fault of the Target's
-        faults, looked = departed(repairer, feeds, before)
+        faults, looked = first_divergences(repairer, mapping, before)
     try:
         strange = unrelated(
-            parameters(repairer.workshop, repairer.target), parameters(repairer.workshop, repairer.source)
+            parameters(repairer.workers, repairer.target), parameters(repairer.workers, repairer.source)
         )
     except WorkerFailed:
         strange = 0.0
@@ -75,47 +75,56 @@ def _converted(repairer: Repairer) -> ConvertedModel | None:
         return None  # a copy of the Source is no repair
     repairer.observer.say(f"making the {target.format} model anew")
     shapes = {name: list(shape) for name, shape in repairer.shapes.items()}
-    stage, attempts = travel(
-        repairer.workshop,
+    stage, attempts = convert_verified(
+        repairer.workers,
         source,
         target.format,
         shapes,
-        repairer.material.sample(),
+        repairer.evaluation_set.sample(),
         repairer.settings,
         repairer.observer.say,
     )
     repairer.attempts += attempts
     if stage is None:
         return None
-    planned = plan_feed(source.signature, repairer.shapes, stage.side.signature)
+    planned = map_inputs(source.signature, repairer.shapes, stage.side.signature)
     if isinstance(planned, Mismatch):
         return None
-    rows = repairer.material.rows[0][:ROWS]
-    compared = over(
-        repairer.material, stage.side, planned, rows, None, repairer.options, repairer.observer, "weighing a repair"
+    rows = repairer.evaluation_set.rows[0][:ROWS]
+    compared = compare_rows(
+        repairer.evaluation_set,
+        stage.side,
+        planned,
+        rows,
+        None,
+        repairer.options,
+        repairer.observer,
+        "weighing a repair",
     )
-    agrees = compared.agrees(max_discrepancy=repairer.options.max_discrepancy, values=repairer.exactly)
+    agrees = compared.agrees(max_discrepancy=repairer.options.max_discrepancy, values=repairer.is_unquantized)
     return ConvertedModel(stage.side, planned) if agrees else None
 
 
-def departed(
-    repairer: Repairer, feeds: Sequence[Feed], before: Comparison
+def first_divergences(
+    repairer: Repairer, mapping: Sequence[InputMapping], before: Comparison
 ) -> tuple[tuple[Fault, ...], Localisation | None]:
     """Where the Target leaves the Source by both models' own activations, on one input on which they differ."""
     repairer.observer.say("comparing the two models' own activations")
-    rows = [row for row in before.differing if row in set(repairer.material.rows[0])] or repairer.material.rows[0]
-    arrays = repairer.material.inputs.read(tuple(rows[:1]))
+    rows = [
+        row for row in before.differing if row in set(repairer.evaluation_set.rows[0])
+    ] or repairer.evaluation_set.rows[0]
+    arrays = repairer.evaluation_set.inputs.read(tuple(rows[:1]))
     try:
         sides = [
-            trace(repairer.workshop, repairer.source, arrays),
-            trace(repairer.workshop, repairer.target, feed(feeds, arrays)),
+            trace(repairer.workers, repairer.source, arrays),
+            trace(repairer.workers, repairer.target, apply_mapping(mapping, arrays)),
         ]
-        found = repairer.workshop.child("light", "light").call(
+        found = repairer.workers.worker("onnx_tflite", "onnx_tflite").call(
             "repair.localization.first_divergence",
             "departures",
             source=sides[0],
             target=sides[1],
-            exactly=repairer.exactly,
+            is_unquantized=repairer.is_unquantized,
         )
     except WorkerFailed:
         return (), None

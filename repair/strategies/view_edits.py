@@ -20,10 +20,10 @@ import numpy as np
 from ...checking.evaluation_set import EvaluationSet
 from ...checking.tvm_check import RuntimeComparison
 from ...comparison.compare import Comparison
-from ...conversion.hop_runner import ConvertedModel, Sample, Settings
-from ...conversion.onnx_view import Pair, View, ordered, travel, view
+from ...conversion.hop_runner import ConversionOptions, ConvertedModel, Sample
+from ...conversion.onnx_view import Pair, View, convert_verified, ordered, view
 from ...conversion.time_budget import RepairTime
-from ...models.input_mapping import Feed, Mismatch, feed, plan_feed, sizes
+from ...models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs, sizes
 from ...models.loaded import LoadedModel
 from ...options import Observer, Options
 from ...records import Attempt, Fault, Localisation, Refusal
@@ -54,17 +54,17 @@ class Outcome:
     attempts: tuple[Attempt, ...] = ()
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    alien: bool = False
+    unrelated_weights: bool = False
     pair: Pair | None = None
     opinions: tuple[RuntimeComparison, ...] = ()
 
 
 @dataclass
 class Repairer:
-    """One Target beside its Source; ``material`` holds the inputs and the Source's answers."""
+    """One Target beside its Source; ``evaluation_set`` holds the inputs and the Source's answers."""
 
-    workshop: WorkerPool
-    material: EvaluationSet
+    workers: WorkerPool
+    evaluation_set: EvaluationSet
     target: LoadedModel
     shapes: Mapping[str, Sequence[int | None]]
     options: Options
@@ -72,38 +72,41 @@ class Repairer:
     attempts: list[Attempt] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.source = self.material.source
-        self.names = Names(self.workshop, self.source, self.target, self.exactly)
-        self.beside = TvmExemptions(self.workshop, self.options)
+        self.source = self.evaluation_set.source
+        self.names = Names(self.workers, self.source, self.target, self.is_unquantized)
+        self.beside = TvmExemptions(self.workers, self.options)
         self.localising = 0.0  # seconds from the views to the names of the faults
         self.budget = RepairTime(self.options.repair_time)
         options = self.options
-        self.settings = Settings(
+        self.settings = ConversionOptions(
             options.tolerance, options.timeout, "keep", "none", None, options.signature, True, options.repair_time
         )
 
     @property
-    def exactly(self) -> bool:
+    def is_unquantized(self) -> bool:
         """Are both models free of quantisation?"""
         return not (self.source.signature.quantized or self.target.signature.quantized)
 
-    def repair(self, feeds: Sequence[Feed], before: Comparison) -> Outcome:
+    def repair(self, mapping: Sequence[InputMapping], before: Comparison) -> Outcome:
         """``before`` compares Source and Target over the calibration set, on which they differ."""
-        sample = self.material.sample()
+        sample = self.evaluation_set.sample()
         theirs = self._view(self.source, self.shapes, sample)
-        ours = self._view(self.target, sizes(feeds, self.shapes), self._own(feeds, sample))
+        ours = self._view(self.target, sizes(mapping, self.shapes), self._target_sample(mapping, sample))
         for one, side in ((theirs, self.source), (ours, self.target)):
             if one is None:
                 reason = f"no converter gives an ONNX view that agrees with {side.path.name}: no look for faults"
                 return Outcome(attempts=tuple(self.attempts), reasons=(reason,))
         assert theirs is not None
         assert ours is not None
-        self.workshop.restart("target")  # the views that were checked there are files now; their sessions hold memory
+        self.workers.restart("target")  # the views that were checked there are files now; their sessions hold memory
         self.observer.say("looking for the nodes at fault")
         begun = time.monotonic()
         rows = self._rows(before, theirs, ours)
-        arrays = self.material.inputs.read(rows)
-        taken, given = feed(theirs.feeds, arrays), feed(ours.feeds, feed(feeds, arrays))
+        arrays = self.evaluation_set.inputs.read(rows)
+        taken, given = (
+            apply_mapping(theirs.mapping, arrays),
+            apply_mapping(ours.mapping, apply_mapping(mapping, arrays)),
+        )
         ways = self.beside.before(theirs.path, taken, ours.path, given)
         found = self._light().call(
             "repair.localization.locate",
@@ -113,29 +116,29 @@ class Repairer:
             arrays=taken,
             given=given,
             order=self._order(theirs),
-            exactly=self.exactly,
+            is_unquantized=self.is_unquantized,
             seconds=self.budget.left,
         )
         found = self.beside.after(found)
         row = {name: array[:1] for name, array in arrays.items()}
         if found["faults"]:
             self.observer.say("naming what was found")
-            self.names.look(found["faults"], row, feed(feeds, row))
+            self.names.look(found["faults"], row, apply_mapping(mapping, row))
         self.localising = time.monotonic() - begun
-        plain = plan_feed(self.source.signature, self.shapes, self.source.signature)
+        plain = map_inputs(self.source.signature, self.shapes, self.source.signature)
         assert not isinstance(plain, Mismatch)
         order = tuple(self._order(theirs))
-        pair = Pair(self.source, self.target, theirs, ours, plain, tuple(feeds), order, row, self.exactly)
+        pair = Pair(self.source, self.target, theirs, ours, plain, tuple(mapping), order, row, self.is_unquantized)
         made = self._mend(before, found)
         refused, opinions = (*made.refused, *self.beside.refused), tuple(self.beside.opinions)
         return dataclasses.replace(made, pair=pair, refused=refused, opinions=opinions)
 
     def _light(self) -> Any:
-        return self.workshop.child("light", "light")
+        return self.workers.worker("onnx_tflite", "onnx_tflite")
 
-    def _own(self, feeds: Sequence[Feed], sample: Sample) -> Sample:
+    def _target_sample(self, mapping: Sequence[InputMapping], sample: Sample) -> Sample:
         """The sample as the Target takes and answers it."""
-        arrays = feed(feeds, sample.arrays)
+        arrays = apply_mapping(mapping, sample.arrays)
         return Sample(arrays, self.target.run(arrays))
 
     def view_of(
@@ -147,14 +150,14 @@ class Repairer:
     def _view(self, side: LoadedModel, shapes: Mapping[str, Sequence[int | None]], sample: Sample) -> View | None:
         self.observer.say(f"making the ONNX view of {side.path.name}")
         own = {name: list(shape) for name, shape in shapes.items()}
-        made = view(self.workshop, side, own, sample, self.settings, self.observer.say)
+        made = view(self.workers, side, own, sample, self.settings, self.observer.say)
         if made is not None:
             self.attempts += made.attempts
         return made
 
     def _rows(self, before: Comparison, *views: View) -> tuple[int, ...]:
         """The inputs to walk on: those that differ first, as many as the views' batches allow."""
-        rows = self.material.rows[0]
+        rows = self.evaluation_set.rows[0]
         chosen = [row for row in before.differing if row in set(rows)]
         chosen += [row for row in rows if row not in set(chosen)]
         fixed = min((one.batch for one in views if one.batch), default=SHOWN)
@@ -175,12 +178,14 @@ class Repairer:
             share = f"{found['alien']:.0%} of the weighted layers looked at"
             reasons = [f"the Target is another model: the weights of {share} have nothing to do with the Source's"]
         usable = [index for index, one in enumerate(faults) if one["repairable"]]
-        if not self.exactly and not usable and (faults or not reasons):
+        if not self.is_unquantized and not usable and (faults or not reasons):
             return self._quantised(faults, looked)
         if found["alien"] > ALIEN or not usable or self.options.no_repair:
             left = tuple(self._fault(i, one, "unrepaired", before.percent) for i, one in enumerate(faults))
-            alien = found["alien"] > ALIEN
-            return Outcome(None, left, looked, (), tuple(self.attempts), tuple(reasons), alien=alien)
+            unrelated_weights = found["alien"] > ALIEN
+            return Outcome(
+                None, left, looked, (), tuple(self.attempts), tuple(reasons), unrelated_weights=unrelated_weights
+            )
         side, mended, chosen, percents = needed(self, usable, before)
         if side is None:
             left = tuple(self._fault(i, one, "unrepaired", before.percent) for i, one in enumerate(faults))
@@ -226,15 +231,15 @@ class Repairer:
     def back(self, side: LoadedModel, sample: Sample | None = None) -> ConvertedModel | None:
         """The repaired view as a model of the Target's format. ``sample`` has inputs in the Source's names and layout,
         and what the view gives for them: the Source's own, where none is given."""
-        planned = plan_feed(self.source.signature, self.shapes, side.signature)
+        planned = map_inputs(self.source.signature, self.shapes, side.signature)
         assert not isinstance(planned, Mismatch)
         if self.target.format == "onnx":
             return ConvertedModel(side, planned)
-        sample = sample or self.material.sample()
-        taken = Sample(feed(planned, sample.arrays), sample.outputs)
+        sample = sample or self.evaluation_set.sample()
+        taken = Sample(apply_mapping(planned, sample.arrays), sample.outputs)
         self.observer.say(f"bringing the repaired model back to {self.target.format}")
-        stage, attempts = travel(
-            self.workshop,
+        stage, attempts = convert_verified(
+            self.workers,
             side,
             self.target.format,
             sizes(planned, self.shapes),
@@ -245,7 +250,7 @@ class Repairer:
         self.attempts += attempts
         if stage is None:
             return None
-        again = plan_feed(self.source.signature, self.shapes, stage.side.signature)
+        again = map_inputs(self.source.signature, self.shapes, stage.side.signature)
         return None if isinstance(again, Mismatch) else ConvertedModel(stage.side, again)
 
     # -- telling
@@ -265,10 +270,10 @@ class Repairer:
 
 def apart(stage: ConvertedModel) -> ConvertedModel:
     """The model in a child that no conversion uses: the one called ``target`` is stopped for another framework."""
-    if stage.side.child_name != "target":
+    if stage.side.worker_name != "target":
         return stage
-    side = LoadedModel(stage.side.workshop, "mended", stage.side.recognised, stage.side.options)
-    side.child()
+    side = LoadedModel(stage.side.workers, "mended", stage.side.recognised, stage.side.options)
+    side.worker()
     return dataclasses.replace(stage, side=side)
 
 

@@ -19,7 +19,7 @@ from ..inputs.base import Inputs, ProbeInputs, Skipped, split
 from ..inputs.images import ImageInputs
 from ..inputs.preprocess import Layout, Preprocess, contract
 from ..inputs.presets import load_preprocess
-from ..models.input_mapping import Feed, feed, layout_of
+from ..models.input_mapping import InputMapping, apply_mapping, layout_of
 from ..models.loaded import LoadedModel
 from ..models.loading import Shapes, specs
 from ..options import Observer, Options
@@ -53,19 +53,19 @@ class EvaluationSet:
 
     def __init__(
         self,
-        workshop: WorkerPool,
+        workers: WorkerPool,
         source: LoadedModel,
         shapes: Shapes,
         options: Options,
         pool: ThreadPoolExecutor,
         observer: Observer,
     ) -> None:
-        self.workshop, self.source, self.options, self.observer = workshop, source, options, observer
+        self.workers, self.source, self.options, self.observer = workers, source, options, observer
         self.specs = specs(source.signature, shapes)
         self.preprocess: Preprocess | None = None
-        self.deploying: Preprocess | None = None  # how the Target's images are prepared, where otherwise
+        self.target_preprocess: Preprocess | None = None  # how the Target's images are prepared, where otherwise
         self.notes: list[str] = []
-        folder = workshop.scratch("outputs")
+        folder = workers.scratch("outputs")
         folder.mkdir()
         self.reference = Reference(source, self._begin(pool), folder)
         self._sample: Sample | None = None
@@ -80,12 +80,12 @@ class EvaluationSet:
                 self.notes.append(f"no --preprocess given: images are preprocessed the {name!r} way")
             self.preprocess = load_preprocess(name)
             if options.target_preprocess is not None:
-                self.deploying = load_preprocess(options.target_preprocess)
+                self.target_preprocess = load_preprocess(options.target_preprocess)
             self.image_input()  # a model that takes no images is the person's to know at once
             return pool.submit(self._images, paths, skipped, self.preprocess)
         inputs: Inputs
         if options.inputs is not None:
-            inputs = TensorInputs.load(options.inputs, self.specs, self.workshop.scratch("arrays").parent)
+            inputs = TensorInputs.load(options.inputs, self.specs, self.workers.scratch("arrays").parent)
         else:
             inputs = ProbeInputs.make(self.specs, options.seed, PROBES)
         return pool.submit(lambda: inputs)
@@ -113,7 +113,7 @@ class EvaluationSet:
             channels=one.channels,
             layout=one.layout,
             dtype=one.dtype,
-            cache=self.workshop.scratch("pixels").parent,
+            cache=self.workers.scratch("pixels").parent,
             skipped=skipped,
             on_progress=lambda done, total: self.observer.progress("reading images", done, total),
         )
@@ -130,10 +130,10 @@ class EvaluationSet:
 
     def deployed(self) -> Inputs | None:
         """The same images as the deployment prepares them; None where it does as the Source does."""
-        if self.deploying is None:
+        if self.target_preprocess is None:
             return None
         paths = [Path(self.inputs.label(row)) for row in range(self.inputs.count)]
-        return self._images(paths, (), self.deploying)
+        return self._images(paths, (), self.target_preprocess)
 
     def prepared(self, preprocess: Preprocess) -> Inputs:
         """The same images in another preparation, each decoded when it is read: for a few of them."""
@@ -176,14 +176,14 @@ class EvaluationSet:
         joined = {name: np.concatenate([part[0][name] for part in parts]) for name in parts[0][0]}
         return Sample(joined, [np.concatenate(column) for column in zip(*[part[1] for part in parts], strict=True)])
 
-    def quantising(self, feeds: Sequence[Feed]) -> Mapping[str, str]:
+    def quantising(self, mapping: Sequence[InputMapping]) -> Mapping[str, str]:
         """Calibration inputs as ``.npy`` files by the fed model's input names; none where there are only probes."""
         rows = self.rows[0][:QUANTISING]
         if self.inputs.kind == "probes" or not rows:
             return {}
         files = {}
-        for name, array in feed(feeds, self.inputs.read(rows)).items():
-            path = self.workshop.scratch("calibration.npy")
+        for name, array in apply_mapping(mapping, self.inputs.read(rows)).items():
+            path = self.workers.scratch("calibration.npy")
             np.save(path, array)
             files[name] = str(path)
         return files
@@ -193,7 +193,7 @@ class EvaluationSet:
         if self.preprocess is None:
             return None
         one, spec = self.image_input(), target.inputs[0]
-        used = self.deploying or self.preprocess
+        used = self.target_preprocess or self.preprocess
         layout = _layout(spec, one)
         return json.dumps(contract(used, spec.name, one.height, one.width, one.channels, layout, spec.dtype), indent=1)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..comparison.compare import Tolerance
 from ..errors import CallRaised, WorkerFailed
-from ..models.input_mapping import Feed, feed
+from ..models.input_mapping import InputMapping, apply_mapping
 from ..models.loaded import LoadedModel, shorten
 from ..repair.native_format.names import origins
 
@@ -28,26 +28,26 @@ WORDS = f"{ELSEWHERE} answers otherwise than LiteRT"
 def warm(source: LoadedModel, format: str) -> None:
     """Let TensorFlow load while other things are done."""
     if _applies(format):
-        source.workshop.child(_child_name(source), "tensorflow")
+        source.workers.worker(_child_name(source), "tensorflow")
 
 
-def elsewhere(source: LoadedModel, target: LoadedModel) -> LoadedModel | None:
+def in_second_runtime(source: LoadedModel, target: LoadedModel) -> LoadedModel | None:
     """The Target in its second runtime; None where it has none."""
     if target.runtime is not None or not _applies(target.format):
         return None
     if target.second is None:
-        target.second = LoadedModel(target.workshop, _child_name(source), target.recognised, runtime=RUNTIME)
+        target.second = LoadedModel(target.workers, _child_name(source), target.recognised, runtime=RUNTIME)
         target.second.signature = target.signature  # it is the same file
     return target.second
 
 
-def unasked(other: LoadedModel) -> str:
+def unavailable_reason(other: LoadedModel) -> str:
     """Why the second runtime cannot be asked: its process died as the file was loaded, and once more. Empty where it
     can be, or where it refuses the file, which running it will tell."""
     why = ""
     for _ in range(2):
         try:
-            other.child()
+            other.worker()
         except CallRaised:
             return ""
         except WorkerFailed as error:
@@ -58,7 +58,11 @@ def unasked(other: LoadedModel) -> str:
 
 
 def operators_apart(
-    source: LoadedModel, target: LoadedModel, feeds: Sequence[Feed], arrays: Mapping[str, Array], tolerance: Tolerance
+    source: LoadedModel,
+    target: LoadedModel,
+    mapping: Sequence[InputMapping],
+    arrays: Mapping[str, Array],
+    tolerance: Tolerance,
 ) -> list[dict[str, Any]]:
     """The operators that the two runtimes compute differently, each alone and fed the same.
 
@@ -66,16 +70,16 @@ def operators_apart(
     with windows, else CG), "source_name", "target_name" and "evidence" of each, in execution order. Raises
     :class:`WorkerFailed`.
     """
-    workshop, first = target.workshop, LoadedModel(target.workshop, "given", target.recognised)
-    given = feed(feeds, arrays)
-    folder = workshop.scratch("operators")
+    workers, first = target.workers, LoadedModel(target.workers, "given", target.recognised)
+    given = apply_mapping(mapping, arrays)
+    folder = workers.scratch("operators")
     folder.mkdir()
-    alone = first.child().call(
+    alone = first.worker().call(
         "runtimes.litert.single_operators", "apart", path=first.location, arrays=given, folder=str(folder)
     )
-    far = target.child().call(RUNTIME[1], "differing", operators=alone, atol=tolerance.atol, rtol=tolerance.rtol)
+    far = target.worker().call(RUNTIME[1], "differing", operators=alone, atol=tolerance.atol, rtol=tolerance.rtol)
     wrong = [(one, by) for one, by in zip(alone, far, strict=True) if by is not None]
-    named = origins(workshop, source, arrays, first, given) if wrong else {}
+    named = origins(workers, source, arrays, first, given) if wrong else {}
     return [
         {
             "type": "LH" if one["window"] else "CG",
@@ -98,4 +102,4 @@ def _applies(format: str) -> bool:
 
 def _child_name(source: LoadedModel) -> str:
     """The child that has TensorFlow already, or will be the one to have it."""
-    return source.child_name if source.framework == "tensorflow" else "convert-tensorflow"
+    return source.worker_name if source.framework == "tensorflow" else "convert-tensorflow"

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..comparison.compare import Tolerance
 from ..errors import NotInstalled, WorkerFailed
-from ..models.input_mapping import Mismatch, feed, plan_feed
+from ..models.input_mapping import Mismatch, apply_mapping, map_inputs
 from ..models.loaded import EXTRAS, LoadedModel, shorten
 from ..models.loading import Shapes
 from ..workers.pool import WorkerPool
@@ -97,7 +97,7 @@ def require(engine: str) -> None:
 
 
 def ask(
-    workshop: WorkerPool,
+    workers: WorkerPool,
     model: str,
     path: Path,
     arrays: Mapping[str, Array],
@@ -112,16 +112,16 @@ def ask(
     activations in ``RuntimeComparison.kept``. ``timeout`` in seconds is for each of the two. Nothing is raised:
     where an engine cannot run the model, ``agrees`` is None.
     """
-    store, kept = workshop.scratch("tvm.npz"), workshop.scratch("kept.npz")
+    store, kept = workers.scratch("tvm.npz"), workers.scratch("kept.npz")
     given = {name: np.asarray(array) for name, array in arrays.items()}
     who = "TVM"
     try:
-        child = workshop.child("tvm", "tvm")
-        ran = child.call(
+        worker = workers.worker("tvm", "tvm")
+        ran = worker.call(
             "runtimes.tvm.model", "activations", timeout=timeout, path=str(path), arrays=given, store=str(store)
         )
         who = "onnxruntime"
-        held = workshop.child("light", "light").call(
+        held = workers.worker("onnx_tflite", "onnx_tflite").call(
             "repair.alignment.runtime_differences",
             "differences",
             timeout=timeout,
@@ -172,8 +172,8 @@ def _told(held: Mapping[str, Any], differences: tuple[Difference, ...], why: str
 
 
 def of_files(
-    workshop: WorkerPool,
-    material: EvaluationSet,
+    workers: WorkerPool,
+    evaluation_set: EvaluationSet,
     target: LoadedModel | None,
     shapes: Shapes,
     known: Sequence[RuntimeComparison] = (),
@@ -182,24 +182,24 @@ def of_files(
 
     ``known`` are opinions that there are already: a file that one of them is about is not looked at again.
     """
-    options, source = material.options, material.source
+    options, source = evaluation_set.options, evaluation_set.source
     if options.engine != "tvm":
         return ()
     found = list(known)
     for model, side in (("source", source), ("target", target)):
         if side is None or side.format != "onnx" or any(str(one.path) == side.location for one in found):
             continue
-        feeds = plan_feed(source.signature, shapes, side.signature)
-        rows = material.rows[0][:FEW]
-        if isinstance(feeds, Mismatch) or not rows:
-            reason = feeds.reason if isinstance(feeds, Mismatch) else "there are no calibration inputs"
+        mapping = map_inputs(source.signature, shapes, side.signature)
+        rows = evaluation_set.rows[0][:FEW]
+        if isinstance(mapping, Mismatch) or not rows:
+            reason = mapping.reason if isinstance(mapping, Mismatch) else "there are no calibration inputs"
             found.append(RuntimeComparison(model, side.path, None, f"not asked: {reason}"))
             continue
-        arrays = feed(feeds, material.inputs.read(rows))
+        arrays = apply_mapping(mapping, evaluation_set.inputs.read(rows))
         path, fixed = Path(side.location), fixed_batch(side)
-        opinion = ask(workshop, model, path, _filled(arrays, fixed), options.tolerance, options.timeout)
+        opinion = ask(workers, model, path, _filled(arrays, fixed), options.tolerance, options.timeout)
         if opinion.agrees is None and fixed is None and len(rows) > 1:  # files fix the batch inside the graph too
-            opinion = ask(workshop, model, path, _filled(arrays, 1), options.tolerance, options.timeout)
+            opinion = ask(workers, model, path, _filled(arrays, 1), options.tolerance, options.timeout)
         found.append(opinion)
     return tuple(found)
 

@@ -7,50 +7,54 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..comparison.compare import Comparison, compare, impossible
+from ..comparison.compare import Comparison, all_rows_differ, compare
 from ..errors import WorkerFailed
 from ..inputs.base import Inputs
-from ..models.input_mapping import Feed, feed, match_outputs
+from ..models.input_mapping import InputMapping, apply_mapping, match_outputs
 from ..models.loaded import LoadedModel, shorten
 from ..options import Observer, Options
 from ..records import Verdict
 from .evaluation_set import SAMPLE, EvaluationSet
-from .second_runtime import WORDS, elsewhere, unasked
+from .second_runtime import WORDS, in_second_runtime, unavailable_reason
 
 
 @dataclass(frozen=True)
 class Judgement:
     """A verdict, why it is not ``verified``, and the comparisons over calibration and held-out set (None: not made).
 
-    ``before`` are those of the unrepaired model, where something was repaired. ``elsewhere`` is the Target in the
-    second runtime, where that is what differs and what was compared.
+    ``before`` are those of the unrepaired model, where something was repaired. ``in_second_runtime`` is the Target in
+    the second runtime, where that is what differs and what was compared.
     """
 
     verdict: Verdict
     reasons: tuple[str, ...] = ()
     compared: tuple[Comparison, Comparison] | None = None
     before: tuple[Comparison, Comparison] | None = None
-    elsewhere: LoadedModel | None = None
+    in_second_runtime: LoadedModel | None = None
 
 
 def judge(
-    material: EvaluationSet, target: LoadedModel, feeds: Sequence[Feed], options: Options, observer: Observer
+    evaluation_set: EvaluationSet,
+    target: LoadedModel,
+    mapping: Sequence[InputMapping],
+    options: Options,
+    observer: Observer,
 ) -> Judgement:
     """Compare over both sets; each in batches, so that memory does not grow with the number of inputs."""
-    calibration, heldout = material.rows
+    calibration, heldout = evaluation_set.rows
     if not calibration:
         return Judgement(Verdict.UNDECIDED, ("no input could be read, so nothing was compared",))
-    material.ahead()
+    evaluation_set.ahead()
     try:
-        deployed = material.deployed()
+        deployed = evaluation_set.deployed()
         compared = (
-            over(material, target, feeds, calibration, deployed, options, observer, "checking"),
-            over(material, target, feeds, heldout, deployed, options, observer, "confirming"),
+            compare_rows(evaluation_set, target, mapping, calibration, deployed, options, observer, "checking"),
+            compare_rows(evaluation_set, target, mapping, heldout, deployed, options, observer, "confirming"),
         )
     except WorkerFailed as error:
         return Judgement(Verdict.UNDECIDED, (f"the Source does not run on these inputs: {shorten(str(error))}",))
     judged = {"calibration": compared[0]} | ({"held-out": compared[1]} if heldout else {})
-    quantized = material.source.signature.quantized or target.signature.quantized
+    quantized = evaluation_set.source.signature.quantized or target.signature.quantized
     reasons = tuple(
         f"{name}: {reason}"
         for name, one in judged.items()
@@ -66,41 +70,45 @@ def judge(
         reasons = (*reasons, "the Target's images were prepared by --target-preprocess, another way than the Source's")
     if reasons and target.runtime is not None:
         reasons = (WORDS, *reasons)
-    if not reasons and (other := elsewhere(material.source, target)) is not None:
-        if why := unasked(other):
+    if not reasons and (other := in_second_runtime(evaluation_set.source, target)) is not None:
+        if why := unavailable_reason(other):
             return Judgement(Verdict.UNDECIDED, (why,), compared)
-        few = over(material, other, feeds, calibration[:SAMPLE], deployed, options, observer, "running it elsewhere")
+        few = compare_rows(
+            evaluation_set, other, mapping, calibration[:SAMPLE], deployed, options, observer, "running it elsewhere"
+        )
         if not few.agrees(values=not quantized):
-            found = judge(material, other, feeds, options, observer)
+            found = judge(evaluation_set, other, mapping, options, observer)
             if found.verdict is Verdict.DIVERGED:
-                return replace(found, elsewhere=other)
+                return replace(found, in_second_runtime=other)
     return Judgement(Verdict.DIVERGED if reasons else Verdict.VERIFIED, reasons, compared)
 
 
 def judge_repaired(
     judgement: Judgement,
-    material: EvaluationSet,
+    evaluation_set: EvaluationSet,
     before: LoadedModel,
-    feeds: Sequence[Feed],
+    mapping: Sequence[InputMapping],
     options: Options,
     observer: Observer,
 ) -> Judgement:
     """The judgement of a Target that was repaired on the way: what it was before is measured as well."""
     if judgement.compared is None:
         return judgement
-    deployed = material.deployed()
+    deployed = evaluation_set.deployed()
     calibration, heldout = (
-        over(material, before, feeds, rows, deployed, options, observer, "comparing with the unrepaired model")
-        for rows in material.rows
+        compare_rows(
+            evaluation_set, before, mapping, rows, deployed, options, observer, "comparing with the unrepaired model"
+        )
+        for rows in evaluation_set.rows
     )
     verdict = Verdict.REPAIRED if judgement.verdict is Verdict.VERIFIED else judgement.verdict
     return replace(judgement, verdict=verdict, before=(calibration, heldout))
 
 
-def over(
-    material: EvaluationSet,
+def compare_rows(
+    evaluation_set: EvaluationSet,
     target: LoadedModel,
-    feeds: Sequence[Feed],
+    mapping: Sequence[InputMapping],
     rows: Sequence[int],
     deployed: Inputs | None,
     options: Options,
@@ -109,13 +117,13 @@ def over(
 ) -> Comparison:
     """Source against Target over these rows. Raises :class:`WorkerFailed` only where the Source is what fails."""
     total, done = Comparison(), 0
-    names = material.source.output_names
-    for batch, arrays, expected in material.reference.each(rows):
+    names = evaluation_set.source.output_names
+    for batch, arrays, expected in evaluation_set.reference.each(rows):
         given = arrays if deployed is None else deployed.read(batch)
         try:
-            outputs = match_outputs(names, target.output_names, target.run(feed(feeds, given)))
+            outputs = match_outputs(names, target.output_names, target.run(apply_mapping(mapping, given)))
         except WorkerFailed as error:
-            total += impossible(len(batch), f"the Target does not run: {shorten(str(error))}")
+            total += all_rows_differ(len(batch), f"the Target does not run: {shorten(str(error))}")
         else:
             total += compare(batch, expected, outputs, names, options.tolerance, options.comparing)
         done += len(batch)
@@ -123,12 +131,12 @@ def over(
     return total
 
 
-def better(one: Comparison, other: Comparison) -> bool:
+def is_closer(one: Comparison, other: Comparison) -> bool:
     """Does the first differ less: in how many labels, then in problems, then in values?"""
-    return badness(one) < badness(other)
+    return discrepancy_key(one) < discrepancy_key(other)
 
 
-def badness(one: Comparison) -> tuple[float, int, int, float]:
+def discrepancy_key(one: Comparison) -> tuple[float, int, int, float]:
     """The smaller, the better: labels that differ, problems, values that are not finite, the largest difference."""
     count = max(one.count, 1)
     largest = one.max_abs

@@ -18,15 +18,15 @@ from ..reporting.document import PACKAGES
 from ..workers.environments import RECIPES, installed_version
 from ..workers.pool import PRELOADS, WorkerPool
 
-RUNTIMES = {"torch": "torch", "tensorflow": "tensorflow", "light": "onnxruntime and LiteRT", "tvm": "Apache TVM"}
+RUNTIMES = {"torch": "torch", "tensorflow": "tensorflow", "onnx_tflite": "onnxruntime and LiteRT", "tvm": "Apache TVM"}
 
 
 def diagnose() -> dict[str, Any]:
     """Versions, each runtime loaded for real in a child of its own, and which of the twenty pairs have a route."""
-    with WorkerPool() as workshop, ThreadPoolExecutor(len(PRELOADS)) as pool:
+    with WorkerPool() as workers, ThreadPoolExecutor(len(PRELOADS)) as pool:
         wanted = [name for name in PRELOADS if name != "tvm" or package_version("apache-tvm")]
-        children = {name: workshop.child(name, name) for name in wanted}
-        pending = {name: pool.submit(_loads, child, PRELOADS[name]) for name, child in children.items()}
+        children = {name: workers.worker(name, name) for name in wanted}
+        pending = {name: pool.submit(_loads, worker, PRELOADS[name]) for name, worker in children.items()}
         runtimes = {name: future.result() for name, future in pending.items()}
     runtimes.setdefault("tvm", "not installed (optional): pip install 'safeconvert[tvm]'")
     packages = {name: package_version(name) or None for name in PACKAGES}
@@ -48,10 +48,10 @@ def diagnose() -> dict[str, Any]:
     }
 
 
-def _loads(child: Any, module: str) -> str:
+def _loads(worker: Any, module: str) -> str:
     """ "ok", or why the runtime does not load."""
     try:
-        child.call(module, "load", timeout=120, path="", flavour="none")
+        worker.call(module, "load", timeout=120, path="", flavour="none")
     except WorkerFailed as error:
         kind = getattr(error, "kind", "")
         return shorten(str(error)) if kind in ("ModuleNotFoundError", "ImportError", "") else "ok"

@@ -283,7 +283,7 @@ def compare(
     )
 
 
-def impossible(count: int, problem: str) -> Comparison:
+def all_rows_differ(count: int, problem: str) -> Comparison:
     """The comparison of ``count`` inputs that the Target cannot answer at all."""
     return Comparison(count, labels_differ=count, values_differ=count, problems=(problem,))
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..checking.second_runtime import WORDS, elsewhere, unasked
-from ..comparison.compare import compare, impossible
+from ..checking.second_runtime import WORDS, in_second_runtime, unavailable_reason
+from ..comparison.compare import all_rows_differ, compare
 from ..errors import CallRaised, Unchanged, WorkerFailed
-from ..models.input_mapping import Mismatch, feed, match_outputs, plan_feed
+from ..models.input_mapping import Mismatch, apply_mapping, map_inputs, match_outputs
 from ..models.loaded import LoadedModel, shorten
 from ..records import Attempt, Hop
 from .hop_runner import ConvertedModel, HopRunner, Rewritten, Sample
@@ -23,7 +23,7 @@ class AttemptRunner:
 
     def __init__(
         self,
-        hopper: HopRunner,
+        hop_runner: HopRunner,
         source: LoadedModel,
         shapes: Mapping[str, Sequence[int | None]],
         sample: Callable[[], Sample],
@@ -31,7 +31,7 @@ class AttemptRunner:
         after: Callable[[Hop], None],
         say: Callable[[str], None],
     ) -> None:
-        self.hopper, self.source, self.shapes, self.settings = hopper, source, shapes, hopper.settings
+        self.hop_runner, self.source, self.shapes, self.settings = hop_runner, source, shapes, hop_runner.settings
         self._sample, self._after, self._say = sample, after, say
         self.attempts: list[Attempt] = []
         self.crashed: dict[int, tuple[ConvertedModel, Hop]] = {}  # attempts at an ONNX file as it is that crashed
@@ -62,7 +62,7 @@ class AttemptRunner:
         """Run one hop once; a second request for the same gives the same answer again."""
         key = (stage.attempts, hop.label, hop.name, form, last)
         if key not in self._done:
-            with self.hopper.repair_time.running() if form else contextlib.nullcontext():
+            with self.hop_runner.repair_time.running() if form else contextlib.nullcontext():
                 self._done[key] = self._attempt(stage, hop, form, last=last)
         return self._done[key]
 
@@ -88,27 +88,27 @@ class AttemptRunner:
             if origin is None:
                 origin = stage.side.path
             if origin == stage.side.path and form and stage.format == "onnx":
-                rewritten = self.hopper.rewritten(stage, form, hop)
+                rewritten = self.hop_runner.rewritten(stage, form, hop)
                 if rewritten is None:
                     return None  # nothing to rewrite: it would be the same file again
                 origin, otherwise = rewritten.path, f"after these rewrites: {rewritten.words}"
                 self.changes[number] = rewritten.changes
-            if self.hopper.turning(stage) and hop.source == "onnx":
-                origin = self.hopper.turned(origin, stage)
-            written = self.hopper.run(hop, stage, origin, form, last=last)
-            if self.hopper.turning(stage) and hop.target == "onnx":
-                written = self.hopper.turned(written, stage)
+            if self.hop_runner.has_permuted_inputs(stage) and hop.source == "onnx":
+                origin = self.hop_runner.turned(origin, stage)
+            written = self.hop_runner.run(hop, stage, origin, form, last=last)
+            if self.hop_runner.has_permuted_inputs(stage) and hop.target == "onnx":
+                written = self.hop_runner.turned(written, stage)
         except Unchanged:
             return None  # as above
         except WorkerFailed as error:
-            over = form and error.status == "timeout" and not self.hopper.repair_time.left
+            over = form and error.status == "timeout" and not self.hop_runner.repair_time.left
             record(error.status, "stopped: --repair-time is over" if over else str(error))
             if error.status == "crashed" and stage.format == "onnx" and not form:
                 self.crashed[number] = stage, hop
             return None
         finally:
             self._after(hop)
-        side = self.hopper.side(hop, written, last=last)
+        side = self.hop_runner.side(hop, written, last=last)
         try:
             reached = self._checked(side, stage, number, last=last)
         except CallRaised as error:
@@ -130,26 +130,26 @@ class AttemptRunner:
     def _checked(self, side: LoadedModel, origin: ConvertedModel, attempt: int, *, last: bool) -> ConvertedModel:
         """Load what the hop wrote and compare it with the Source on the sample."""
         sample = self._sample()
-        side.child()
-        feeds = plan_feed(self.source.signature, self.shapes, side.signature, self.hopper.turns)
+        side.worker()
+        mapping = map_inputs(self.source.signature, self.shapes, side.signature, self.hop_runner.turns)
         attempts = (*origin.attempts, attempt)
-        if isinstance(feeds, Mismatch):
-            return ConvertedModel(side, (), attempts, impossible(sample.count, feeds.reason))
-        reached = self._compared(ConvertedModel(side, feeds, attempts), sample)
-        other = elsewhere(self.source, side) if last and self.agrees(reached) else None
-        if other is None or unasked(other):
+        if isinstance(mapping, Mismatch):
+            return ConvertedModel(side, (), attempts, all_rows_differ(sample.count, mapping.reason))
+        reached = self._compared(ConvertedModel(side, mapping, attempts), sample)
+        other = in_second_runtime(self.source, side) if last and self.agrees(reached) else None
+        if other is None or unavailable_reason(other):
             return reached  # the check of all inputs says so, where it could not be asked
         try:
-            again = self._compared(ConvertedModel(other, feeds, attempts), sample)
+            again = self._compared(ConvertedModel(other, mapping, attempts), sample)
         except WorkerFailed as error:
-            again = ConvertedModel(other, feeds, attempts, impossible(sample.count, shorten(str(error))))
+            again = ConvertedModel(other, mapping, attempts, all_rows_differ(sample.count, shorten(str(error))))
         assert again.comparison is not None
         if self.agrees(again):
             return reached
         return replace(again, comparison=replace(again.comparison, problems=(WORDS, *again.comparison.problems)))
 
     def _compared(self, stage: ConvertedModel, sample: Sample) -> ConvertedModel:
-        outputs, names = stage.side.run(feed(stage.feeds, sample.arrays)), self.source.output_names
+        outputs, names = stage.side.run(apply_mapping(stage.mapping, sample.arrays)), self.source.output_names
         given = match_outputs(names, stage.side.output_names, outputs)
         rows, settings = range(sample.count), self.settings
         comparison = compare(rows, sample.outputs, given, names, settings.tolerance, settings.comparator)

@@ -19,15 +19,15 @@ from .route_search import Router
 def crashes(router: Router, target: ConvertedModel | None) -> list[Crash]:
     """What stood in the way of the Target's own converters; of all that crashed, where there is no Target."""
     found = []
-    for attempt, (stage, hop) in router.trier.crashed.items():
-        if hop.converter not in ALONE or not stage.feeds or router.hopper.turning(stage):
+    for attempt, (stage, hop) in router.attempt_runner.crashed.items():
+        if hop.converter not in ALONE or not stage.mapping or router.hop_runner.has_permuted_inputs(stage):
             continue
         only = None if target is None else _rewritten(router, target, hop)
-        if only == [] or not router.hopper.repair_time.allows():
+        if only == [] or not router.hop_runner.repair_time.allows():
             continue
-        with router.hopper.repair_time.running():
+        with router.hop_runner.repair_time.running():
             nodes = _kinds(router, stage, only)
-            crash = router.mender.refused(attempt, stage, hop, nodes, router.rows(stage, ())) if nodes else None
+            crash = router.node_repair.refused(attempt, stage, hop, nodes, router.rows(stage, ())) if nodes else None
         found += [] if crash is None else [crash]
     return found
 
@@ -38,19 +38,19 @@ def _rewritten(router: Router, target: ConvertedModel, hop: Hop) -> list[str] | 
         change
         for attempt in target.attempts
         if (router.attempts[attempt].hop, router.attempts[attempt].converter) == (hop.label, hop.converter)
-        for change in router.trier.changes.get(attempt, ())
+        for change in router.attempt_runner.changes.get(attempt, ())
     ]
     return None if any(not change["node"] for change in changes) else [change["node"] for change in changes]
 
 
 def _kinds(router: Router, stage: ConvertedModel, only: Sequence[str] | None) -> Sequence[str]:
     """The first of these nodes (None: of all) of each kind: operator, settings and number of inputs."""
-    light = router.hopper.workshop.child("light", "light")
+    light = router.hop_runner.workers.worker("onnx_tflite", "onnx_tflite")
     try:
         named: list[str] = light.call(
             "repair.localization.node_replay",
             "kinds",
-            timeout=router.hopper.timeout,
+            timeout=router.hop_runner.timeout,
             path=stage.side.location,
             only=only,
         )

@@ -12,7 +12,7 @@ import numpy as np
 from ..comparison.comparators import TOP1, Comparator
 from ..comparison.compare import Comparison, Tolerance
 from ..errors import CallRaised, Unchanged
-from ..models.input_mapping import TO_NCHW, TO_NHWC, Feed, layout_of, sizes
+from ..models.input_mapping import TO_NCHW, TO_NHWC, InputMapping, layout_of, sizes
 from ..models.loaded import RUNTIMES, LoadedModel
 from ..records import Hop, Recognised
 from ..workers.environments import interpreter
@@ -26,7 +26,7 @@ FLAVOUR = {"torch": "pt2", "keras": "keras", "tf": "savedmodel", "tflite": "tfli
 
 
 @dataclass(frozen=True)
-class Settings:
+class ConversionOptions:
     """What the person asked of the conversion; see the options of the same names."""
 
     tolerance: Tolerance
@@ -57,7 +57,7 @@ class ConvertedModel:
     """A model on the way: the Source itself, what a hop wrote, or the Target (the last one)."""
 
     side: LoadedModel
-    feeds: tuple[Feed, ...]
+    mapping: tuple[InputMapping, ...]
     attempts: tuple[int, ...] = ()
     comparison: Comparison | None = None
 
@@ -106,14 +106,14 @@ class HopRunner:
 
     def __init__(
         self,
-        workshop: WorkerPool,
+        workers: WorkerPool,
         source: LoadedModel,
         shapes: Mapping[str, Sequence[int | None]],
-        calibration: Callable[[Sequence[Feed]], Mapping[str, str]],
-        settings: Settings,
+        calibration: Callable[[Sequence[InputMapping]], Mapping[str, str]],
+        settings: ConversionOptions,
         before: Callable[[Hop], None],
     ) -> None:
-        self.workshop, self.source, self.shapes, self.settings = workshop, source, shapes, settings
+        self.workers, self.source, self.shapes, self.settings = workers, source, shapes, settings
         self.turns = turns(settings.input_layout, source, shapes)
         self._calibration, self._before = calibration, before
         self._used_once: set[int] = set()
@@ -127,10 +127,10 @@ class HopRunner:
     def run(
         self, hop: Hop, stage: ConvertedModel, origin: Path, form: str, *, last: bool, shapes: Shapes | None = None
     ) -> Path:
-        written = self.workshop.scratch("model" + SUFFIX[hop.target])
+        written = self.workers.scratch("model" + SUFFIX[hop.target])
         self._before(hop)
-        child = self._child(hop)
-        answer = child.call(
+        worker = self._child(hop)
+        answer = worker.call(
             f"converters.{hop.module}",
             hop.function,
             timeout=self.timeout,
@@ -148,24 +148,24 @@ class HopRunner:
     def _child(self, hop: Hop) -> Worker:
         """The child to run this hop in: the Source's own, with the Source loaded, where the framework is the same."""
         if hop.environment is not None:
-            return self.workshop.child(f"convert-{hop.framework}", hop.framework, interpreter(hop.environment) or "")
+            return self.workers.worker(f"convert-{hop.framework}", hop.framework, interpreter(hop.environment) or "")
         own = hop.framework == self.source.framework
-        name = self.source.child_name if own else f"convert-{hop.framework}"
-        child = self.workshop.child(name, hop.framework)
+        name = self.source.worker_name if own else f"convert-{hop.framework}"
+        worker = self.workers.worker(name, hop.framework)
         if hop.module == "tensorflow_tflite":
             # A second from_keras_model in one process fails: 'NoneType' object is not callable.
-            if child.process.pid in self._used_once:
-                self.workshop.restart(name)
-                child = self.workshop.child(name, hop.framework)
-            self._used_once.add(child.process.pid)
-        return self.source.child() if own else child
+            if worker.process.pid in self._used_once:
+                self.workers.restart(name)
+                worker = self.workers.worker(name, hop.framework)
+            self._used_once.add(worker.process.pid)
+        return self.source.worker() if own else worker
 
     def rewritten(
         self, stage: ConvertedModel, form: str, hop: Hop, nodes: Collection[str] | None = None
     ) -> Rewritten | None:
         """The ONNX file of this stage in an equivalent form (at ``nodes`` only); None where that changes nothing."""
-        target = self.workshop.scratch("model.onnx")
-        changed = self.workshop.child("light", "light").call(
+        target = self.workers.scratch("model.onnx")
+        changed = self.workers.worker("onnx_tflite", "onnx_tflite").call(
             "repair.rewrites.forms",
             "write",
             timeout=self.timeout,
@@ -182,15 +182,15 @@ class HopRunner:
         framework = RUNTIMES[hop.target][0]
         if last:
             name = "target"  # a fresh process: the Target must run where its converter never was
-            if self.workshop.child(name, framework).framework != framework:
-                self.workshop.restart(name)
+            if self.workers.worker(name, framework).framework != framework:
+                self.workers.restart(name)
         elif hop.target in ("onnx", "tflite"):
-            name = "light"
+            name = "onnx_tflite"
         elif hop.framework == self.source.framework:
-            name = self.source.child_name
+            name = self.source.worker_name
         else:
             name = f"convert-{hop.framework}"
-        return LoadedModel(self.workshop, name, recognised)
+        return LoadedModel(self.workers, name, recognised)
 
     def arguments(self, hop: Hop, stage: ConvertedModel, shapes: Shapes, *, last: bool) -> dict[str, Any]:
         """The keyword arguments of the hop's function."""
@@ -208,29 +208,29 @@ class HopRunner:
             arguments["shapes"] = shapes
         if hop.environment == "onnx2tf":
             arguments["inputs"] = [name for name, shape in shapes.items() if len(shape) >= 3]
-        if self.turning(stage) and "onnx" not in (hop.source, hop.target):
+        if self.has_permuted_inputs(stage) and "onnx" not in (hop.source, hop.target):
             axes = next(iter(self.turns.values()))
             arguments["turn"] = {"names": self._turned_names(stage), "axes": [axes.index(i) for i in range(4)]}
         return arguments
 
-    def turning(self, stage: ConvertedModel) -> bool:
+    def has_permuted_inputs(self, stage: ConvertedModel) -> bool:
         """Does the hop from this stage give the inputs their other layout? The first hop of a route does."""
         return bool(self.turns) and not stage.attempts
 
     def _turned_names(self, stage: ConvertedModel) -> list[str]:
-        return [one.target.name for one in stage.feeds if one.source in self.turns]
+        return [one.target.name for one in stage.mapping if one.source in self.turns]
 
     def turned(self, path: Path, stage: ConvertedModel) -> Path:
         """The ONNX file with the inputs in the layout asked for."""
-        target = self.workshop.scratch("model.onnx")
+        target = self.workers.scratch("model.onnx")
         axes = next(iter(self.turns.values()))
         names = self._turned_names(stage)
-        light = self.workshop.child("light", "light")
+        light = self.workers.worker("onnx_tflite", "onnx_tflite")
         if stage.format != "onnx":
             # The exporter may have named the inputs its own way: they are taken by position.
             written = light.call("runtimes.onnx_tflite", "load", path=str(path.absolute()), flavour="onnx")
             found = [described["name"] for described in written["inputs"]]
-            names = [new for new, one in zip(found, stage.feeds, strict=False) if one.source in self.turns]
+            names = [new for new, one in zip(found, stage.mapping, strict=False) if one.source in self.turns]
         light.call(
             "converters.support.input_layout",
             "turn_onnx",
@@ -241,12 +241,12 @@ class HopRunner:
         )
         return target
 
-    def fed(self, stage: ConvertedModel) -> tuple[Feed, ...]:
+    def fed(self, stage: ConvertedModel) -> tuple[InputMapping, ...]:
         """How calibration inputs reach a converter that works on this stage's model."""
-        if not self.turning(stage):
-            return stage.feeds
-        return tuple(replace(one, axes=self.turns.get(one.source)) for one in stage.feeds)
+        if not self.has_permuted_inputs(stage):
+            return stage.mapping
+        return tuple(replace(one, axes=self.turns.get(one.source)) for one in stage.mapping)
 
     def shapes_of(self, stage: ConvertedModel) -> Shapes:
         """The shapes of the stage's inputs in this run, by its own names; a free batch stays None."""
-        return sizes(self.fed(stage) if stage.format == "onnx" else stage.feeds, self.shapes)
+        return sizes(self.fed(stage) if stage.format == "onnx" else stage.mapping, self.shapes)

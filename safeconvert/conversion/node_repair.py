@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import WorkerFailed
-from ..models.input_mapping import Mismatch, feed, match_outputs, plan_feed
+from ..models.input_mapping import Mismatch, apply_mapping, map_inputs, match_outputs
 from ..records import Hop, Signature, TensorSpec
 from .findings import Crash, HopFinding, NodeDifference, decides
 from .hop_runner import ConvertedModel, HopRunner, Rewritten
@@ -34,15 +34,15 @@ class NodeRepair:
 
     def __init__(
         self,
-        hopper: HopRunner,
+        hop_runner: HopRunner,
         attempt: Callable[[ConvertedModel, Hop, Rewritten, str, bool], ConvertedModel | None],
         agrees: Callable[[ConvertedModel], bool],
     ) -> None:
-        self.hopper, self._attempt, self._agrees = hopper, attempt, agrees
-        self._allows = hopper.repair_time.allows
+        self.hop_runner, self._attempt, self._agrees = hop_runner, attempt, agrees
+        self._allows = hop_runner.repair_time.allows
         self.runs = 0
 
-    def locate(self, stage: ConvertedModel, hop: Hop, strayed: ConvertedModel, rows: Rows) -> HopFinding | None:
+    def locate(self, stage: ConvertedModel, hop: Hop, diverged: ConvertedModel, rows: Rows) -> HopFinding | None:
         """The nodes at fault, or None where they cannot be looked for.
 
         ``rows`` are inputs (batch of 1) on which the hop differs, by the names of the ONNX graph's inputs.
@@ -53,7 +53,7 @@ class NodeRepair:
         except WorkerFailed:
             return None  # the replay is a help; without it the whole graph is fed in other forms
         suspects = tuple(local for local in ranking if not local.score <= 1)
-        return HopFinding(hop, stage, tuple(rows), shapes, strayed, tuple(ranking), suspects, self.runs)
+        return HopFinding(hop, stage, tuple(rows), shapes, diverged, tuple(ranking), suspects, self.runs)
 
     def refused(self, attempt: int, stage: ConvertedModel, hop: Hop, nodes: Sequence[str], rows: Rows) -> Crash | None:
         """Which of these nodes, of a graph that the converter crashed on, it does not convert alone either."""
@@ -92,10 +92,10 @@ class NodeRepair:
         for form in forms:
             known = {change["node"] for change in changes if decides(change)}
             left = [local.node for local in finding.faults if local.node not in known]
-            if not left or not self.hopper.repair_time.left:
+            if not left or not self.hop_runner.repair_time.left:
                 break
             with contextlib.suppress(WorkerFailed):
-                rewritten = self.hopper.rewritten(finding.fed, form, finding.hop, left)
+                rewritten = self.hop_runner.rewritten(finding.fed, form, finding.hop, left)
                 changes += rewritten.changes if rewritten is not None else ()
         return replace(finding, changes=tuple(changes))
 
@@ -110,7 +110,7 @@ class NodeRepair:
         self, finding: HopFinding, form: str, suspects: Sequence[NodeDifference], *, last: bool
     ) -> tuple[Rewritten, ConvertedModel] | None:
         try:
-            rewritten = self.hopper.rewritten(finding.fed, form, finding.hop, [local.node for local in suspects])
+            rewritten = self.hop_runner.rewritten(finding.fed, form, finding.hop, [local.node for local in suspects])
         except WorkerFailed:
             return None
         if rewritten is None:
@@ -135,7 +135,7 @@ class NodeRepair:
             tried = self._try(finding, form, fewer, last=last)
             if tried is not None and self._agrees(tried[1]):
                 needed, found = fewer, tried
-            elif tried is not None and tried[1].feeds:
+            elif tried is not None and tried[1].mapping:
                 alone[local.node] = tried[1]
         return needed, alone, found
 
@@ -148,12 +148,12 @@ class NodeRepair:
 
         Raises :class:`WorkerFailed`.
         """
-        light = self.hopper.workshop.child("light", "light")
-        store = self.hopper.workshop.scratch("activations.npz")
+        light = self.hop_runner.workers.worker("onnx_tflite", "onnx_tflite")
+        store = self.hop_runner.workers.scratch("activations.npz")
         shapes = light.call(
             "repair.localization.node_replay",
             "activations",
-            timeout=self.hopper.timeout,
+            timeout=self.hop_runner.timeout,
             path=stage.side.location,
             store=str(store),
             arrays=row,
@@ -189,12 +189,12 @@ class NodeRepair:
         only: list[str] | None,
     ) -> tuple[list[NodeDifference], bool]:
         """Convert and run these nodes apart; or, where that fails, the nodes as failed ones and True."""
-        target = self.hopper.workshop.scratch("pieces.onnx")
-        light = self.hopper.workshop.child("light", "light")
+        target = self.hop_runner.workers.scratch("pieces.onnx")
+        light = self.hop_runner.workers.worker("onnx_tflite", "onnx_tflite")
         made = light.call(
             "repair.localization.node_replay",
             "explode",
-            timeout=self.hopper.timeout,
+            timeout=self.hop_runner.timeout,
             path=stage.side.location,
             target=str(target),
             shapes=shapes,
@@ -226,15 +226,15 @@ class NodeRepair:
         arrays: dict[str, Array],
         outputs: Sequence[dict[str, Any]],
     ) -> list[Array]:
-        written = self.hopper.run(hop, stage, path, "", last=False, shapes=given)
-        side = self.hopper.side(hop, written, last=False)
-        child = side.child()
+        written = self.hop_runner.run(hop, stage, path, "", last=False, shapes=given)
+        side = self.hop_runner.side(hop, written, last=False)
+        worker = side.worker()
         specs = tuple(TensorSpec(name, tuple(shape), "float32") for name, shape in given.items())
-        feeds = plan_feed(Signature(specs, ()), given, side.signature)
-        if isinstance(feeds, Mismatch):
-            raise WorkerFailed(feeds.reason)
-        answer = child.call("runtimes.registry", "run_once", path=side.location, arrays=feed(feeds, arrays))
-        child.call("runtimes.registry", "forget", path=side.location)
+        mapping = map_inputs(Signature(specs, ()), given, side.signature)
+        if isinstance(mapping, Mismatch):
+            raise WorkerFailed(mapping.reason)
+        answer = worker.call("runtimes.registry", "run_once", path=side.location, arrays=apply_mapping(mapping, arrays))
+        worker.call("runtimes.registry", "forget", path=side.location)
         self.runs += 1
         results = match_outputs([o["name"] for o in outputs], answer["names"], answer["outputs"])
         if len(results) != len(outputs):
@@ -249,7 +249,7 @@ class NodeRepair:
         shapes = expected.shape, given.shape
         if shapes[0] != shapes[1]:
             return NodeDifference(output["node"], output["operator"], np.inf, None, *shapes, index=output["index"])
-        tolerance = self.hopper.settings.tolerance
+        tolerance = self.hop_runner.settings.tolerance
         allowed = tolerance.atol + tolerance.rtol * float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
         with np.errstate(invalid="ignore", over="ignore"):
             apart = np.abs(expected.astype(np.float64) - given)

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..models.input_mapping import Feed, Mismatch, plan_feed
+from ..models.input_mapping import InputMapping, Mismatch, map_inputs
 from ..models.loaded import LoadedModel
 from ..records import Attempt
 from ..workers.pool import WorkerPool
-from .hop_runner import ConvertedModel, Sample, Settings, Shapes
+from .hop_runner import ConversionOptions, ConvertedModel, Sample, Shapes
 from .route_search import Router
 from .routes import routes
 
@@ -22,10 +22,10 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class View:
-    """``path`` is an ONNX file; ``feeds`` say how the model's inputs become the view's; ``outputs`` are its own."""
+    """``path`` is an ONNX file; ``mapping`` say how the model's inputs become the view's; ``outputs`` are its own."""
 
     path: Path
-    feeds: tuple[Feed, ...]
+    mapping: tuple[InputMapping, ...]
     outputs: tuple[str, ...]
     batch: int | None
     attempts: tuple[Attempt, ...] = ()
@@ -43,11 +43,11 @@ class Pair:
     target: LoadedModel
     theirs: View
     ours: View
-    given: tuple[Feed, ...]
-    taken: tuple[Feed, ...]
+    given: tuple[InputMapping, ...]
+    taken: tuple[InputMapping, ...]
     order: tuple[str, ...]
     row: Mapping[str, Array]
-    exactly: bool
+    is_unquantized: bool
 
 
 def ordered(view: View, names: Sequence[str], target: Sequence[str]) -> list[str]:
@@ -64,11 +64,11 @@ def ordered(view: View, names: Sequence[str], target: Sequence[str]) -> list[str
 
 
 def view(
-    workshop: WorkerPool,
+    workers: WorkerPool,
     side: LoadedModel,
     shapes: Shapes,
     sample: Sample,
-    settings: Settings,
+    settings: ConversionOptions,
     say: Callable[[str], None],
 ) -> View | None:
     """The model as ONNX; None where no converter gives one that agrees with it on the sample.
@@ -78,41 +78,43 @@ def view(
     stage: ConvertedModel | None
     attempts: tuple[Attempt, ...] = ()
     if side.format == "onnx":
-        feeds = plan_feed(side.signature, shapes, side.signature)
-        assert not isinstance(feeds, Mismatch)
-        stage = ConvertedModel(side, feeds)
+        mapping = map_inputs(side.signature, shapes, side.signature)
+        assert not isinstance(mapping, Mismatch)
+        stage = ConvertedModel(side, mapping)
     else:
-        stage, attempts = travel(workshop, side, "onnx", shapes, sample, settings, say)
+        stage, attempts = convert_verified(workers, side, "onnx", shapes, sample, settings, say)
     if stage is None:
         return None
     signature = stage.side.signature
     batch = next((spec.shape[0] for spec in signature.inputs if spec.shape and spec.shape[0]), None)
-    return View(Path(stage.side.location), stage.feeds, tuple(spec.name for spec in signature.outputs), batch, attempts)
+    return View(
+        Path(stage.side.location), stage.mapping, tuple(spec.name for spec in signature.outputs), batch, attempts
+    )
 
 
-def travel(
-    workshop: WorkerPool,
+def convert_verified(
+    workers: WorkerPool,
     side: LoadedModel,
     to: str,
     shapes: Mapping[str, Sequence[int | None]],
     sample: Sample,
-    settings: Settings,
+    settings: ConversionOptions,
     say: Callable[[str], None],
 ) -> tuple[ConvertedModel | None, tuple[Attempt, ...]]:
     """Convert a model by any route; a stage only where the result agrees with the sample's outputs."""
     plain = replace(settings, input_layout="keep", quantize="none", opset=None)
     router = Router(
-        workshop,
+        workers,
         side,
         shapes,
         lambda: sample,
-        lambda feeds: {},
+        lambda mapping: {},
         plain,
         before=lambda hop: None,
         after=lambda hop: None,
         say=say,
     )
     stage = router.find(routes(side.format, to))
-    if stage is not None and stage.comparison is not None and not router.trier.agrees(stage):
+    if stage is not None and stage.comparison is not None and not router.attempt_runner.agrees(stage):
         stage = None
     return stage, tuple(router.attempts)

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from ..models.input_mapping import Feed, Mismatch, feed, plan_feed
+from ..models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs
 from ..models.loaded import LoadedModel
 from ..records import Hop
 from ..workers.pool import WorkerPool
 from .attempts import AttemptRunner
 from .findings import HopFinding
-from .hop_runner import ConvertedModel, HopRunner, Sample, Settings
+from .hop_runner import ConversionOptions, ConvertedModel, HopRunner, Sample
 from .node_repair import NodeRepair
 from .routes import hops_between
 
@@ -37,9 +37,9 @@ FORMS = {
 SHOWN = 4  # inputs that show a fault, at most
 
 
-def _how_far(strayed: tuple[ConvertedModel, tuple[str, ...]]) -> tuple[int, int, float]:
+def _how_far(diverged: tuple[ConvertedModel, tuple[str, ...]]) -> tuple[int, int, float]:
     """Order of the stages that differ: nearest to the Target format first, then by how much they differ."""
-    stage, rest = strayed
+    stage, rest = diverged
     assert stage.comparison is not None
     largest = stage.comparison.max_abs
     return len(rest), stage.comparison.labels_differ, np.inf if largest is None else largest
@@ -50,31 +50,31 @@ class Router:
 
     def __init__(
         self,
-        workshop: WorkerPool,
+        workers: WorkerPool,
         source: LoadedModel,
         shapes: Mapping[str, Sequence[int | None]],
         sample: Callable[[], Sample],
-        calibration: Callable[[Sequence[Feed]], Mapping[str, str]],
-        settings: Settings,
+        calibration: Callable[[Sequence[InputMapping]], Mapping[str, str]],
+        settings: ConversionOptions,
         *,
         before: Callable[[Hop], None],
         after: Callable[[Hop], None],
         say: Callable[[str], None],
     ) -> None:
         self.source, self.shapes, self.settings = source, shapes, settings
-        self.hopper = HopRunner(workshop, source, shapes, calibration, settings, before)
-        self.trier = AttemptRunner(self.hopper, source, shapes, sample, after=after, say=say)
-        self.attempts = self.trier.attempts
+        self.hop_runner = HopRunner(workers, source, shapes, calibration, settings, before)
+        self.attempt_runner = AttemptRunner(self.hop_runner, source, shapes, sample, after=after, say=say)
+        self.attempts = self.attempt_runner.attempts
         self._sample, self._say = sample, say
         self._strayed: list[tuple[ConvertedModel, tuple[str, ...]]] = []
-        self.mender = NodeRepair(self.hopper, self.trier.rewritten, self.trier.agrees)
+        self.node_repair = NodeRepair(self.hop_runner, self.attempt_runner.rewritten, self.attempt_runner.agrees)
         self._findings: dict[tuple[int, ...], HopFinding] = {}
 
     def find(self, routes: Sequence[tuple[str, ...]]) -> ConvertedModel | None:
         """A Target that agrees with the Source on the sample; else the first that at least runs; else None."""
-        feeds = plan_feed(self.source.signature, self.shapes, self.source.signature)
-        assert not isinstance(feeds, Mismatch)
-        start = ConvertedModel(self.source, feeds)
+        mapping = map_inputs(self.source.signature, self.shapes, self.source.signature)
+        assert not isinstance(mapping, Mismatch)
+        start = ConvertedModel(self.source, mapping)
         for route in routes:
             if not self._possible(route):
                 continue
@@ -91,10 +91,12 @@ class Router:
         for index, (a, b) in enumerate(steps):
             last = index == len(steps) - 1
             hops = hops_between(a, b, last=last)
-            lacking = {hop.name: (hop, reason) for hop in hops if (reason := self.trier.lacking(hop, last=last))}
+            lacking = {
+                hop.name: (hop, reason) for hop in hops if (reason := self.attempt_runner.lacking(hop, last=last))
+            }
             if len(lacking) == len(hops):
                 for hop, reason in lacking.values():
-                    self.trier.refuse(hop, reason)
+                    self.attempt_runner.refuse(hop, reason)
                 return False
         return True
 
@@ -107,50 +109,52 @@ class Router:
         if not rest:
             return stage
         for hop in hops_between(stage.format, rest[0], last=len(rest) == 1):
-            strayed: ConvertedModel | None = None
+            diverged: ConvertedModel | None = None
             for form in self._forms(stage, hop):
-                reached = self.trier.take(stage, hop, form, last=len(rest) == 1)
+                reached = self.attempt_runner.take(stage, hop, form, last=len(rest) == 1)
                 if reached is None or reached.comparison is None:
                     continue
-                if not self.trier.agrees(reached):
+                if not self.attempt_runner.agrees(reached):
                     self._strayed.append((reached, rest[1:]))
-                    strayed = strayed or reached
+                    diverged = diverged or reached
                     mended = None if form else self._mend(stage, hop, reached, last=len(rest) == 1)
                     if mended is None:
                         continue
                     reached = mended
-                elif form and strayed is not None and (finding := self._findings.get(strayed.attempts)):
-                    self._findings[strayed.attempts] = finding.by_whole_form(form, reached)
+                elif form and diverged is not None and (finding := self._findings.get(diverged.attempts)):
+                    self._findings[diverged.attempts] = finding.by_whole_form(form, reached)
                 if (found := self._extend(reached, rest[1:])) is not None:
                     return found
                 break  # the hop is right as it is: other forms of what it is fed would give the same
         return None
 
-    def _mend(self, stage: ConvertedModel, hop: Hop, strayed: ConvertedModel, *, last: bool) -> ConvertedModel | None:
+    def _mend(self, stage: ConvertedModel, hop: Hop, diverged: ConvertedModel, *, last: bool) -> ConvertedModel | None:
         """The hop repaired where single nodes of the ONNX graph it was fed are at fault."""
-        if stage.format != "onnx" or not strayed.feeds or self.hopper.turning(stage):
+        if stage.format != "onnx" or not diverged.mapping or self.hop_runner.has_permuted_inputs(stage):
             return None
-        if strayed.attempts not in self._findings:
-            with self.hopper.repair_time.running():
+        if diverged.attempts not in self._findings:
+            with self.hop_runner.repair_time.running():
                 self._say(f"{hop.label} differs: looking for the nodes at fault")
-                assert strayed.comparison is not None
-                rows = self.rows(stage, strayed.comparison.differing)
-                finding = self.mender.locate(stage, hop, strayed, rows)
+                assert diverged.comparison is not None
+                rows = self.rows(stage, diverged.comparison.differing)
+                finding = self.node_repair.locate(stage, hop, diverged, rows)
                 if finding is not None and self.settings.repair:
-                    finding = self.mender.mend(finding, FORMS["onnx"], last=last)
+                    finding = self.node_repair.mend(finding, FORMS["onnx"], last=last)
                 elif finding is not None:
-                    finding = self.mender.classified(finding, FORMS["onnx"])
+                    finding = self.node_repair.classified(finding, FORMS["onnx"])
             if finding is None:
                 return None
-            self._findings[strayed.attempts] = finding
-        return self._findings[strayed.attempts].after
+            self._findings[diverged.attempts] = finding
+        return self._findings[diverged.attempts].after
 
     def rows(self, stage: ConvertedModel, chosen: Sequence[int]) -> list[dict[str, np.ndarray[Any, Any]]]:
         """A few of the chosen inputs of the sample, each alone, as the ONNX graph takes them."""
         fixed = next((spec.shape[0] for spec in stage.side.signature.inputs if spec.shape), None) or 1
         arrays = self._sample().arrays
         return [
-            feed(stage.feeds, {name: np.repeat(array[row : row + 1], fixed, axis=0) for name, array in arrays.items()})
+            apply_mapping(
+                stage.mapping, {name: np.repeat(array[row : row + 1], fixed, axis=0) for name, array in arrays.items()}
+            )
             for row in chosen[:SHOWN] or (0,)
         ]
 
@@ -188,7 +192,7 @@ class Router:
         """Why repair was not tried to its end, in words."""
         if not self.settings.repair:
             return ("repair was turned off (--no-repair)",)
-        return (self.hopper.repair_time.cut,) if self.hopper.repair_time.cut else ()
+        return (self.hop_runner.repair_time.cut,) if self.hop_runner.repair_time.cut else ()
 
     def _finish(self, stage: ConvertedModel, rest: tuple[str, ...]) -> ConvertedModel | None:
         """Go on from a stage that differs, so that there is a Target to look at."""
@@ -196,7 +200,7 @@ class Router:
             return stage
         for hop in hops_between(stage.format, rest[0], last=len(rest) == 1):
             for form in self._forms(stage, hop):
-                reached = self.trier.take(stage, hop, form, last=len(rest) == 1)
+                reached = self.attempt_runner.take(stage, hop, form, last=len(rest) == 1)
                 if reached is not None and (found := self._finish(reached, rest[1:])) is not None:
                     return found
         return None
@@ -206,6 +210,6 @@ class Router:
         yield ""
         if self.settings.repair and (stage.format == "onnx" or hop.takes_forms):
             for form in FORMS[stage.format]:
-                if not self.hopper.repair_time.allows():
+                if not self.hop_runner.repair_time.allows():
                     return
                 yield form

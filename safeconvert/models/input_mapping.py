@@ -16,7 +16,7 @@ CHANNELS = (1, 3, 4)
 
 
 @dataclass(frozen=True)
-class Feed:
+class InputMapping:
     """One input of the Target: where it comes from, and the permutation of axes it needs (None: none)."""
 
     target: TensorSpec
@@ -31,12 +31,12 @@ class Mismatch:
     reason: str
 
 
-def plan_feed(
+def map_inputs(
     source: Signature,
     shapes: Mapping[str, Sequence[int | None]],
     target: Signature,
     turns: Mapping[str, tuple[int, ...]] | None = None,
-) -> tuple[Feed, ...] | Mismatch:
+) -> tuple[InputMapping, ...] | Mismatch:
     """Match the Target's inputs to the Source's, by name where the names agree, else by position.
 
     ``shapes`` are the Source's input shapes in this run; ``turns`` are the permutations of Source inputs that were
@@ -48,7 +48,7 @@ def plan_feed(
         more = [t.name for t in target.inputs][:6]
         return Mismatch(f"the Target takes {len(target.inputs)} inputs {more}, the Source {len(ours)} {list(ours)[:6]}")
     by_name = {spec.name for spec in target.inputs} == set(ours)
-    feeds = []
+    mapping = []
     for spec, name in zip(target.inputs, ours, strict=True):
         origin = spec.name if by_name else name
         turn = (turns or {}).get(origin)
@@ -58,8 +58,8 @@ def plan_feed(
             return axes
         if turn is not None:
             axes = turn if axes is None else tuple(turn[a] for a in axes)
-        feeds.append(Feed(spec, origin, axes))
-    return tuple(feeds)
+        mapping.append(InputMapping(spec, origin, axes))
+    return tuple(mapping)
 
 
 def _axes(shape: tuple[int | None, ...], spec: TensorSpec) -> tuple[int, ...] | Mismatch | None:
@@ -78,10 +78,10 @@ def _fits(shape: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> bool
     )
 
 
-def feed(feeds: Sequence[Feed], arrays: Mapping[str, Array]) -> dict[str, Array]:
+def apply_mapping(mapping: Sequence[InputMapping], arrays: Mapping[str, Array]) -> dict[str, Array]:
     """The Source's arrays as the Target takes them: its names, its layout, its dtype."""
     given = {}
-    for one in feeds:
+    for one in mapping:
         array = arrays[one.source]
         if one.axes is not None:
             array = np.ascontiguousarray(array.transpose(one.axes))
@@ -115,10 +115,10 @@ def layout_of(shape: Sequence[int | None], format: str) -> str:
     return "nchw" if format in ("torch", "onnx") else "nhwc"
 
 
-def sizes(feeds: Sequence[Feed], shapes: Mapping[str, Sequence[int | None]]) -> dict[str, list[int | None]]:
+def sizes(mapping: Sequence[InputMapping], shapes: Mapping[str, Sequence[int | None]]) -> dict[str, list[int | None]]:
     """The shapes of a model's inputs in this run, by its own names; a batch that it leaves free stays None."""
     found = {}
-    for one in feeds:
+    for one in mapping:
         shape = list(shapes[one.source])
         if one.axes is not None:
             shape = [shape[axis] for axis in one.axes]

@@ -18,8 +18,8 @@ RUNTIMES = {
     "torch": ("torch", "runtimes.pytorch.model"),
     "keras": ("tensorflow", "runtimes.tensorflow.model"),
     "tf": ("tensorflow", "runtimes.tensorflow.model"),
-    "tflite": ("light", "runtimes.onnx_tflite"),
-    "onnx": ("light", "runtimes.onnx_tflite"),
+    "tflite": ("onnx_tflite", "runtimes.onnx_tflite"),
+    "onnx": ("onnx_tflite", "runtimes.onnx_tflite"),
 }
 EXTRAS = {
     "torch": "torch", "onnx2torch": "torch", "tensorflow": "tensorflow", "keras": "tensorflow", "tf2onnx": "tensorflow",
@@ -30,15 +30,15 @@ EXTRAS = {
 
 @dataclass
 class LoadedModel:
-    """Source or Target (or what stands between), loaded in the child called ``child_name``.
+    """Source or Target (or what stands between), loaded in the child called ``worker_name``.
 
     A child that died is started again and the model loaded again, because it may be needed after a crash.
     ``runtime`` is the framework and the module to load it with, in place of the format's usual ones; ``second`` is the
     same file in such a one, once it was asked for (see ``second_runtime``).
     """
 
-    workshop: WorkerPool
-    child_name: str
+    workers: WorkerPool
+    worker_name: str
     recognised: Recognised
     options: Mapping[str, Any] = field(default_factory=dict)
     runtime: tuple[str, str] | None = None
@@ -68,21 +68,21 @@ class LoadedModel:
 
     def start(self) -> Worker:
         """The child, warming up if it is new; the model is not loaded yet."""
-        return self.workshop.child(self.child_name, self.framework)
+        return self.workers.worker(self.worker_name, self.framework)
 
-    def child(self) -> Worker:
+    def worker(self) -> Worker:
         """The child with the model loaded in it."""
-        child = self.start()
-        if child.process.pid != self._pid:
+        worker = self.start()
+        if worker.process.pid != self._pid:
             module = (self.runtime or RUNTIMES[self.format])[1]
-            answer = child.call(module, "load", path=self.location, flavour=self.recognised.flavour, **self.options)
+            answer = worker.call(module, "load", path=self.location, flavour=self.recognised.flavour, **self.options)
             self.signature = Signature.from_child(answer)
-            self._pid = child.process.pid
-        return child
+            self._pid = worker.process.pid
+        return worker
 
     def run(self, arrays: Mapping[str, Array]) -> list[Array]:
         """The outputs for one batch, in the model's order. Raises :class:`WorkerFailed`."""
-        answer = self.child().call("runtimes.registry", "run", path=self.location, arrays=dict(arrays))
+        answer = self.worker().call("runtimes.registry", "run", path=self.location, arrays=dict(arrays))
         self.notes = list(answer["notes"])
         return list(answer["outputs"])
 

@@ -24,13 +24,13 @@ from .torch_archive import code_in_pt2
 Shapes = dict[str, tuple[int | None, ...]]
 
 
-def side(workshop: WorkerPool, name: str, recognised: Recognised, options: Options) -> LoadedModel:
+def side(workers: WorkerPool, name: str, recognised: Recognised, options: Options) -> LoadedModel:
     """The model as a :class:`LoadedModel` in the child called ``name``, which starts to warm up; nothing is loaded yet.
 
     Raises :class:`BadInput` for what would run code or cannot work.
     """
     guard(recognised, options)
-    made = LoadedModel(workshop, name, recognised, _load_options(recognised, options))
+    made = LoadedModel(workers, name, recognised, _load_options(recognised, options))
     made.start()
     return made
 
@@ -38,7 +38,7 @@ def side(workshop: WorkerPool, name: str, recognised: Recognised, options: Optio
 def load(one: LoadedModel) -> None:
     """Load the model. Raises :class:`BadInput` where it cannot be."""
     try:
-        one.child()
+        one.worker()
     except CallRaised as error:
         raise explain(error, one.recognised) from error
     except WorkerFailed as error:

@@ -39,13 +39,13 @@ def build(
     localisation: Localisation | None,
     refused: Sequence[Refusal],
     engines: Sequence[RuntimeComparison],
-    material: EvaluationSet,
+    evaluation_set: EvaluationSet,
     options: Options,
     notes: Sequence[str],
     timings: Mapping[str, float],
 ) -> dict[str, Any]:
     """The report as plain JSON values; its keys are the contract in ``report.schema.json``."""
-    compared, inputs, rows = judgement.compared, material.inputs, material.rows
+    compared, inputs, rows = judgement.compared, evaluation_set.inputs, evaluation_set.rows
     tolerance = options.tolerance
     after = _sets(compared)
     before = after if judgement.before is None else _sets(judgement.before)
@@ -64,7 +64,7 @@ def build(
                 "calibration": len(rows[0]),
                 "heldout": len(rows[1]),
                 "skipped": [{"path": str(s.path), "reason": s.reason} for s in inputs.skipped],
-                "preprocess": None if material.preprocess is None else material.preprocess.to_json(),
+                "preprocess": None if evaluation_set.preprocess is None else evaluation_set.preprocess.to_json(),
                 "target_preprocess": options.target_preprocess,
                 "strength": _strength(inputs, compared),
             },

@@ -85,14 +85,14 @@ def sole_writer(output: Path) -> Iterator[None]:
         lock.release()
 
 
-def put(workshop: WorkerPool, made: Path, final: Path) -> None:
+def put(workers: WorkerPool, made: Path, final: Path) -> None:
     """Copy ``made`` next to ``final`` and rename it: under the final name it is whole or not there.
 
     What stood there is replaced. Raises :class:`BadInput` where the disk is full or not writable.
     """
     hidden = f".{final.name[:40]}.{os.getpid()}"
     partial = final.parent / f"{hidden}.partial"
-    with workshop.passing(partial):
+    with workers.passing(partial):
         try:
             if made.is_dir():
                 shutil.copytree(made, partial)
@@ -105,7 +105,7 @@ def put(workshop: WorkerPool, made: Path, final: Path) -> None:
             if final.is_dir() and not final.is_symlink():
                 # A folder cannot be replaced in one step: the old one steps aside first.
                 aside = final.parent / f"{hidden}.old"
-                with workshop.passing(aside):
+                with workers.passing(aside):
                     final.rename(aside)
                     partial.rename(final)
             else:
@@ -116,14 +116,14 @@ def put(workshop: WorkerPool, made: Path, final: Path) -> None:
             ) from error
 
 
-def put_text(workshop: WorkerPool, text: str, final: Path) -> None:
+def put_text(workers: WorkerPool, text: str, final: Path) -> None:
     """The same for a small text file."""
-    made = workshop.scratch(final.name)
+    made = workers.scratch(final.name)
     try:
         made.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of images may be any bytes
     except OSError as error:
         raise BadInput(f"{made} cannot be written: {error.strerror or error}.") from error
-    put(workshop, made, final)
+    put(workers, made, final)
 
 
 def set_aside(output: Path) -> Path | None:

@@ -61,10 +61,10 @@ given = [numpy.moveaxis(g, -1, 1) if g.shape != e.shape else g for e, g in zip(e
 class Reproducer:
     """Makes ``reproduce`` of faults. ``files``, what was made and its place, are to be put beside the report."""
 
-    def __init__(self, hopper: HopRunner, options: Options, run: Sequence[str], final: Path) -> None:
-        self.hopper, self.options, self.final = hopper, options, final
+    def __init__(self, hop_runner: HopRunner, options: Options, run: Sequence[str], final: Path) -> None:
+        self.hop_runner, self.options, self.final = hop_runner, options, final
         self.run = shlex.join(run)
-        self._kept = _read(hopper.source.path, options)
+        self._kept = _read(hop_runner.source.path, options)
         self.files: list[tuple[Path, Path]] = []
 
     def __call__(self, faults: Sequence[Fault], findings: Sequence[HopFinding]) -> list[Fault]:
@@ -72,7 +72,7 @@ class Reproducer:
         found = {f"fault-F{number}": {"run": self.run} for number, _ in enumerate(faults, 1)}
         numbered = list(zip(found, faults, strict=True))
         for finding in findings:
-            if finding.fed.side is self.hopper.source and len(finding.ranking) == 1:
+            if finding.fed.side is self.hop_runner.source and len(finding.ranking) == 1:
                 continue  # the Source is that node alone already
             nodes = {local.node: local for local in finding.faults}
             chosen = {
@@ -101,16 +101,16 @@ class Reproducer:
         """Models of the nodes alone, by the tag of their files; nothing of those that cannot stand alone."""
         if not chosen:
             return {}
-        scratch = self.hopper.workshop.scratch("x").parent
+        scratch = self.hop_runner.workers.scratch("x").parent
         cases = [
             {"node": local.node, "target": str(scratch / f"{tag}.onnx"), "store": str(scratch / f"{tag}.npz")}
             for tag, local in chosen.items()
         ]
         try:
-            made = self.hopper.workshop.child("light", "light").call(
+            made = self.hop_runner.workers.worker("onnx_tflite", "onnx_tflite").call(
                 "repair.localization.single_nodes",
                 "write",
-                timeout=self.hopper.settings.timeout,
+                timeout=self.hop_runner.settings.timeout,
                 path=finding.fed.side.location,
                 shapes=dict(finding.shapes),
                 rows=list(finding.rows),

@@ -14,9 +14,9 @@ from typing import Any
 from ..checking import second_runtime, tvm_check
 from ..checking.evaluation_set import EvaluationSet
 from ..checking.verdict import Judgement, judge
-from ..comparison.compare import impossible
+from ..comparison.compare import all_rows_differ
 from ..models import loading
-from ..models.input_mapping import Mismatch, plan_feed
+from ..models.input_mapping import Mismatch, map_inputs
 from ..models.loaded import LoadedModel
 from ..options import Observer, Options
 from ..records import Attempt, Fault, Localisation, Recognised, Refusal, Verdict
@@ -48,52 +48,54 @@ class Result:
 class Run:
     """One run: its workshop, its Source and its clock."""
 
-    def __init__(self, workshop: WorkerPool, source: Recognised, options: Options, observer: Observer) -> None:
-        self.workshop, self.options, self.observer = workshop, options, observer
-        self.source = loading.side(workshop, "source", source, options)
+    def __init__(self, workers: WorkerPool, source: Recognised, options: Options, observer: Observer) -> None:
+        self.workers, self.options, self.observer = workers, options, observer
+        self.source = loading.side(workers, "source", source, options)
         self.timings: dict[str, float] = {}
         self.notes: list[str] = []
         self._begun = time.monotonic()
 
     def check(self, recognised: Recognised, report: Path | None) -> Result:
-        target = loading.side(self.workshop, "target", recognised, self.options)
+        target = loading.side(self.workers, "target", recognised, self.options)
         second_runtime.warm(self.source, target.format)
-        with self.material() as material:
-            material.ahead()
+        with self.evaluation_set() as evaluation_set:
+            evaluation_set.ahead()
             with self.clock("load"):
                 loading.load(target)
-            feeds = plan_feed(self.source.signature, self.shapes, target.signature)
-            if isinstance(feeds, Mismatch):
-                compared = tuple(impossible(len(rows), feeds.reason) for rows in material.rows)
-                judgement = Judgement(Verdict.DIVERGED, (feeds.reason,), (compared[0], compared[1]))
+            mapping = map_inputs(self.source.signature, self.shapes, target.signature)
+            if isinstance(mapping, Mismatch):
+                compared = tuple(all_rows_differ(len(rows), mapping.reason) for rows in evaluation_set.rows)
+                judgement = Judgement(Verdict.DIVERGED, (mapping.reason,), (compared[0], compared[1]))
             else:
                 with self.clock("check"):
-                    judgement = judge(material, target, feeds, self.options, self.observer)
-            return self.finish(judgement, material, target, [], report=report)
+                    judgement = judge(evaluation_set, target, mapping, self.options, self.observer)
+            return self.finish(judgement, evaluation_set, target, [], report=report)
 
     def repair(self, recognised: Recognised, final: Path) -> Result:
-        check_core_layers(self.workshop, self.options)
-        target = loading.side(self.workshop, "given", recognised, self.options)
+        check_core_layers(self.workers, self.options)
+        target = loading.side(self.workers, "given", recognised, self.options)
         second_runtime.warm(self.source, target.format)
-        with self.material() as material:
-            material.ahead()
+        with self.evaluation_set() as evaluation_set:
+            evaluation_set.ahead()
             with self.clock("load"):
                 loading.load(target)
             command = ["safeconvert", "repair", str(self.source.path), str(recognised.path), "-o", str(final)]
             command += self.options.arguments()
             options, observer = self.options, self.observer
-            given = RepairRun(self.workshop, material, target, self.shapes, options, observer, self.clock, self.timings)
+            given = RepairRun(
+                self.workers, evaluation_set, target, self.shapes, options, observer, self.clock, self.timings
+            )
             settled = given.settle()
             outcome = settled.outcome
             looked = outcome.localisation
             if self.options.ranking == "kruskal":
-                ranker = Ranker(self.workshop, material, self.shapes, self.options, self.observer)
+                ranker = Ranker(self.workers, evaluation_set, self.shapes, self.options, self.observer)
                 with self.clock("rank"):
                     looked, notes = ranker.repaired(outcome.pair, looked)
                 self.notes += notes
             return self.finish(
                 settled.judgement,
-                material,
+                evaluation_set,
                 settled.side,
                 outcome.attempts,
                 [replace(fault, reproduce={"run": shlex.join(command)}) for fault in outcome.faults],
@@ -105,23 +107,23 @@ class Run:
             )
 
     @contextlib.contextmanager
-    def material(self) -> Iterator[EvaluationSet]:
+    def evaluation_set(self) -> Iterator[EvaluationSet]:
         """Load the Source and begin to read the inputs."""
         self.observer.say(f"loading {self.source.path.name}")
         with self.clock("load"):
             loading.load(self.source)
         self.shapes = loading.resolve_shapes(self.source.path, self.source.signature, self.options)
         with ThreadPoolExecutor(1) as pool:
-            material = EvaluationSet(self.workshop, self.source, self.shapes, self.options, pool, self.observer)
+            evaluation_set = EvaluationSet(self.workers, self.source, self.shapes, self.options, pool, self.observer)
             try:
-                yield material
+                yield evaluation_set
             finally:
-                material.reference.close()
+                evaluation_set.reference.close()
 
     def finish(
         self,
         judgement: Judgement,
-        material: EvaluationSet,
+        evaluation_set: EvaluationSet,
         target: LoadedModel | None,
         attempts: Sequence[Attempt],
         faults: Sequence[Fault] = (),
@@ -142,7 +144,7 @@ class Run:
         )
         notes = [
             *notes,
-            *material.notes,
+            *evaluation_set.notes,
             *self.source.signature.notes,
             *self.source.notes,
             *(target.notes if target else []),
@@ -151,7 +153,7 @@ class Run:
         if judgement.verdict is not Verdict.REPAIRED:
             notes += _unquantised(target, self.options)
         with self.clock("engines") if self.options.engine != "onnxruntime" else contextlib.nullcontext():
-            opinions = tvm_check.of_files(self.workshop, material, target, self.shapes, opinions)
+            opinions = tvm_check.of_files(self.workers, evaluation_set, target, self.shapes, opinions)
         notes += [one.words for one in opinions if one.agrees is not True]
         if final is not None and not good and (previous := output_files.set_aside(final)) is not None:
             notes.append(f"what stood at {final} is now {previous}")
@@ -166,7 +168,7 @@ class Run:
             localisation=localisation,
             refused=refused,
             engines=opinions,
-            material=material,
+            evaluation_set=evaluation_set,
             options=self.options,
             notes=notes,
             timings=self.timings,
@@ -176,19 +178,19 @@ class Run:
             for form in ("json", "html") if base is not None else ():
                 assert base is not None
                 beside = base.with_name(f"{base.name}.report.{form}")
-                output_files.put_text(self.workshop, render(document, form), beside)
+                output_files.put_text(self.workers, render(document, form), beside)
                 written.append(beside)
             for made, beside in files:
-                output_files.put(self.workshop, made, beside)
+                output_files.put(self.workers, made, beside)
                 written.append(beside)
             for path in stale(final, written, self.source.path, self.options) if final is not None else ():
                 remove(path)
-            if target is not None and placed is not None and (contract := material.contract(target.signature)):
+            if target is not None and placed is not None and (contract := evaluation_set.contract(target.signature)):
                 beside = placed.with_name(f"{placed.name}.input.json")
-                output_files.put_text(self.workshop, contract + "\n", beside)
+                output_files.put_text(self.workers, contract + "\n", beside)
                 written.append(beside)
             if target is not None and (chosen := placed or kept) is not None:
-                output_files.put(self.workshop, target.path, chosen)
+                output_files.put(self.workers, target.path, chosen)
         return Result(judgement.verdict, placed, kept, document, judgement.reasons)
 
     @contextlib.contextmanager

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ..checking import second_runtime
 from ..checking.evaluation_set import EvaluationSet
-from ..checking.verdict import Judgement, judge, judge_repaired, over
+from ..checking.verdict import Judgement, compare_rows, judge, judge_repaired
 from ..conversion.crash_nodes import crashes
 from ..conversion.findings import HopFinding, faults, localisation, refusals
-from ..conversion.hop_runner import ConvertedModel, Settings
+from ..conversion.hop_runner import ConversionOptions, ConvertedModel
 from ..conversion.route_search import Router
 from ..conversion.routes import frameworks, routes
 from ..models.loaded import LoadedModel
@@ -31,52 +31,52 @@ class Conversion(Run):
     """One run that makes a Target."""
 
     def convert(self, to: str, final: Path) -> Result:
-        check_core_layers(self.workshop, self.options)
+        check_core_layers(self.workers, self.options)
         ways = routes(self.source.format, to)
         self._warm(ways[0], to)
-        with self.material() as material:
-            router = self._router(material)
+        with self.evaluation_set() as evaluation_set:
+            router = self._router(evaluation_set)
             with self.clock("convert"):
                 stage = router.find(ways)
             command = ["safeconvert", f"{self.source.format}2{to}", str(self.source.path), "-o", str(final)]
-            reproducer = Reproducer(router.hopper, self.options, [*command, *self.options.arguments()], final)
+            reproducer = Reproducer(router.hop_runner, self.options, [*command, *self.options.arguments()], final)
             if stage is None:
                 nothing = Judgement(Verdict.FAILED, ("no route produced a model", *router.left_undone))
                 with self.clock("reproduce"):
                     attempts = reproducer.crashed(router.attempts, crashes(router, None))
-                return self.finish(nothing, material, None, attempts, final=final, files=reproducer.files)
+                return self.finish(nothing, evaluation_set, None, attempts, final=final, files=reproducer.files)
             with self.clock("check"):
-                target, reasons = self._built_in(material, stage, router)
-                judgement = judge(material, target.side, target.feeds, self.options, self.observer)
+                target, reasons = self._with_preprocessing(evaluation_set, stage, router)
+                judgement = judge(evaluation_set, target.side, target.mapping, self.options, self.observer)
                 if judgement.verdict is Verdict.DIVERGED:
                     judgement = replace(judgement, reasons=(*judgement.reasons, *reasons))
-                elif stage.comparison is not None and not router.trier.agrees(stage):
+                elif stage.comparison is not None and not router.attempt_runner.agrees(stage):
                     seen = "; ".join(stage.comparison.differences())
                     self.notes.append(f"your inputs agree, but among a few of them and a few random ones: {seen}")
-                deploying = material.deploying
+                target_preprocess = evaluation_set.target_preprocess
                 if self.options.embed_preprocessing:
-                    material.deploying = None  # what the converters gave takes what the Source takes
+                    evaluation_set.target_preprocess = None  # what the converters gave takes what the Source takes
                 findings = router.findings(stage)
                 for finding in [one for one in findings if one.after is not None][:1]:
                     before = finding.before
                     judgement = judge_repaired(
-                        judgement, material, before.side, before.feeds, self.options, self.observer
+                        judgement, evaluation_set, before.side, before.mapping, self.options, self.observer
                     )
-                judgement, target, finer = self._finer(judgement, target, material)
+                judgement, target, finer = self._with_float_weights(judgement, target, evaluation_set)
                 router.attempts += finer.attempts
-                judgement, around, looked = self._around(judgement, router, stage, material)
+                judgement, around, looked = self._source_faults(judgement, router, stage, evaluation_set)
                 around, looked = [*finer.faults, *around], looked or finer.localisation
                 if judgement.verdict is Verdict.DIVERGED:
                     judgement = replace(judgement, reasons=(*judgement.reasons, *router.left_undone))
-                alone = {} if judgement.compared is None else self._alone(findings, material)
-            looked = self._ranked(material, router, stage, findings, localisation(findings) or looked)
+                alone = {} if judgement.compared is None else self._alone(findings, evaluation_set)
+            looked = self._ranked(evaluation_set, router, stage, findings, localisation(findings) or looked)
             with self.clock("reproduce"):
                 found = reproducer(faults(findings, judgement, alone), findings)
                 attempts = reproducer.crashed(router.attempts, crashes(router, stage))
-            material.deploying = deploying
+            evaluation_set.target_preprocess = target_preprocess
             return self.finish(
                 judgement,
-                material,
+                evaluation_set,
                 target.side,
                 attempts,
                 [*(replace(fault, reproduce={"run": reproducer.run}) for fault in around), *found],
@@ -86,8 +86,8 @@ class Conversion(Run):
                 files=reproducer.files,
             )
 
-    def _finer(
-        self, judgement: Judgement, target: ConvertedModel, material: EvaluationSet
+    def _with_float_weights(
+        self, judgement: Judgement, target: ConvertedModel, evaluation_set: EvaluationSet
     ) -> tuple[Judgement, ConvertedModel, Outcome]:
         """A Target whose rounded weights change labels, with some of them in float32, where a size was given for it."""
         options, nothing = self.options, Outcome()
@@ -97,49 +97,51 @@ class Conversion(Run):
         if options.max_size is None:
             advice = "--max-size MB holds those weights in float32 that cost most, as far as the size allows"
             return replace(judgement, reasons=(*judgement.reasons, advice)), target, nothing
-        repairer = Repairer(self.workshop, material, target.side, self.shapes, options, self.observer)
+        repairer = Repairer(self.workers, evaluation_set, target.side, self.shapes, options, self.observer)
         with repairer.budget.running():
-            outcome = restored(repairer, target.feeds, judgement.compared[0]) or nothing
+            outcome = restored(repairer, target.mapping, judgement.compared[0]) or nothing
         if outcome.stage is None:
             return judgement, target, nothing
         self.notes += outcome.notes
-        finer = judge(material, outcome.stage.side, outcome.stage.feeds, options, self.observer)
+        finer = judge(evaluation_set, outcome.stage.side, outcome.stage.mapping, options, self.observer)
         verdict = Verdict.REPAIRED if finer.verdict is Verdict.VERIFIED else finer.verdict
         finer = replace(finer, verdict=verdict, before=judgement.compared)
         after = None if finer.compared is None else finer.compared[0].percent
         faults = tuple(replace(fault, percent_after=after) for fault in outcome.faults)
         return finer, outcome.stage, replace(outcome, faults=faults)
 
-    def _around(
-        self, judgement: Judgement, router: Router, stage: ConvertedModel, material: EvaluationSet
+    def _source_faults(
+        self, judgement: Judgement, router: Router, stage: ConvertedModel, evaluation_set: EvaluationSet
     ) -> tuple[Judgement, list[Fault], Localisation | None]:
         """The faults of a converter that went wrong on the Source itself, and that a way around was found for."""
-        strayed = router.strayed_at_source(stage)
-        if strayed is None or not stage.attempts:
+        diverged = router.strayed_at_source(stage)
+        if diverged is None or not stage.attempts:
             return judgement, [], None
         self.observer.say("looking for what the first converter got wrong")
         used = router.attempts[stage.attempts[0]]
         good = judgement.verdict is Verdict.VERIFIED
         found, looked = explain(
-            self.workshop,
+            self.workers,
             self.source,
-            material.sample(),
-            strayed,
-            router.attempts[strayed.attempts[0]],
+            evaluation_set.sample(),
+            diverged,
+            router.attempts[diverged.attempts[0]],
             used if good else None,
             router.settings,
         )
-        assert strayed.comparison is not None
-        before = strayed.comparison.percent
+        assert diverged.comparison is not None
+        before = diverged.comparison.percent
         if good and found and used.form:
-            judgement = judge_repaired(judgement, material, strayed.side, strayed.feeds, self.options, self.observer)
+            judgement = judge_repaired(
+                judgement, evaluation_set, diverged.side, diverged.mapping, self.options, self.observer
+            )
             before = None if judgement.before is None else judgement.before[0].percent
         after = None if judgement.compared is None else judgement.compared[0].percent
         return judgement, settled(found, before, after), looked
 
     def _ranked(
         self,
-        material: EvaluationSet,
+        evaluation_set: EvaluationSet,
         router: Router,
         stage: ConvertedModel,
         findings: Sequence[HopFinding],
@@ -148,24 +150,24 @@ class Conversion(Run):
         """The localisation with layers ranked as was asked for."""
         if self.options.ranking != "kruskal" or looked is None:
             return looked
-        ranker = Ranker(self.workshop, material, self.shapes, self.options, self.observer)
+        ranker = Ranker(self.workers, evaluation_set, self.shapes, self.options, self.observer)
         with self.clock("rank"):
-            strayed = router.strayed_at_source(stage)
-            if findings or strayed is None:
+            diverged = router.strayed_at_source(stage)
+            if findings or diverged is None:
                 looked, notes = ranker.of_hops(findings, looked, router.settings)
             else:
-                looked, notes = ranker.of_source(strayed, looked, router.settings)
+                looked, notes = ranker.of_source(diverged, looked, router.settings)
         self.notes += notes
         return looked
 
-    def _built_in(
-        self, material: EvaluationSet, stage: ConvertedModel, router: Router
+    def _with_preprocessing(
+        self, evaluation_set: EvaluationSet, stage: ConvertedModel, router: Router
     ) -> tuple[ConvertedModel, tuple[str, ...]]:
         """The Target so changed that it takes what the deployment prepares, where that was asked for; else as it is,
         and why where it could not be changed."""
         if not self.options.embed_preprocessing:
             return stage, ()
-        repairer = Repairer(self.workshop, material, stage.side, self.shapes, self.options, self.observer)
+        repairer = Repairer(self.workers, evaluation_set, stage.side, self.shapes, self.options, self.observer)
         made = Pipeline(repairer).embedded(stage)
         router.attempts += repairer.attempts
         if made is None:
@@ -173,13 +175,22 @@ class Conversion(Run):
         self.notes.append(f"built into the Target: {Pipeline(repairer).change().words}")
         return made, ()
 
-    def _alone(self, findings: Sequence[HopFinding], material: EvaluationSet) -> dict[tuple[str, str], float | None]:
+    def _alone(
+        self, findings: Sequence[HopFinding], evaluation_set: EvaluationSet
+    ) -> dict[tuple[str, str], float | None]:
         """Discrepancy with each of several faults of a hop left as it is and the others repaired, by hop and node."""
-        rows = material.rows[0][:ALONE]
-        deployed = material.deployed() if any(finding.alone for finding in findings) else None
+        rows = evaluation_set.rows[0][:ALONE]
+        deployed = evaluation_set.deployed() if any(finding.alone for finding in findings) else None
         return {
-            (finding.hop.label, node): over(
-                material, stage.side, stage.feeds, rows, deployed, self.options, self.observer, "measuring each fault"
+            (finding.hop.label, node): compare_rows(
+                evaluation_set,
+                stage.side,
+                stage.mapping,
+                rows,
+                deployed,
+                self.options,
+                self.observer,
+                "measuring each fault",
             ).percent
             for finding in findings
             for node, stage in finding.alone.items()
@@ -189,24 +200,24 @@ class Conversion(Run):
         """Start the children of the likeliest route at once: their frameworks load while the Source does."""
         for framework in dict.fromkeys(frameworks(way)):
             if framework != self.source.framework:
-                self.workshop.child(f"convert-{framework}", framework)
-        LoadedModel(self.workshop, "target", Recognised(Path(), to, "")).start()
+                self.workers.worker(f"convert-{framework}", framework)
+        LoadedModel(self.workers, "target", Recognised(Path(), to, "")).start()
         second_runtime.warm(self.source, to)
 
-    def _router(self, material: EvaluationSet) -> Router:
+    def _router(self, evaluation_set: EvaluationSet) -> Router:
         options = self.options
 
         def before(hop: Hop) -> None:
             if hop.framework == self.source.framework:
-                material.reference.pause()  # the converter needs the Source's child
+                evaluation_set.reference.pause()  # the converter needs the Source's child
 
         return Router(
-            self.workshop,
+            self.workers,
             self.source,
             self.shapes,
-            material.sample,
-            material.quantising,
-            Settings(
+            evaluation_set.sample,
+            evaluation_set.quantising,
+            ConversionOptions(
                 options.tolerance,
                 options.timeout,
                 options.input_layout,
@@ -218,6 +229,6 @@ class Conversion(Run):
                 options.comparing,
             ),
             before=before,
-            after=lambda hop: material.ahead(),
+            after=lambda hop: evaluation_set.ahead(),
             say=self.observer.say,
         )

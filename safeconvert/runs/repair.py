@@ -13,19 +13,19 @@ from typing import Any
 
 from ..checking.evaluation_set import EvaluationSet
 from ..checking.second_runtime import operators_apart
-from ..checking.verdict import Judgement, better, judge
-from ..comparison.compare import impossible
+from ..checking.verdict import Judgement, is_closer, judge
+from ..comparison.compare import all_rows_differ
 from ..conversion.hop_runner import ConvertedModel
 from ..conversion.time_budget import RepairTime
 from ..errors import WorkerFailed
-from ..models.input_mapping import Mismatch, plan_feed
+from ..models.input_mapping import Mismatch, map_inputs
 from ..models.loaded import LoadedModel
 from ..options import Observer, Options
 from ..records import Attempt, Fault, Verdict
 from ..repair.strategies.float_weights import restored
 from ..repair.strategies.input_shapes import Dimensions
 from ..repair.strategies.preprocessing import Pipeline, differing
-from ..repair.strategies.reconversion import remade
+from ..repair.strategies.reconversion import reconvert
 from ..repair.strategies.view_edits import Outcome, Repairer, apart
 from ..workers.pool import WorkerPool
 
@@ -43,8 +43,8 @@ class RepairResult:
 class RepairRun:
     """One Target beside its Source. ``clock`` measures what a step takes."""
 
-    workshop: WorkerPool
-    material: EvaluationSet
+    workers: WorkerPool
+    evaluation_set: EvaluationSet
     target: LoadedModel
     shapes: Any
     options: Options
@@ -53,24 +53,26 @@ class RepairRun:
     timings: dict[str, float]
 
     def settle(self) -> RepairResult:
-        source = self.material.source
-        feeds = plan_feed(source.signature, self.shapes, self.target.signature)
-        found = self._resized(feeds) if isinstance(feeds, Mismatch) else self._fed(ConvertedModel(self.target, feeds))
+        source = self.evaluation_set.source
+        mapping = map_inputs(source.signature, self.shapes, self.target.signature)
+        found = (
+            self._resized(mapping) if isinstance(mapping, Mismatch) else self._fed(ConvertedModel(self.target, mapping))
+        )
         compared = found.judgement.compared
         percent = None if compared is None else compared[0].percent
         faults = tuple(replace(fault, percent_after=percent) for fault in found.outcome.faults)
         return replace(found, outcome=replace(found.outcome, faults=faults))
 
     def _repairer(self, side: LoadedModel) -> Repairer:
-        return Repairer(self.workshop, self.material, side, self.shapes, self.options, self.observer)
+        return Repairer(self.workers, self.evaluation_set, side, self.shapes, self.options, self.observer)
 
     def _judge(self, stage: ConvertedModel) -> Judgement:
         with self.clock("check"):
-            return judge(self.material, stage.side, stage.feeds, self.options, self.observer)
+            return judge(self.evaluation_set, stage.side, stage.mapping, self.options, self.observer)
 
     def _resized(self, mismatch: Mismatch) -> RepairResult:
         """The Target with the Source's dimensions at its input, and mended in whatever else is wrong with it."""
-        compared = tuple(impossible(len(rows), mismatch.reason) for rows in self.material.rows)
+        compared = tuple(all_rows_differ(len(rows), mismatch.reason) for rows in self.evaluation_set.rows)
         before = (compared[0], compared[1])
         repairer = self._repairer(self.target)
         look = Dimensions(repairer)
@@ -81,7 +83,7 @@ class RepairRun:
         if stage is None:
             judgement = Judgement(Verdict.DIVERGED, (mismatch.reason, *([why] if why else [])), before)
             left = Outcome(None, tuple(look.faults("unrepaired")), attempts=tuple(repairer.attempts))
-            anew = remade(repairer, (), before[0], left)
+            anew = reconvert(repairer, (), before[0], left)
             if anew.stage is None:
                 return RepairResult(judgement, self.target, anew)
             judgement = self._judge(anew.stage)
@@ -102,8 +104,8 @@ class RepairRun:
         judgement = self._judge(stage)
         if judgement.verdict is not Verdict.DIVERGED or judgement.compared is None:
             return RepairResult(judgement, stage.side)
-        right, deployed = self.material.preprocess, self.material.deploying
-        if right is not None and deployed is not None and differing(right, deployed, self.material.image_input()):
+        right, deployed = self.evaluation_set.preprocess, self.evaluation_set.target_preprocess
+        if right is not None and deployed is not None and differing(right, deployed, self.evaluation_set.image_input()):
             return self._deployed(stage, judgement)
         return self._mended(stage, judgement)
 
@@ -111,14 +113,16 @@ class RepairRun:
         """Faults of the model itself. Both sides are fed the same."""
         assert judgement.compared is not None
         before, side = judgement.compared, stage.side
-        elsewhere = judgement.elsewhere  # set where LiteRT is right: what the other computes otherwise is at fault
+        in_second_runtime = (
+            judgement.in_second_runtime
+        )  # set where LiteRT is right: what the other computes otherwise is at fault
         repairer = self._repairer(side)
         with self.clock("repair"), repairer.budget.running():
-            rounded = None if self.options.no_repair else restored(repairer, stage.feeds, before[0])
-            outcome = rounded or repairer.repair(stage.feeds, before[0])
+            rounded = None if self.options.no_repair else restored(repairer, stage.mapping, before[0])
+            outcome = rounded or repairer.repair(stage.mapping, before[0])
             self.timings["localise"] = self.timings.get("localise", 0.0) + repairer.localising
             if outcome.stage is None:
-                outcome = remade(repairer, stage.feeds, before[0], outcome)
+                outcome = reconvert(repairer, stage.mapping, before[0], outcome)
         if repairer.budget.cut:
             outcome = replace(outcome, reasons=(*outcome.reasons, repairer.budget.cut))
         if outcome.stage is not None:
@@ -131,18 +135,18 @@ class RepairRun:
             judgement = replace(judgement, verdict=verdict, before=before)
         if judgement.verdict is not Verdict.REPAIRED:
             judgement = replace(judgement, reasons=(*judgement.reasons, *outcome.reasons))
-        if elsewhere is not None:
-            found = self._computed_otherwise(elsewhere, stage, before[0].percent, judgement.verdict)
+        if in_second_runtime is not None:
+            found = self._computed_otherwise(in_second_runtime, stage, before[0].percent, judgement.verdict)
             outcome = replace(outcome, faults=(*outcome.faults, *found))
         return RepairResult(judgement, side, outcome)
 
     def _computed_otherwise(
-        self, elsewhere: LoadedModel, stage: ConvertedModel, percent: float | None, verdict: Verdict
+        self, in_second_runtime: LoadedModel, stage: ConvertedModel, percent: float | None, verdict: Verdict
     ) -> list[Fault]:
         """The operators of the Target as it was that its second runtime gets wrong."""
-        source, arrays = self.material.source, self.material.inputs.read(self.material.rows[0][:1])
+        source, arrays = self.evaluation_set.source, self.evaluation_set.inputs.read(self.evaluation_set.rows[0][:1])
         try:
-            found = operators_apart(source, elsewhere, stage.feeds, arrays, self.options.tolerance)
+            found = operators_apart(source, in_second_runtime, stage.mapping, arrays, self.options.tolerance)
         except WorkerFailed:
             return []
         hop, status, words = f"{source.format}->{stage.format}", "unrepaired", ""
@@ -163,7 +167,7 @@ class RepairRun:
         repairer = self._repairer(stage.side)
         repairer.budget = budget
         with self.clock("repair"), budget.running():
-            rest = restored(repairer, stage.feeds, compared[0])
+            rest = restored(repairer, stage.mapping, compared[0])
         if rest is None or rest.stage is None:
             return outcome, judgement
         both = replace(
@@ -178,20 +182,24 @@ class RepairRun:
     def _deployed(self, stage: ConvertedModel, judgement: Judgement) -> RepairResult:
         """The deployment prepares images otherwise: is that the fault, the model, or are both?"""
         assert judgement.compared is not None
-        material, deployed, before = self.material, self.material.deploying, judgement.compared
+        evaluation_set, deployed, before = (
+            self.evaluation_set,
+            self.evaluation_set.target_preprocess,
+            judgement.compared,
+        )
         pipeline = Pipeline(self._repairer(stage.side))
         if self.options.embed_preprocessing:
             pipeline.change()  # what cannot be done is the person's to know at once
-        material.deploying = None
+        evaluation_set.target_preprocess = None
         same = self._judge(stage)
         found = RepairResult(same, stage.side)
         if same.verdict is Verdict.DIVERGED and same.compared is not None:
             found = self._mended(stage, same)
         stage = apart(found.outcome.stage or stage)
-        material.deploying = deployed
+        evaluation_set.target_preprocess = deployed
         if found.judgement.verdict not in (Verdict.VERIFIED, Verdict.REPAIRED):
             faults: list[Fault] = []
-            if same.compared is not None and better(same.compared[0], before[0]):
+            if same.compared is not None and is_closer(same.compared[0], before[0]):
                 faults = [pipeline.fault(stage, before[0].percent, "unrepaired", "the model must be right first")]
             return replace(found, outcome=_with(found.outcome, faults))
         if found.outcome.stage is not None:
@@ -206,7 +214,7 @@ class RepairRun:
             return RepairResult(judgement, stage.side, _with(found.outcome, [fault]))
         if not self.options.embed_preprocessing:
             fault = pipeline.fault(stage, percent, "repaired")
-            material.deploying = None  # what the verdict, and with it the contract, holds for
+            evaluation_set.target_preprocess = None  # what the verdict, and with it the contract, holds for
             final = replace(found.judgement, verdict=Verdict.REPAIRED, before=before)
             return RepairResult(final, stage.side, _with(found.outcome, [fault]))
         return self._embedded(pipeline, stage, judgement, before, found.outcome)

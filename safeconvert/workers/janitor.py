@@ -1,7 +1,7 @@
 """Tidy up after a run, however it ended: a small process that outlives its parent by a moment.
 
 Started as ``python -P janitor.py`` with one end of a pipe as standard input. Lines add to or take from what
-is to be tidied: ``child PID``, ``gone PID``, ``path HEX``, ``kept HEX``, the path's bytes being in
+is to be tidied: ``worker PID``, ``gone PID``, ``path HEX``, ``kept HEX``, the path's bytes being in
 hexadecimal, as they may hold line ends and anything else. When the pipe closes, be it
 at the end of a run or because the parent was killed, every child named still is killed with its process
 group and every path named still is removed.

@@ -32,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 PRELOADS = {
     "torch": "runtimes.pytorch.model",
     "tensorflow": "runtimes.tensorflow.model",
-    "light": "runtimes.onnx_tflite",  # onnxruntime and LiteRT: both small, and neither brings an LLVM
+    "onnx_tflite": "runtimes.onnx_tflite",  # onnxruntime and LiteRT: both small, and neither brings an LLVM
     "tvm": "runtimes.tvm.model",  # brings an LLVM of its own, and runs nothing but ONNX views
 }
 ENVIRONMENT = {
@@ -64,11 +64,11 @@ def memory_limit() -> int:
 class Worker:
     """One child process, started at once; requests are answered in the order in which they are made."""
 
-    def __init__(self, name: str, framework: str, workshop: WorkerPool, python: str = sys.executable) -> None:
+    def __init__(self, name: str, framework: str, workers: WorkerPool, python: str = sys.executable) -> None:
         self.name, self.framework = name, framework
-        self._workshop = workshop
+        self._pool = workers
         self._lock = threading.Lock()
-        self.log = workshop.folder / f"{name}-{workshop.serial()}.log"
+        self.log = workers.folder / f"{name}-{workers.serial()}.log"
         ours, theirs = socket.socketpair()
         with theirs, self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -84,12 +84,12 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=workshop.folder,  # converters that drop files of their own drop them in the scratch folder
+                cwd=workers.folder,  # converters that drop files of their own drop them in the scratch folder
                 # Killed children cannot tidy up: what their libraries leave behind is in the scratch folder.
-                env={**os.environ, **ENVIRONMENT, "TMPDIR": str(workshop.folder)},
+                env={**os.environ, **ENVIRONMENT, "TMPDIR": str(workers.folder)},
                 start_new_session=True,  # Ctrl-C is for the parent, which then stops its children
             )
-        workshop.tell("child", self.process.pid)
+        workers.tell("child", self.process.pid)
         self._connection = Connection(ours.detach())
         self._limit = memory_limit()
 
@@ -159,7 +159,7 @@ class Worker:
                 process.kill()
         self.process.wait()
         self._connection.close()
-        self._workshop.tell("gone", self.process.pid)
+        self._pool.tell("gone", self.process.pid)
 
 
 class WorkerPool:
@@ -199,20 +199,20 @@ class WorkerPool:
                 pipe.write(f"{word} {value if isinstance(value, int) else os.fsencode(value).hex()}\n")
                 pipe.flush()
 
-    def child(self, name: str, framework: str, python: str = sys.executable) -> Worker:
+    def worker(self, name: str, framework: str, python: str = sys.executable) -> Worker:
         """The living child of that name; started, or started again, where there is none."""
         with self._changes:
-            child = self._children.get(name)
-            if child is None or not child.alive:
-                child = self._children[name] = Worker(name, framework, self, python)
-            return child
+            worker = self._children.get(name)
+            if worker is None or not worker.alive:
+                worker = self._children[name] = Worker(name, framework, self, python)
+            return worker
 
     def restart(self, name: str) -> None:
         """Stop the child of that name, so that the next request starts a fresh one."""
         with self._changes:
-            child = self._children.pop(name, None)
-        if child is not None:
-            child.stop()
+            worker = self._children.pop(name, None)
+        if worker is not None:
+            worker.stop()
 
     def scratch(self, name: str) -> Path:
         """A path in the scratch folder that nothing has used before; its suffix is that of ``name``."""
@@ -236,8 +236,8 @@ class WorkerPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for child in self._children.values():
-            child.stop()
+        for worker in self._children.values():
+            worker.stop()
         remove(self.folder)
         if self._janitor.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
