@@ -47,8 +47,8 @@ def locate(
     ``order`` the Source's outputs in the order in which the Target should give them. ``is_unquantized`` is False for
     quantised models. ``activations`` is the file of what another runtime gave for the Source (``runtimes.Kept``);
     without one, onnxruntime runs it. Gives ``faults``, ``model_runs`` (whole passes, rounded up), ``alien`` (share of
-    the Target's weighted nodes whose weights have nothing to do with the Source's), ``why`` the search ended early, if it did, and
-    ``excused``, what differs only as the two runtimes do.
+    the Target's weighted nodes whose weights have nothing to do with the Source's), ``why`` the search ended early,
+    if it did, and ``excused``, what differs only as the two runtimes do.
     """
     deadline = time.monotonic() + seconds
     models = [canonical(path) for path in (source, target)]
