@@ -1,0 +1,136 @@
+"""A converter that is wrong on single nodes: they are found, named, repaired, and nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from safeconvert.reporting.document import schema
+from safeconvert.workers.pool import WorkerPool
+from tests.support.command import safeconvert
+from tests.support.framework_alone import alone
+from tests.support.pool_nets import SIZES, average_pool, max_pool, net
+
+
+def run(
+    model: onnx.ModelProto, folder: Path, *more: str, pair: str = "onnx2keras", exit_code: int = 0
+) -> dict[str, Any]:
+    onnx.save(model, folder / "net.onnx")
+    np.savez(folder / "x.npz", np.random.default_rng(0).normal(size=(24, *SIZES)).astype("float32"))
+    done = safeconvert(pair, "net.onnx", "--inputs", "x.npz", "--json", *more, folder=folder)
+    assert done.code == exit_code, done.out + done.err
+    report: dict[str, Any] = json.loads(done.out)
+    jsonschema.validate(report, schema())
+    return report
+
+
+def same(folder: Path) -> bool:
+    x = np.random.default_rng(1).normal(size=(1, *SIZES)).astype("float32")
+    return bool(np.abs(alone(folder / "net.keras", "keras", x) - alone(folder / "net.onnx", "onnx", x)).max() < 1e-4)
+
+
+def test_the_faulty_node_is_named_with_its_type_and_repaired(tmp_path: Path) -> None:
+    report = run(net(max_pool("c", "m", "the_pool")), tmp_path)
+    assert report["verdict"] == "repaired"
+    (fault,) = report["faults"]
+    assert (fault["source_node"], fault["type"], fault["status"]) == ("the_pool", "LH", "repaired")
+    assert (fault["hop"], fault["target_node"]) == ("onnx->keras", "LAYER_1")
+    assert fault["evidence"]["operator"] == "MaxPool"
+    assert fault["percent_after"] == 0
+    for rows in ("calibration", "heldout"):
+        assert report["check"]["before"][rows]["values_differ"] == 12
+        assert report["check"]["after"][rows]["values_differ"] == 0
+        assert report["check"]["after"][rows]["labels_differ"] == 0
+    ranking = report["localisation"]["ranking"]
+    assert ranking[0]["source_node"] == "the_pool"
+    assert all(one["score"] < 1 for one in ranking[1:])
+    assert report["route"][0]["status"] == "diverged"
+    assert same(tmp_path)
+
+
+def test_two_faults_are_both_named_and_what_lies_behind_them_is_not(tmp_path: Path) -> None:
+    report = run(net(average_pool("c", "a", "uneven"), max_pool("a", "m", "padded")), tmp_path)
+    assert {fault["source_node"] for fault in report["faults"]} == {"uneven", "padded"}
+    assert same(tmp_path)
+
+
+def test_a_converter_that_crashes_is_said_to_have_been_fed_other_nodes(tmp_path: Path) -> None:
+    report = run(net(helper.make_node("Sign", ["c"], ["m"], "the_sign")), tmp_path)
+    crashed, *_, taken = report["route"]
+    assert (crashed["status"], taken["status"]) == ("crashed", "ok")
+    assert "Sign" in crashed["message"]
+    assert "Sign at the_sign" in taken["message"]
+    assert same(tmp_path)
+    [node] = crashed["fails_on"]
+    assert (node["node"], node["operator"]) == ("the_sign", "Sign")
+    assert "Sign" in node["says"]
+    alone = onnx.load(tmp_path / node["model"])
+    assert [one.op_type for one in alone.graph.node] == ["Sign"]
+    assert "conversion fails" in node["issue"]
+    assert "fails_on" not in taken
+
+
+def test_without_a_target_the_nodes_that_no_converter_takes_are_named(tmp_path: Path) -> None:
+    report = run(net(helper.make_node("Sign", ["c"], ["m"], "the_sign")), tmp_path, "--no-repair", exit_code=3)
+    assert [node["operator"] for hop in report["route"] for node in hop.get("fails_on", ())] == ["Sign"]
+
+
+def test_a_model_that_converts_well_has_no_fault(tmp_path: Path) -> None:
+    report = run(net(helper.make_node("Relu", ["c"], ["m"], "relu")), tmp_path)
+    assert (report["verdict"], report["faults"], report["localisation"]) == ("verified", [], None)
+
+
+def test_old_opsets_keep_their_meaning(tmp_path: Path) -> None:
+    """Below opset 13 Softmax is over all axes from the one named on; converters read it as over that axis."""
+    report = run(net(helper.make_node("Softmax", ["c"], ["m"], "softmax", axis=1), opset=11), tmp_path)
+    assert [fault["source_node"] for fault in report["faults"]] == ["softmax"]
+    assert same(tmp_path)
+
+
+def replayed(folder: Path, model: onnx.ModelProto, wrong: str) -> dict[str, float]:
+    """Replay the graph's own nodes in onnxruntime, with the weight or attribute ``wrong`` changed in the pieces."""
+    path, pieces = folder / "net.onnx", folder / "pieces.onnx"
+    onnx.save(model, path)
+    x = np.random.default_rng(0).normal(size=(1, *SIZES)).astype("float32")
+    with WorkerPool() as workers:
+        light = workers.worker("onnx_tflite", "onnx_tflite")
+        store = workers.scratch("activations.npz")
+        shapes = light.call(
+            "repair.localization.node_replay", "activations", path=str(path), store=str(store), arrays={"x": x}
+        )
+        made = light.call(
+            "repair.localization.node_replay", "explode", path=str(path), target=str(pieces), shapes=shapes
+        )
+        with np.load(store) as stored:
+            values = dict(zip(shapes, [stored[key] for key in stored.files], strict=True))
+        taken_apart = onnx.load(pieces)
+        for tensor in taken_apart.graph.initializer:
+            if tensor.name == wrong:
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.01), wrong))
+        onnx.save(taken_apart, pieces)
+        light.call("runtimes.onnx_tflite", "load", path=str(pieces), flavour="onnx")
+        arrays = {name: values[tensor] for name, tensor in made["inputs"].items()}
+        results = light.call("runtimes.registry", "run_once", path=str(pieces), arrays=arrays)["outputs"]
+    return {
+        output["node"]: float(np.abs(values[output["tensor"]] - result).max())
+        for output, result in zip(made["outputs"], results, strict=True)
+    }
+
+
+@pytest.mark.parametrize(("wrong", "node"), [("w", "conv"), ("head", "classes")])
+def test_replay_shows_only_the_node_that_was_changed(wrong: str, node: str, tmp_path: Path) -> None:
+    differences = replayed(tmp_path, net(max_pool("c", "m", "the_pool")), wrong)
+    assert {name for name, difference in differences.items() if difference > 1e-4} == {node}
+    assert set(differences) == {"conv", "the_pool", "pool_all", "flatten", "classes"}
+
+
+def test_replay_of_the_unchanged_graph_shows_nothing(tmp_path: Path) -> None:
+    differences = replayed(tmp_path, net(max_pool("c", "m", "the_pool")), "")
+    assert max(differences.values()) < 1e-5
