@@ -60,8 +60,5 @@ def _with(repairer: Repairer, chosen: Sequence[int]) -> tuple[LoadedModel, Compa
     planned = map_inputs(repairer.source.signature, repairer.shapes, side.signature)
     if isinstance(planned, Mismatch):
         return side, all_rows_differ(1, planned.reason)
-    evaluation_set, options = repairer.evaluation_set, repairer.options
-    rows = evaluation_set.rows[0][:ROWS]
-    return side, compare_rows(
-        evaluation_set, side, planned, rows, None, options, repairer.observer, "weighing a repair"
-    )
+    rows = repairer.evaluation_set.rows[0][:ROWS]
+    return side, compare_rows(repairer.evaluation_set, side, planned, rows, "comparing a repair")

@@ -111,10 +111,7 @@ class _Search:
         planned = map_inputs(repairer.source.signature, repairer.shapes, side.signature)
         if isinstance(planned, Mismatch):
             raise WorkerFailed(planned.reason)
-        evaluation_set, options = repairer.evaluation_set, repairer.options
-        compared = compare_rows(
-            evaluation_set, side, planned, self.rows, None, options, repairer.observer, "weighing a repair"
-        )
+        compared = compare_rows(repairer.evaluation_set, side, planned, self.rows, "comparing a repair")
         self.runs += 1
         return Mixed(ConvertedModel(side, planned), tuple(names), int(size), compared)
 

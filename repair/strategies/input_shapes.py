@@ -269,9 +269,7 @@ class Dimensions:
         if isinstance(planned, Mismatch):
             return None
         rows = repairer.evaluation_set.rows[0][:ROWS]
-        compared = compare_rows(
-            repairer.evaluation_set, side, planned, rows, None, repairer.options, repairer.observer, "weighing a repair"
-        )
+        compared = compare_rows(repairer.evaluation_set, side, planned, rows, "comparing a repair")
         runs = not any("does not run" in problem for problem in compared.problems)
         return (ConvertedModel(side, planned), compared) if runs else None
 

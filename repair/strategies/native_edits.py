@@ -99,9 +99,8 @@ def _set_in_place(
     planned = map_inputs(repairer.source.signature, repairer.shapes, side.signature)
     if isinstance(planned, Mismatch):
         return None
-    evaluation_set, options = repairer.evaluation_set, repairer.options
-    rows = evaluation_set.rows[0][:ROWS]
-    compared = compare_rows(evaluation_set, side, planned, rows, None, options, repairer.observer, "weighing a repair")
+    rows = repairer.evaluation_set.rows[0][:ROWS]
+    compared = compare_rows(repairer.evaluation_set, side, planned, rows, "comparing a repair")
     return ConvertedModel(side, planned), set_in, compared
 
 

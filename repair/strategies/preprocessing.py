@@ -102,8 +102,8 @@ class Pipeline:
     def __init__(self, repairer: Repairer) -> None:
         self.repairer, self.evaluation_set = repairer, repairer.evaluation_set
         assert self.evaluation_set.preprocess is not None
-        assert self.evaluation_set.target_preprocess is not None
-        self.right, self.deployed = self.evaluation_set.preprocess, self.evaluation_set.target_preprocess
+        assert self.evaluation_set.deployment is not None
+        self.right, self.deployed = self.evaluation_set.preprocess, self.evaluation_set.deployment
         self.one = self.evaluation_set.image_input()
 
     def fault(self, stage: ConvertedModel, percent: float | None, status: str, words: str = "") -> Fault:
@@ -145,25 +145,12 @@ class Pipeline:
         for name in sets:
             mixed = {field: getattr(self.right, field) for field in SETS[name]}
             try:
-                given = self.evaluation_set.prepared(replace(self.deployed, **mixed))
+                partly_corrected = self.evaluation_set.with_target_preprocess(replace(self.deployed, **mixed))
             except BadInput:
                 continue
-            found[name] = self._over(stage, given)
+            rows = partly_corrected.rows[0][:ROWS]
+            found[name] = compare_rows(partly_corrected, stage.side, stage.mapping, rows, "comparing a repair")
         return found
-
-    def _over(self, stage: ConvertedModel, given: Any) -> Comparison:
-        repairer = self.repairer
-        rows = self.evaluation_set.rows[0][:ROWS]
-        return compare_rows(
-            self.evaluation_set,
-            stage.side,
-            stage.mapping,
-            rows,
-            given,
-            repairer.options,
-            repairer.observer,
-            "weighing a repair",
-        )
 
     def change(self) -> Change:
         """What the Target must make of the deployment's values. Raises :class:`BadInput` where it cannot."""

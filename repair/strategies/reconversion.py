@@ -91,16 +91,7 @@ def _converted(repairer: Repairer) -> ConvertedModel | None:
     if isinstance(planned, Mismatch):
         return None
     rows = repairer.evaluation_set.rows[0][:ROWS]
-    compared = compare_rows(
-        repairer.evaluation_set,
-        stage.side,
-        planned,
-        rows,
-        None,
-        repairer.options,
-        repairer.observer,
-        "weighing a repair",
-    )
+    compared = compare_rows(repairer.evaluation_set, stage.side, planned, rows, "comparing a repair")
     agrees = compared.agrees(max_discrepancy=repairer.options.max_discrepancy, values=repairer.is_unquantized)
     return ConvertedModel(stage.side, planned) if agrees else None
 

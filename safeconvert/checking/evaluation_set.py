@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -63,12 +64,14 @@ class EvaluationSet:
         self.workers, self.source, self.options, self.observer = workers, source, options, observer
         self.specs = specs(source.signature, shapes)
         self.preprocess: Preprocess | None = None
-        self.target_preprocess: Preprocess | None = None  # how the Target's images are prepared, where otherwise
+        self.deployment: Preprocess | None = None  # --target-preprocess, if it was given
+        self.target_preprocess: Preprocess | None = None  # of the Target's images; None: the Source's own
+        self.target_inputs: Inputs | None = None  # prepared by ``target_preprocess``; None: the Source's own
         self.notes: list[str] = []
         folder = workers.scratch("outputs")
         folder.mkdir()
         self.reference = Reference(source, self._begin(pool), folder)
-        self._sample: Sample | None = None
+        self._samples: list[Sample] = []  # none or one; copies of this set share it
 
     def _begin(self, pool: ThreadPoolExecutor) -> Future[Inputs]:
         options = self.options
@@ -80,7 +83,7 @@ class EvaluationSet:
                 self.notes.append(f"no --preprocess given: images are preprocessed the {name!r} way")
             self.preprocess = load_preprocess(name)
             if options.target_preprocess is not None:
-                self.target_preprocess = load_preprocess(options.target_preprocess)
+                self.deployment = load_preprocess(options.target_preprocess)
             self.image_input()  # a model that takes no images is the person's to know at once
             return pool.submit(self._images, paths, skipped, self.preprocess)
         inputs: Inputs
@@ -128,20 +131,32 @@ class EvaluationSet:
         count = self.inputs.count
         return split(count, self.options.holdout, self.options.seed) if count else ((), ())
 
-    def deployed(self) -> Inputs | None:
-        """The same images as the deployment prepares them; None where it does as the Source does."""
-        if self.target_preprocess is None:
-            return None
-        paths = [Path(self.inputs.label(row)) for row in range(self.inputs.count)]
-        return self._images(paths, (), self.target_preprocess)
+    def as_deployed(self) -> EvaluationSet:
+        """The same images and Source outputs, with the Target's images prepared as ``--target-preprocess`` says.
 
-    def prepared(self, preprocess: Preprocess) -> Inputs:
-        """The same images in another preparation, each decoded when it is read: for a few of them."""
-        one, same = self.image_input(), self.inputs
-        assert isinstance(same, ImageInputs)
-        preprocess.check(one.height, one.width, one.channels, one.dtype)
-        none = np.empty((0, one.height, one.width, one.channels), np.uint8)
-        return replace(same, skipped=(), preprocess=preprocess, cached=none)
+        Returns this set itself where the option was not given. All images are decoded a second time.
+        """
+        if self.deployment is None:
+            return self
+        paths = [Path(self.inputs.label(row)) for row in range(self.inputs.count)]
+        return self._for_target(self.deployment, self._images(paths, (), self.deployment))
+
+    def with_target_preprocess(self, preprocess: Preprocess) -> EvaluationSet:
+        """The same images and Source outputs, with the Target's images prepared by ``preprocess``.
+
+        Each image is decoded when it is read, which suits comparisons over a few of them. Raises :class:`BadInput`
+        where the preprocessing does not fit the model's input.
+        """
+        image, inputs = self.image_input(), self.inputs
+        assert isinstance(inputs, ImageInputs)
+        preprocess.check(image.height, image.width, image.channels, image.dtype)
+        nothing_cached = np.empty((0, image.height, image.width, image.channels), np.uint8)
+        return self._for_target(preprocess, replace(inputs, skipped=(), preprocess=preprocess, cached=nothing_cached))
+
+    def _for_target(self, preprocess: Preprocess, inputs: Inputs) -> EvaluationSet:
+        other = copy.copy(self)  # shares the Source's outputs, the sample and the notes
+        other.target_preprocess, other.target_inputs = preprocess, inputs
+        return other
 
     def ahead(self) -> None:
         """Let the Source answer in the background from now on, if its inputs are there."""
@@ -153,9 +168,9 @@ class EvaluationSet:
 
         Probes that the Source cannot answer with finite numbers are left out.
         """
-        if self._sample is None:
-            self._sample = self._take_sample()
-        return self._sample
+        if not self._samples:
+            self._samples.append(self._take_sample())
+        return self._samples[0]
 
     def _take_sample(self) -> Sample:
         rows = self.rows[0][:SAMPLE]

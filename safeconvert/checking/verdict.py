@@ -9,10 +9,8 @@ import numpy as np
 
 from ..comparison.compare import Comparison, all_rows_differ, compare
 from ..errors import WorkerFailed
-from ..inputs.base import Inputs
 from ..models.input_mapping import InputMapping, apply_mapping, match_outputs
 from ..models.loaded import LoadedModel, shorten
-from ..options import Observer, Options
 from ..records import Verdict
 from .evaluation_set import SAMPLE, EvaluationSet
 from .second_runtime import WORDS, in_second_runtime, unavailable_reason
@@ -37,19 +35,16 @@ def judge(
     evaluation_set: EvaluationSet,
     target: LoadedModel,
     mapping: Sequence[InputMapping],
-    options: Options,
-    observer: Observer,
 ) -> Judgement:
     """Compare over both sets; each in batches, so that memory does not grow with the number of inputs."""
-    calibration, heldout = evaluation_set.rows
+    options, (calibration, heldout) = evaluation_set.options, evaluation_set.rows
     if not calibration:
         return Judgement(Verdict.UNDECIDED, ("no input could be read, so nothing was compared",))
     evaluation_set.ahead()
     try:
-        deployed = evaluation_set.deployed()
         compared = (
-            compare_rows(evaluation_set, target, mapping, calibration, deployed, options, observer, "checking"),
-            compare_rows(evaluation_set, target, mapping, heldout, deployed, options, observer, "confirming"),
+            compare_rows(evaluation_set, target, mapping, calibration, "checking"),
+            compare_rows(evaluation_set, target, mapping, heldout, "confirming"),
         )
     except WorkerFailed as error:
         return Judgement(Verdict.UNDECIDED, (f"the Source does not run on these inputs: {shorten(str(error))}",))
@@ -66,18 +61,16 @@ def judge(
             ("the Source gives NaN or infinity on some inputs, which cannot be compared", *reasons),
             compared,
         )
-    if reasons and deployed is not None:
+    if reasons and evaluation_set.target_inputs is not None:
         reasons = (*reasons, "the Target's images were prepared by --target-preprocess, another way than the Source's")
     if reasons and target.runtime is not None:
         reasons = (WORDS, *reasons)
     if not reasons and (other := in_second_runtime(evaluation_set.source, target)) is not None:
         if why := unavailable_reason(other):
             return Judgement(Verdict.UNDECIDED, (why,), compared)
-        few = compare_rows(
-            evaluation_set, other, mapping, calibration[:SAMPLE], deployed, options, observer, "running it elsewhere"
-        )
+        few = compare_rows(evaluation_set, other, mapping, calibration[:SAMPLE], "running it elsewhere")
         if not few.agrees(values=not quantized):
-            found = judge(evaluation_set, other, mapping, options, observer)
+            found = judge(evaluation_set, other, mapping)
             if found.verdict is Verdict.DIVERGED:
                 return replace(found, in_second_runtime=other)
     return Judgement(Verdict.DIVERGED if reasons else Verdict.VERIFIED, reasons, compared)
@@ -88,17 +81,12 @@ def judge_repaired(
     evaluation_set: EvaluationSet,
     before: LoadedModel,
     mapping: Sequence[InputMapping],
-    options: Options,
-    observer: Observer,
 ) -> Judgement:
     """The judgement of a Target that was repaired on the way: what it was before is measured as well."""
     if judgement.compared is None:
         return judgement
-    deployed = evaluation_set.deployed()
     calibration, heldout = (
-        compare_rows(
-            evaluation_set, before, mapping, rows, deployed, options, observer, "comparing with the unrepaired model"
-        )
+        compare_rows(evaluation_set, before, mapping, rows, "comparing with the unrepaired model")
         for rows in evaluation_set.rows
     )
     verdict = Verdict.REPAIRED if judgement.verdict is Verdict.VERIFIED else judgement.verdict
@@ -110,12 +98,13 @@ def compare_rows(
     target: LoadedModel,
     mapping: Sequence[InputMapping],
     rows: Sequence[int],
-    deployed: Inputs | None,
-    options: Options,
-    observer: Observer,
     what: str,
 ) -> Comparison:
-    """Source against Target over these rows. Raises :class:`WorkerFailed` only where the Source is what fails."""
+    """Compare Source and Target over these rows of the evaluation set; ``what`` names the step for the observer.
+
+    Raises :class:`WorkerFailed` only where the Source is what fails.
+    """
+    options, deployed = evaluation_set.options, evaluation_set.target_inputs
     total, done = Comparison(), 0
     names = evaluation_set.source.output_names
     for batch, arrays, expected in evaluation_set.reference.each(rows):
@@ -127,7 +116,7 @@ def compare_rows(
         else:
             total += compare(batch, expected, outputs, names, options.tolerance, options.comparing)
         done += len(batch)
-        observer.progress(what, done, len(rows))
+        evaluation_set.observer.progress(what, done, len(rows))
     return total
 
 

@@ -68,7 +68,7 @@ class Run:
                 judgement = Judgement(Verdict.DIVERGED, (mapping.reason,), (compared[0], compared[1]))
             else:
                 with self.clock("check"):
-                    judgement = judge(evaluation_set, target, mapping, self.options, self.observer)
+                    judgement = judge(evaluation_set, target, mapping)
             return self.finish(judgement, evaluation_set, target, [], report=report)
 
     def repair(self, recognised: Recognised, final: Path) -> Result:
@@ -95,7 +95,7 @@ class Run:
                 self.notes += notes
             return self.finish(
                 settled.judgement,
-                evaluation_set,
+                settled.evaluation_set,
                 settled.side,
                 outcome.attempts,
                 [replace(fault, reproduce={"run": shlex.join(command)}) for fault in outcome.faults],

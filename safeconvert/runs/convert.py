@@ -47,36 +47,34 @@ class Conversion(Run):
                 return self.finish(nothing, evaluation_set, None, attempts, final=final, files=reproducer.files)
             with self.clock("check"):
                 target, reasons = self._with_preprocessing(evaluation_set, stage, router)
-                judgement = judge(evaluation_set, target.side, target.mapping, self.options, self.observer)
+                deployed = evaluation_set.as_deployed()
+                judgement = judge(deployed, target.side, target.mapping)
                 if judgement.verdict is Verdict.DIVERGED:
                     judgement = replace(judgement, reasons=(*judgement.reasons, *reasons))
                 elif stage.comparison is not None and not router.attempt_runner.agrees(stage):
                     seen = "; ".join(stage.comparison.differences())
                     self.notes.append(f"your inputs agree, but among a few of them and a few random ones: {seen}")
-                target_preprocess = evaluation_set.target_preprocess
-                if self.options.embed_preprocessing:
-                    evaluation_set.target_preprocess = None  # what the converters gave takes what the Source takes
+                # With the preprocessing built in, only the Target takes what the deployment prepares: what the
+                # converters gave takes what the Source takes.
+                unrepaired_inputs = evaluation_set if self.options.embed_preprocessing else deployed
                 findings = router.findings(stage)
                 for finding in [one for one in findings if one.after is not None][:1]:
                     before = finding.before
-                    judgement = judge_repaired(
-                        judgement, evaluation_set, before.side, before.mapping, self.options, self.observer
-                    )
-                judgement, target, finer = self._with_float_weights(judgement, target, evaluation_set)
+                    judgement = judge_repaired(judgement, unrepaired_inputs, before.side, before.mapping)
+                judgement, target, finer = self._with_float_weights(judgement, target, unrepaired_inputs)
                 router.attempts += finer.attempts
-                judgement, around, looked = self._source_faults(judgement, router, stage, evaluation_set)
+                judgement, around, looked = self._source_faults(judgement, router, stage, unrepaired_inputs)
                 around, looked = [*finer.faults, *around], looked or finer.localisation
                 if judgement.verdict is Verdict.DIVERGED:
                     judgement = replace(judgement, reasons=(*judgement.reasons, *router.left_undone))
-                alone = {} if judgement.compared is None else self._alone(findings, evaluation_set)
+                alone = {} if judgement.compared is None else self._alone(findings, unrepaired_inputs)
             looked = self._ranked(evaluation_set, router, stage, findings, localisation(findings) or looked)
             with self.clock("reproduce"):
                 found = reproducer(faults(findings, judgement, alone), findings)
                 attempts = reproducer.crashed(router.attempts, crashes(router, stage))
-            evaluation_set.target_preprocess = target_preprocess
             return self.finish(
                 judgement,
-                evaluation_set,
+                deployed,
                 target.side,
                 attempts,
                 [*(replace(fault, reproduce={"run": reproducer.run}) for fault in around), *found],
@@ -103,7 +101,7 @@ class Conversion(Run):
         if outcome.stage is None:
             return judgement, target, nothing
         self.notes += outcome.notes
-        finer = judge(evaluation_set, outcome.stage.side, outcome.stage.mapping, options, self.observer)
+        finer = judge(evaluation_set, outcome.stage.side, outcome.stage.mapping)
         verdict = Verdict.REPAIRED if finer.verdict is Verdict.VERIFIED else finer.verdict
         finer = replace(finer, verdict=verdict, before=judgement.compared)
         after = None if finer.compared is None else finer.compared[0].percent
@@ -132,9 +130,7 @@ class Conversion(Run):
         assert diverged.comparison is not None
         before = diverged.comparison.percent
         if good and found and used.form:
-            judgement = judge_repaired(
-                judgement, evaluation_set, diverged.side, diverged.mapping, self.options, self.observer
-            )
+            judgement = judge_repaired(judgement, evaluation_set, diverged.side, diverged.mapping)
             before = None if judgement.before is None else judgement.before[0].percent
         after = None if judgement.compared is None else judgement.compared[0].percent
         return judgement, settled(found, before, after), looked
@@ -180,16 +176,12 @@ class Conversion(Run):
     ) -> dict[tuple[str, str], float | None]:
         """Discrepancy with each of several faults of a hop left as it is and the others repaired, by hop and node."""
         rows = evaluation_set.rows[0][:ALONE]
-        deployed = evaluation_set.deployed() if any(finding.alone for finding in findings) else None
         return {
             (finding.hop.label, node): compare_rows(
                 evaluation_set,
                 stage.side,
                 stage.mapping,
                 rows,
-                deployed,
-                self.options,
-                self.observer,
                 "measuring each fault",
             ).percent
             for finding in findings

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from ..checking.evaluation_set import EvaluationSet
@@ -32,10 +33,14 @@ from ..workers.pool import WorkerPool
 
 @dataclass(frozen=True)
 class RepairResult:
-    """The judgement of what became of the Target; the faults of ``outcome`` have their final percentages."""
+    """The judgement of what became of the Target; the faults of ``outcome`` have their final percentages.
+
+    ``evaluation_set`` is the one that the judgement holds for: it says how the Target's images must be prepared.
+    """
 
     judgement: Judgement
     side: LoadedModel
+    evaluation_set: EvaluationSet
     outcome: Outcome = field(default_factory=Outcome)
 
 
@@ -66,9 +71,15 @@ class RepairRun:
     def _repairer(self, side: LoadedModel) -> Repairer:
         return Repairer(self.workers, self.evaluation_set, side, self.shapes, self.options, self.observer)
 
-    def _judge(self, stage: ConvertedModel) -> Judgement:
+    @cached_property
+    def deployed(self) -> EvaluationSet:
+        """The evaluation set with the Target's images prepared as the deployment does."""
+        return self.evaluation_set.as_deployed()
+
+    def _judge(self, stage: ConvertedModel, evaluation_set: EvaluationSet | None = None) -> Judgement:
+        """The judgement on ``evaluation_set``; without one, as deployed."""
         with self.clock("check"):
-            return judge(self.evaluation_set, stage.side, stage.mapping, self.options, self.observer)
+            return judge(evaluation_set or self.deployed, stage.side, stage.mapping)
 
     def _resized(self, mismatch: Mismatch) -> RepairResult:
         """The Target with the Source's dimensions at its input, and mended in whatever else is wrong with it."""
@@ -85,10 +96,12 @@ class RepairRun:
             left = Outcome(None, tuple(look.faults("unrepaired")), attempts=tuple(repairer.attempts))
             anew = reconvert(repairer, (), before[0], left)
             if anew.stage is None:
-                return RepairResult(judgement, self.target, anew)
+                return RepairResult(judgement, self.target, self.deployed, anew)
             judgement = self._judge(anew.stage)
             verdict = Verdict.REPAIRED if judgement.verdict is Verdict.VERIFIED else judgement.verdict
-            return RepairResult(replace(judgement, verdict=verdict, before=before), anew.stage.side, anew)
+            return RepairResult(
+                replace(judgement, verdict=verdict, before=before), anew.stage.side, self.deployed, anew
+            )
         stage = apart(stage)
         found = self._fed(stage)
         good = found.judgement.verdict in (Verdict.VERIFIED, Verdict.REPAIRED)
@@ -97,19 +110,19 @@ class RepairRun:
         if good:
             judgement = replace(judgement, verdict=Verdict.REPAIRED)
         outcome = look.in_own_names(found.outcome, stage)
-        return RepairResult(judgement, found.side, _with(outcome, faults, repairer.attempts))
+        return RepairResult(judgement, found.side, found.evaluation_set, _with(outcome, faults, repairer.attempts))
 
     def _fed(self, stage: ConvertedModel) -> RepairResult:
         """A Target that takes the Source's inputs."""
         judgement = self._judge(stage)
         if judgement.verdict is not Verdict.DIVERGED or judgement.compared is None:
-            return RepairResult(judgement, stage.side)
-        right, deployed = self.evaluation_set.preprocess, self.evaluation_set.target_preprocess
+            return RepairResult(judgement, stage.side, self.deployed)
+        right, deployed = self.evaluation_set.preprocess, self.evaluation_set.deployment
         if right is not None and deployed is not None and differing(right, deployed, self.evaluation_set.image_input()):
             return self._deployed(stage, judgement)
-        return self._mended(stage, judgement)
+        return self._mended(stage, judgement, self.deployed)
 
-    def _mended(self, stage: ConvertedModel, judgement: Judgement) -> RepairResult:
+    def _mended(self, stage: ConvertedModel, judgement: Judgement, evaluation_set: EvaluationSet) -> RepairResult:
         """Faults of the model itself. Both sides are fed the same."""
         assert judgement.compared is not None
         before, side = judgement.compared, stage.side
@@ -127,9 +140,9 @@ class RepairRun:
             outcome = replace(outcome, reasons=(*outcome.reasons, repairer.budget.cut))
         if outcome.stage is not None:
             side = outcome.stage.side
-            judgement = self._judge(outcome.stage)
+            judgement = self._judge(outcome.stage, evaluation_set)
             if rounded is None:
-                outcome, judgement = self._unrounded(outcome, judgement, repairer.budget)
+                outcome, judgement = self._unrounded(outcome, judgement, repairer.budget, evaluation_set)
                 side = outcome.stage.side if outcome.stage else side
             verdict = Verdict.REPAIRED if judgement.verdict is Verdict.VERIFIED else judgement.verdict
             judgement = replace(judgement, verdict=verdict, before=before)
@@ -138,7 +151,7 @@ class RepairRun:
         if in_second_runtime is not None:
             found = self._computed_otherwise(in_second_runtime, stage, before[0].percent, judgement.verdict)
             outcome = replace(outcome, faults=(*outcome.faults, *found))
-        return RepairResult(judgement, side, outcome)
+        return RepairResult(judgement, side, evaluation_set, outcome)
 
     def _computed_otherwise(
         self, in_second_runtime: LoadedModel, stage: ConvertedModel, percent: float | None, verdict: Verdict
@@ -159,7 +172,9 @@ class RepairRun:
             for one in found
         ]
 
-    def _unrounded(self, outcome: Outcome, judgement: Judgement, budget: RepairTime) -> tuple[Outcome, Judgement]:
+    def _unrounded(
+        self, outcome: Outcome, judgement: Judgement, budget: RepairTime, evaluation_set: EvaluationSet
+    ) -> tuple[Outcome, Judgement]:
         """The mended Target, where the rounding of weights is what still differs, with weights in float32 again."""
         stage, compared = outcome.stage, judgement.compared
         if stage is None or compared is None or judgement.verdict is not Verdict.DIVERGED:
@@ -177,46 +192,40 @@ class RepairRun:
             attempts=(*outcome.attempts, *rest.attempts),
             notes=(*outcome.notes, *rest.notes),
         )
-        return both, self._judge(rest.stage)
+        return both, self._judge(rest.stage, evaluation_set)
 
     def _deployed(self, stage: ConvertedModel, judgement: Judgement) -> RepairResult:
         """The deployment prepares images otherwise: is that the fault, the model, or are both?"""
         assert judgement.compared is not None
-        evaluation_set, deployed, before = (
-            self.evaluation_set,
-            self.evaluation_set.target_preprocess,
-            judgement.compared,
-        )
+        evaluation_set, before = self.evaluation_set, judgement.compared
         pipeline = Pipeline(self._repairer(stage.side))
         if self.options.embed_preprocessing:
             pipeline.change()  # what cannot be done is the person's to know at once
-        evaluation_set.target_preprocess = None
-        same = self._judge(stage)
-        found = RepairResult(same, stage.side)
+        same = self._judge(stage, evaluation_set)
+        found = RepairResult(same, stage.side, evaluation_set)
         if same.verdict is Verdict.DIVERGED and same.compared is not None:
-            found = self._mended(stage, same)
+            found = self._mended(stage, same, evaluation_set)
         stage = apart(found.outcome.stage or stage)
-        evaluation_set.target_preprocess = deployed
         if found.judgement.verdict not in (Verdict.VERIFIED, Verdict.REPAIRED):
             faults: list[Fault] = []
             if same.compared is not None and is_closer(same.compared[0], before[0]):
                 faults = [pipeline.fault(stage, before[0].percent, "unrepaired", "the model must be right first")]
-            return replace(found, outcome=_with(found.outcome, faults))
+            return replace(found, evaluation_set=self.deployed, outcome=_with(found.outcome, faults))
         if found.outcome.stage is not None:
             judgement = self._judge(stage)
             if judgement.verdict is Verdict.VERIFIED:  # the Target was wrong, and what the deployment does is right
-                return replace(found, judgement=replace(judgement, verdict=Verdict.REPAIRED, before=before))
+                judgement = replace(judgement, verdict=Verdict.REPAIRED, before=before)
+                return replace(found, judgement=judgement, evaluation_set=self.deployed)
         if judgement.compared is None:
-            return replace(found, judgement=judgement)
+            return replace(found, judgement=judgement, evaluation_set=self.deployed)
         percent = judgement.compared[0].percent
         if self.options.no_repair:
             fault = pipeline.fault(stage, percent, "unrepaired")
-            return RepairResult(judgement, stage.side, _with(found.outcome, [fault]))
+            return RepairResult(judgement, stage.side, self.deployed, _with(found.outcome, [fault]))
         if not self.options.embed_preprocessing:
             fault = pipeline.fault(stage, percent, "repaired")
-            evaluation_set.target_preprocess = None  # what the verdict, and with it the contract, holds for
             final = replace(found.judgement, verdict=Verdict.REPAIRED, before=before)
-            return RepairResult(final, stage.side, _with(found.outcome, [fault]))
+            return RepairResult(final, stage.side, evaluation_set, _with(found.outcome, [fault]))
         return self._embedded(pipeline, stage, judgement, before, found.outcome)
 
     def _embedded(
@@ -233,12 +242,12 @@ class RepairRun:
             reason = f"no converter gives the Target back as {stage.format} with the preprocessing built in"
             fault = pipeline.fault(stage, percent, "unrepaired", reason)
             failed = replace(judgement, reasons=(*judgement.reasons, reason))
-            return RepairResult(failed, stage.side, _with(outcome, [fault], attempts))
+            return RepairResult(failed, stage.side, self.deployed, _with(outcome, [fault], attempts))
         final = self._judge(made)
         good = final.verdict is Verdict.VERIFIED
         fault = pipeline.fault(stage, percent, "repaired" if good else "unrepaired", words)
         final = replace(final, verdict=Verdict.REPAIRED if good else final.verdict, before=before)
-        return RepairResult(final, made.side, _with(outcome, [fault], attempts))
+        return RepairResult(final, made.side, self.deployed, _with(outcome, [fault], attempts))
 
 
 def _with(outcome: Outcome, faults: Sequence[Fault], attempts: Sequence[Attempt] = ()) -> Outcome:
