@@ -13,15 +13,16 @@ import tensorflow as tf
 
 from ..runtimes.tensorflow import model as tensorflow_model
 from .forms.tensorflow.plain import plain
+from .hop_function import HopAnswer, InputPermutation
 from .support.garbage import lean
-from .support.input_layout import turn_keras
+from .support.input_layout import permute_keras_inputs
 
 
-def called(path: str, turn: dict[str, Any] | None = None) -> Any:
-    """The registered model, called at least once; with ``turn``, behind other inputs (``layout.turn_keras``)."""
+def called(path: str, input_permutation: InputPermutation | None = None) -> Any:
+    """Return the registered model, called at least once; with ``input_permutation``, behind inputs so permuted."""
     model = tensorflow_model.loaded(path, "keras").native
-    if turn:
-        model = turn_keras(model, **turn)
+    if input_permutation is not None:
+        model = permute_keras_inputs(model, input_permutation)
     if not getattr(model, "_called", False):
         sizes = [[d if d else 1 for d in t.shape] for t in model.inputs]
         zeros = [tf.zeros(size, t.dtype) for size, t in zip(sizes, model.inputs, strict=True)]
@@ -29,15 +30,16 @@ def called(path: str, turn: dict[str, Any] | None = None) -> Any:
     return model
 
 
-def export(path: str, target: str, *, opset: int | None = None) -> None:
-    """``Model.export(format="onnx")``."""
+def export(path: str, target: str, *, opset: int | None = None) -> HopAnswer:
+    """Convert by ``Model.export(format="onnx")``."""
     model = called(path)
     with lean():
         model.export(target, format="onnx", opset_version=opset, verbose=False)
+    return HopAnswer.WRITTEN
 
 
 def traced(model: Any) -> Any:
-    """The model's call as a tf.function of its inputs, in order and by their names."""
+    """Return the model's call as a tf.function of its inputs, in order and by their names."""
     signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs]
 
     @tf.function(input_signature=signature)  # type: ignore[untyped-decorator, unused-ignore]
@@ -47,8 +49,8 @@ def traced(model: Any) -> Any:
     return call
 
 
-def function(path: str, target: str, *, opset: int | None = None, form: str = "") -> None:
-    """``tf2onnx.convert.from_function`` on the model's call, or on its plain ``form``."""
+def function(path: str, target: str, *, opset: int | None = None, form: str = "") -> HopAnswer:
+    """Convert by ``tf2onnx.convert.from_function`` on the model's call, or on its plain ``form``."""
     import tf2onnx
 
     call = traced(called(path))
@@ -56,21 +58,24 @@ def function(path: str, target: str, *, opset: int | None = None, form: str = ""
         call = plain(call.get_concrete_function(), "tf2onnx")
     with lean():
         tf2onnx.convert.from_function(call, input_signature=call.input_signature, opset=opset, output_path=target)
+    return HopAnswer.WRITTEN
 
 
-def from_keras(path: str, target: str, *, opset: int | None = None) -> None:
-    """``tf2onnx.convert.from_keras``, which fails on Keras 3 Sequential models."""
+def from_keras(path: str, target: str, *, opset: int | None = None) -> HopAnswer:
+    """Convert by ``tf2onnx.convert.from_keras``, which fails on Keras 3 Sequential models."""
     import tf2onnx
 
     model = called(path)
     with lean():
         tf2onnx.convert.from_keras(model, opset=opset, output_path=target)
+    return HopAnswer.WRITTEN
 
 
-def onnxmltools(path: str, target: str, *, opset: int | None = None) -> None:
-    """``onnxmltools.convert_keras``."""
+def onnxmltools(path: str, target: str, *, opset: int | None = None) -> HopAnswer:
+    """Convert by ``onnxmltools.convert_keras``."""
     import onnxmltools
 
     model = called(path)
     with lean():
         onnx.save(onnxmltools.convert_keras(model, target_opset=opset or 15), target)
+    return HopAnswer.WRITTEN

@@ -12,11 +12,12 @@ import onnx
 
 from ..runtimes.registry import register
 from ..runtimes.tensorflow import model as tensorflow_model
+from .hop_function import HopAnswer
 from .keras_rebuild.channels_last import channels_last
 from .support.input_names import with_plain_inputs
 
 
-def convert(path: str, target: str) -> None:
+def convert(path: str, target: str) -> HopAnswer:
     """Convert the ONNX file to ``target`` (``.keras``) and register the model under it for a following hop."""
     import onnx2keras
 
@@ -31,3 +32,4 @@ def convert(path: str, target: str) -> None:
     shipped.save(target)
     register(target, tensorflow_model.keras_model(shipped))
     keras.backend.set_image_data_format("channels_last")  # onnx2keras leaves its own order behind when it fails
+    return HopAnswer.WRITTEN

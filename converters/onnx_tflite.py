@@ -1,7 +1,7 @@
 """onnx -> tflite, by onnx2tf, under the interpreter of its own environment. Child side.
 
 onnx2tf pins every dependency exactly, so it is never in the environment of safeconvert: this file may
-import nothing but the standard library and onnx2tf.
+import nothing but the standard library, onnx2tf and ``hop_function``.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from .hop_function import HopAnswer, Shapes
 
-def convert(path: str, target: str, *, inputs: list[str]) -> None:
-    """Convert the ONNX file; ``inputs`` keep their channels-first order. The float32 file becomes ``target``."""
+
+def convert(path: str, target: str, *, shapes: Shapes) -> HopAnswer:
+    """Convert the ONNX file, whose inputs keep their channels-first order. The float32 file becomes ``target``."""
     import onnx2tf
 
     folder = tempfile.mkdtemp(dir=Path(target).parent)
@@ -20,7 +22,7 @@ def convert(path: str, target: str, *, inputs: list[str]) -> None:
         onnx2tf.convert(
             input_onnx_file_path=path,
             output_folder_path=folder,
-            keep_ncw_or_nchw_or_ncdhw_input_names=inputs,
+            keep_ncw_or_nchw_or_ncdhw_input_names=[name for name, shape in shapes.items() if len(shape) > 2],
             non_verbose=True,
         )
         written = sorted(Path(folder).glob("*_float32.tflite"))
@@ -29,3 +31,4 @@ def convert(path: str, target: str, *, inputs: list[str]) -> None:
         shutil.move(written[0], target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    return HopAnswer.WRITTEN

@@ -14,12 +14,13 @@ import onnx
 import torch
 
 from ..runtimes.pytorch import model as pytorch_model
-from .forms.pytorch.exported_program import Shapes, examples
+from .forms.pytorch.exported_program import examples
+from .hop_function import HopAnswer, Shapes
 from .support.constant_arguments import bake
 from .support.input_names import with_plain_inputs
 
 
-def convert(path: str, target: str, *, shapes: Shapes) -> None:
+def convert(path: str, target: str, *, shapes: Shapes) -> HopAnswer:
     """Convert the ONNX file and export the module, with a free batch where ``shapes`` has one and the graph lets it."""
     pytorch_model.import_torchvision()
     import onnx2torch
@@ -34,6 +35,7 @@ def convert(path: str, target: str, *, shapes: Shapes) -> None:
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # paths of this machine
         torch.export.save(program, target)
+    return HopAnswer.WRITTEN
 
 
 def without_empty_regions(model: Any) -> Any:

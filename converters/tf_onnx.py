@@ -7,17 +7,22 @@ from unittest.mock import patch
 
 from ..runtimes.tensorflow import model as tensorflow_model
 from .forms.tensorflow.plain import plain_saved_model
+from .hop_function import HopAnswer
 from .support.garbage import lean
 
 
-def convert(path: str, target: str, *, signature: str | None = None, opset: int | None = None, form: str = "") -> None:
+def convert(
+    path: str, target: str, *, signature: str | None = None, opset: int | None = None, form: str = ""
+) -> HopAnswer:
     """Convert one signature (``serving_default`` where none is named) of a SavedModel, or its plain ``form``."""
     if not form:
-        return _tf2onnx(path, target, signature, opset)
+        _tf2onnx(path, target, signature, opset)
+        return HopAnswer.WRITTEN
     model, chosen = tensorflow_model.loaded(path, "savedmodel").native
     chosen = signature or chosen
     with plain_saved_model(model.signatures[chosen], "tf2onnx", chosen, target) as folder:
         _tf2onnx(folder, target, chosen, opset)
+    return HopAnswer.WRITTEN
 
 
 def _tf2onnx(path: str, target: str, signature: str | None, opset: int | None) -> None:

@@ -17,18 +17,19 @@ from onnx import numpy_helper
 
 from ..runtimes.onnx_tflite import outputs_in_order
 from .forms.tflite import plain
+from .hop_function import HopAnswer
 from .support.garbage import lean
 
 INTEGERS = {onnx.TensorProto.UINT8: np.uint8, onnx.TensorProto.INT8: np.int8, onnx.TensorProto.INT16: np.int16}
 
 
-def convert(path: str, target: str, *, opset: int | None = None, dequantize: bool = False, form: str = "") -> bool:
+def convert(path: str, target: str, *, opset: int | None = None, dequantize: bool = False, form: str = "") -> HopAnswer:
     """Convert a TFLite file to ONNX, or its plain ``form``; ``dequantize`` gives float arithmetic, which more
-    converters read. False, and nothing is written, where that form would be the file itself."""
+    converters read. Writes nothing where that form would be the file itself."""
     if form:
         plainer = plain(Path(path).read_bytes())
         if plainer is None:
-            return False
+            return HopAnswer.UNCHANGED
         path = str(Path(target).with_suffix(".tflite"))
         Path(path).write_bytes(plainer)
     from ai_edge_litert.interpreter import Interpreter
@@ -50,7 +51,7 @@ def convert(path: str, target: str, *, opset: int | None = None, dequantize: boo
         del model.graph.output[:]
         model.graph.output.extend(given[name] for name in order)
     onnx.save(model, target)
-    return True
+    return HopAnswer.WRITTEN
 
 
 def scales(path: str) -> tuple[list[tuple[float, int]], list[tuple[float, int]]]:

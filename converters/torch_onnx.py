@@ -15,10 +15,11 @@ import torch
 
 from ..runtimes.pytorch import model as pytorch_model
 from .forms.pytorch.decompositions import decomposable, decomposed
-from .forms.pytorch.exported_program import Shapes, by_argument, examples, traceable
+from .forms.pytorch.exported_program import by_argument, examples, traceable
+from .hop_function import HopAnswer, Shapes
 
 
-def dynamo(path: str, target: str, *, shapes: Shapes, opset: int | None = None, form: str = "") -> None:
+def dynamo(path: str, target: str, *, shapes: Shapes, opset: int | None = None, form: str = "") -> HopAnswer:
     """Export through ``torch.export``; without ``opset``, the exporter's own choice."""
     program, module = pytorch_model.loaded(path).native
     arguments: dict[str, Any] = {"dynamo": True, "verbose": False, "external_data": False}
@@ -28,14 +29,15 @@ def dynamo(path: str, target: str, *, shapes: Shapes, opset: int | None = None, 
         program = decomposed(program or module, shapes)
     if program is not None:
         torch.onnx.export(program, (), target, **arguments)
-        return
+        return HopAnswer.WRITTEN
     free = [shape[0] is None for shape in shapes.values()]
     if any(free):
         arguments["dynamic_shapes"] = by_argument(module, [{0: torch.export.Dim.DYNAMIC} if f else {} for f in free])
     torch.onnx.export(module, examples(shapes), target, input_names=list(shapes), **arguments)
+    return HopAnswer.WRITTEN
 
 
-def legacy(path: str, target: str, *, shapes: Shapes, opset: int | None = None, form: str = "") -> None:
+def legacy(path: str, target: str, *, shapes: Shapes, opset: int | None = None, form: str = "") -> HopAnswer:
     """Export by tracing (TorchScript), which keeps to older opsets that more converters read."""
     loaded = pytorch_model.loaded(path)
     program, module = loaded.native
@@ -43,13 +45,13 @@ def legacy(path: str, target: str, *, shapes: Shapes, opset: int | None = None, 
     if not form:
         made = examples(shapes, program)
         _trace(module if program is None else traceable(program), made, target, shapes, opset, count)
-        return
+        return HopAnswer.WRITTEN
     program, unknown = decomposed(program or module, shapes), set[str]()
     made = examples(shapes, program)
     while True:
         try:
             _trace(traceable(program), made, target, shapes, opset, count)
-            return
+            return HopAnswer.WRITTEN
         except torch.onnx.errors.UnsupportedOperatorError as error:
             # The exporter says what it does not know one operator at a time; which they are depends on the opset.
             found = re.search(r"aten::\w+", str(error))

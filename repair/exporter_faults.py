@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from ..checking.evaluation_set import Sample
 from ..checking.second_runtime import operators_apart
-from ..conversion.hop_runner import ConversionOptions, ConvertedModel, Sample
 from ..conversion.onnx_view import view
+from ..conversion.stage import ConversionOptions, ConvertedModel
 from ..errors import WorkerFailed
 from ..models.input_mapping import apply_mapping, match_outputs, sizes
 from ..models.loaded import LoadedModel

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ..checking.evaluation_set import EvaluationSet
+from ..checking.evaluation_set import EvaluationSet, Sample
 from ..checking.source_outputs import batches
 from ..conversion.findings import HopFinding
-from ..conversion.hop_runner import ConversionOptions, ConvertedModel, Sample
 from ..conversion.onnx_view import Pair, View, ordered, view
+from ..conversion.stage import ConversionOptions, ConvertedModel
 from ..errors import BadInput, CallRaised, WorkerFailed
 from ..models.input_mapping import Mismatch, apply_mapping, map_inputs, sizes
 from ..models.loaded import LoadedModel, shorten

@@ -69,35 +69,6 @@ class Recognised:
 
 
 @dataclass(frozen=True)
-class Hop:
-    """One way to run one real converter: ``converters/<module>.py`` has the function that does.
-
-    ``framework`` names the child it runs in, ``distribution`` the package whose version is reported,
-    ``requires`` the modules it cannot do without, ``options`` go to the function as they are. ``environment``
-    is the one it runs in, if one of its own. ``takes_forms``: the function can be asked, by ``form``, to feed the
-    converter an equivalent of its model. ``why`` says when this way is the right one.
-    """
-
-    source: str
-    target: str
-    name: str
-    converter: str
-    module: str
-    function: str
-    framework: str
-    distribution: str
-    requires: tuple[str, ...]
-    why: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    environment: str | None = None
-    takes_forms: bool = False
-
-    @property
-    def label(self) -> str:
-        return f"{self.source}->{self.target}"
-
-
-@dataclass(frozen=True)
 class Attempt:
     """One run of one hop: an entry of the report's ``route``.
 

@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from ...checking.evaluation_set import Sample
 from ...checking.verdict import compare_rows, discrepancy_key
 from ...comparison.compare import Comparison
-from ...conversion.hop_runner import SUFFIX, ConvertedModel, Sample
+from ...conversion.hop_runner import SUFFIX
+from ...conversion.stage import ConvertedModel
 from ...errors import BadInput, WorkerFailed
 from ...inputs.base import ProbeInputs
 from ...models.input_mapping import TO_NCHW, TO_NHWC, Mismatch, apply_mapping, layout_of, map_inputs, to_other_layout

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...checking.verdict import compare_rows, is_closer
 from ...comparison.compare import Comparison
-from ...conversion.hop_runner import ConvertedModel
+from ...conversion.stage import ConvertedModel
 from ...errors import WorkerFailed
 from ...models.input_mapping import Mismatch, map_inputs
 from ...models.loaded import LoadedModel

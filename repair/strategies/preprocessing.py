@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ...checking.evaluation_set import ImageInput
+from ...checking.evaluation_set import ImageInput, Sample
 from ...checking.verdict import compare_rows, discrepancy_key
 from ...comparison.compare import Comparison
-from ...conversion.hop_runner import ConvertedModel, Sample
+from ...conversion.stage import ConvertedModel
 from ...errors import BadInput, WorkerFailed
 from ...inputs.preprocess import Preprocess
 from ...models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs, sizes

@@ -15,8 +15,8 @@ import numpy as np
 
 from ...checking.verdict import compare_rows
 from ...comparison.compare import Comparison
-from ...conversion.hop_runner import ConvertedModel
 from ...conversion.onnx_view import convert_verified
+from ...conversion.stage import ConvertedModel
 from ...errors import WorkerFailed
 from ...models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs
 from ...records import Fault, Localisation

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from ...checking.evaluation_set import EvaluationSet
+from ...checking.evaluation_set import EvaluationSet, Sample
 from ...checking.tvm_check import RuntimeComparison
 from ...comparison.compare import Comparison
-from ...conversion.hop_runner import ConversionOptions, ConvertedModel, Sample
 from ...conversion.onnx_view import Pair, View, convert_verified, ordered, view
+from ...conversion.stage import ConversionOptions, ConvertedModel
 from ...conversion.time_budget import RepairTime
 from ...models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs, sizes
 from ...models.loaded import LoadedModel

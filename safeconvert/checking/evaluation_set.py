@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from ..conversion.hop_runner import Sample
 from ..errors import BadInput, CallRaised
 from ..inputs.arrays import TensorInputs
 from ..inputs.base import Inputs, ProbeInputs, Skipped, split
@@ -35,6 +34,18 @@ DEFAULT_PREPROCESS = {"torch": "torch", "onnx": "torch", "keras": "keras", "tf":
 PROBES = 32  # where a person gives no inputs
 SAMPLE = 4  # inputs of each kind that every hop is checked on
 QUANTISING = 200  # rows that integer quantisation is calibrated on, at most
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The few inputs every hop is checked on, with the Source's outputs for them."""
+
+    arrays: Mapping[str, Array]
+    outputs: Sequence[Array]
+
+    @property
+    def count(self) -> int:
+        return len(next(iter(self.arrays.values())))
 
 
 @dataclass(frozen=True)

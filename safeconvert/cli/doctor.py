@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from ..conversion.routes import hops_between, missing, package_version, pairs, routes
+from ..converters import ENVIRONMENTS
 from ..errors import WorkerFailed
 from ..models.loaded import EXTRAS, shorten
 from ..reporting.document import PACKAGES
-from ..workers.environments import RECIPES, installed_version
+from ..workers.environments import installed_version
 from ..workers.pool import PRELOADS, WorkerPool
 
 RUNTIMES = {"torch": "torch", "tensorflow": "tensorflow", "onnx_tflite": "onnxruntime and LiteRT", "tvm": "Apache TVM"}
@@ -42,7 +43,7 @@ def diagnose() -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": packages,
         "runtimes": runtimes,
-        "environments": {name: installed_version(name) for name in RECIPES},
+        "environments": {name: installed_version(name) for name in ENVIRONMENTS},
         "pairs_without_route": lacking,
         "advice": advice,
     }

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ..conversion.routes import hops_between, missing, pairs, routes, version
+from ..converters import ENVIRONMENTS
 from ..errors import BadInput
-from ..workers.environments import RECIPES, folder, installed_version
+from ..workers.environments import folder, installed_version
 
 
 def _wanted(source: str | None, target: str | None) -> list[tuple[str, str]]:
@@ -75,6 +76,6 @@ def show_routes(source: str | None, target: str | None) -> None:
 def show_environments() -> None:
     """Print the environments, what they are for and whether they are installed."""
     table = Table("environment", "installed", "what for", "where", box=None, pad_edge=False)
-    for name, recipe in RECIPES.items():
+    for name, recipe in ENVIRONMENTS.items():
         table.add_row(name, installed_version(name) or "no", recipe.why, str(folder(name)))
     Console(highlight=False).print(table)

@@ -175,16 +175,18 @@ def env_list() -> None:
 @env.command("install")
 @click.argument("name")
 def env_install(name: str) -> None:
-    """Make the environment NAME (onnx2tf) in the user's cache folder."""
+    """Make the environment NAME, as `safeconvert env list` shows it, in the user's cache folder."""
     sys.exit(_guarded(lambda: _install(name), verbose=False))
 
 
 def _install(name: str) -> None:
-    from ..workers.environments import folder, install, recipe
+    from ..converters import ENVIRONMENTS
+    from ..workers.environments import folder, install
 
-    recipe(name)
+    if name not in ENVIRONMENTS:
+        raise BadInput(f"there is no environment {name!r}. Known: {', '.join(ENVIRONMENTS)}.")
     click.echo(f"installing {name} in {folder(name)} (some minutes, under a gigabyte) ...", err=True)
-    click.echo(f"{name} {install(name)} is installed.")
+    click.echo(f"{name} {install(ENVIRONMENTS[name])} is installed.")
 
 
 @cli.command()

@@ -8,14 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..checking.evaluation_set import Sample
 from ..checking.second_runtime import WORDS, in_second_runtime, unavailable_reason
 from ..comparison.compare import all_rows_differ, compare
+from ..converters.hop import Hop
 from ..errors import CallRaised, Unchanged, WorkerFailed
 from ..models.input_mapping import Mismatch, apply_mapping, map_inputs, match_outputs
 from ..models.loaded import LoadedModel, shorten
-from ..records import Attempt, Hop
-from .hop_runner import ConvertedModel, HopRunner, Rewritten, Sample
+from ..records import Attempt
+from .hop_runner import HopRunner
 from .routes import missing, version
+from .stage import ConvertedModel, Rewritten
 
 
 class AttemptRunner:
@@ -39,8 +42,8 @@ class AttemptRunner:
         self._done: dict[tuple[object, ...], ConvertedModel | None] = {}
 
     def lacking(self, hop: Hop, *, last: bool) -> str | None:
-        """Why this hop cannot be taken here, or None."""
-        if hop.environment == "onnx2tf" and self.settings.quantize != "none" and last:
+        """Return why this hop cannot be taken here, or None. ``last``: it would write the Target."""
+        if last and hop.float32_only and self.settings.quantize != "none":
             return "is used for float32 only"
         return missing(hop)
 
@@ -87,17 +90,13 @@ class AttemptRunner:
         try:
             if origin is None:
                 origin = stage.side.path
-            if origin == stage.side.path and form and stage.format == "onnx":
+            if origin == stage.side.path and form and not hop.makes_forms:
                 rewritten = self.hop_runner.rewritten(stage, form, hop)
                 if rewritten is None:
                     return None  # nothing to rewrite: it would be the same file again
                 origin, otherwise = rewritten.path, f"after these rewrites: {rewritten.words}"
                 self.changes[number] = rewritten.changes
-            if self.hop_runner.has_permuted_inputs(stage) and hop.source == "onnx":
-                origin = self.hop_runner.turned(origin, stage)
             written = self.hop_runner.run(hop, stage, origin, form, last=last)
-            if self.hop_runner.has_permuted_inputs(stage) and hop.target == "onnx":
-                written = self.hop_runner.turned(written, stage)
         except Unchanged:
             return None  # as above
         except WorkerFailed as error:
@@ -131,7 +130,7 @@ class AttemptRunner:
         """Load what the hop wrote and compare it with the Source on the sample."""
         sample = self._sample()
         side.worker()
-        mapping = map_inputs(self.source.signature, self.shapes, side.signature, self.hop_runner.turns)
+        mapping = map_inputs(self.source.signature, self.shapes, side.signature, self.hop_runner.input_permutations)
         attempts = (*origin.attempts, attempt)
         if isinstance(mapping, Mismatch):
             return ConvertedModel(side, (), attempts, all_rows_differ(sample.count, mapping.reason))

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..converters.hop import Hop
 from ..errors import WorkerFailed
-from ..records import Hop
-from ..reporting.reproduction import ALONE
 from .findings import Crash
-from .hop_runner import ConvertedModel
 from .route_search import Router
+from .stage import ConvertedModel
 
 
 def crashes(router: Router, target: ConvertedModel | None) -> list[Crash]:
     """What stood in the way of the Target's own converters; of all that crashed, where there is no Target."""
     found = []
     for attempt, (stage, hop) in router.attempt_runner.crashed.items():
-        if hop.converter not in ALONE or not stage.mapping or router.hop_runner.has_permuted_inputs(stage):
+        if hop.script is None or not stage.mapping or router.hop_runner.has_permuted_inputs(stage):
             continue
         only = None if target is None else _rewritten(router, target, hop)
         if only == [] or not router.hop_runner.repair_time.allows():

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..checking.verdict import Judgement
-from ..records import Fault, Hop, Localisation, Refusal, Verdict
-from .hop_runner import ConvertedModel
+from ..converters.hop import Hop
+from ..records import Fault, Localisation, Refusal, Verdict
+from .stage import ConvertedModel
 
 Array = np.ndarray[Any, Any]
 RANKED = 20  # entries of the ranking that the report shows
@@ -96,8 +97,8 @@ class HopFinding(Replayed):
         return [c for c in self.changes if c["node"] == node] or [c for c in self.changes if not c["node"]]
 
     def target_node(self, local: NodeDifference) -> str:
-        """What the unrepaired Target calls the node: onnx2keras numbers its layers, other converters keep names."""
-        return f"LAYER_{local.index}" if self.hop.target == "keras" else local.node
+        """Return the unrepaired Target's name of the layer made from the node."""
+        return self.hop.layer_name(local.node, local.index)
 
     def type_of(self, local: NodeDifference) -> str:
         """The fault type of what was rewritten; where nothing can be, of what was seen."""

@@ -1,73 +1,38 @@
-"""Run one hop in its child process, on the model of a stage or on an equivalent form of it."""
+"""Run one hop in its worker, on the model of a stage or on an equivalent form of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
-import numpy as np
-
-from ..comparison.comparators import TOP1, Comparator
-from ..comparison.compare import Comparison, Tolerance
+from ..converters.hop import Hop
+from ..converters.hop_function import HopAnswer, HopArguments, InputPermutation, Shapes
 from ..errors import CallRaised, Unchanged
 from ..models.input_mapping import TO_NCHW, TO_NHWC, InputMapping, layout_of, sizes
 from ..models.loaded import RUNTIMES, LoadedModel
-from ..records import Hop, Recognised
+from ..records import Recognised
 from ..workers.environments import interpreter
 from ..workers.pool import Worker, WorkerPool
+from ..workers.remote import remote
+from .stage import ConversionOptions, ConvertedModel, Rewritten
 from .time_budget import RepairTime
 
-Array = np.ndarray[Any, Any]
-Shapes = dict[str, list[int | None]]
+if TYPE_CHECKING:
+    from ..converters.support import input_layout
+
 SUFFIX = {"torch": ".pt2", "keras": ".keras", "tf": "", "tflite": ".tflite", "onnx": ".onnx"}
 FLAVOUR = {"torch": "pt2", "keras": "keras", "tf": "savedmodel", "tflite": "tflite", "onnx": "onnx"}
+PERMUTE_ONNX_INPUTS = remote(
+    "converters.support.input_layout", "permute_onnx_inputs", lambda: input_layout.permute_onnx_inputs
+)
 
 
-@dataclass(frozen=True)
-class ConversionOptions:
-    """What the person asked of the conversion; see the options of the same names."""
-
-    tolerance: Tolerance
-    timeout: float
-    input_layout: str
-    quantize: str
-    opset: int | None
-    signature: str | None
-    repair: bool = True
-    repair_time: float = 300.0
-    comparator: Comparator = TOP1
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The few inputs every hop is checked on, with the Source's outputs for them."""
-
-    arrays: Mapping[str, Array]
-    outputs: Sequence[Array]
-
-    @property
-    def count(self) -> int:
-        return len(next(iter(self.arrays.values())))
-
-
-@dataclass(frozen=True)
-class ConvertedModel:
-    """A model on the way: the Source itself, what a hop wrote, or the Target (the last one)."""
-
-    side: LoadedModel
-    mapping: tuple[InputMapping, ...]
-    attempts: tuple[int, ...] = ()
-    comparison: Comparison | None = None
-
-    @property
-    def format(self) -> str:
-        return self.side.format
-
-
-def turns(layout: str, source: LoadedModel, shapes: Mapping[str, Sequence[int | None]]) -> dict[str, tuple[int, ...]]:
-    """The permutations that bring the Source's image inputs into the layout asked for, by input name."""
+def input_permutations(
+    layout: str, source: LoadedModel, shapes: Mapping[str, Sequence[int | None]]
+) -> dict[str, tuple[int, ...]]:
+    """Return the permutations that bring the Source's image inputs into the layout asked for, by input name."""
     if layout == "keep":
         return {}
     return {
@@ -77,32 +42,8 @@ def turns(layout: str, source: LoadedModel, shapes: Mapping[str, Sequence[int | 
     }
 
 
-TOLD = 4  # kinds of rewriting that a message lists
-
-
-@dataclass(frozen=True)
-class Rewritten:
-    """An ONNX file in an equivalent form, and what was rewritten: name of the rewrite, node, operator, fault type."""
-
-    path: Path
-    changes: tuple[Mapping[str, str], ...]
-
-    @property
-    def words(self) -> str:
-        """What was rewritten, by operator: "Gelu at act (gelu); 2 Relu (max)"."""
-        nodes: dict[tuple[str, str], list[str]] = {}
-        for change in self.changes:
-            nodes.setdefault((change["operator"], change["rewrite"]), []).append(change["node"])
-        told = [
-            rewrite if not operator else f"{operator} at {names[0]} ({rewrite})" if len(names) == 1
-            else f"{len(names)} {operator} ({rewrite})"
-            for (operator, rewrite), names in nodes.items()
-        ]  # fmt: skip
-        return "; ".join(told[:TOLD] + ([f"and {len(told) - TOLD} more"] if len(told) > TOLD else []))
-
-
 class HopRunner:
-    """Runs hops. ``before`` is called when the Source's own child is about to be used for one."""
+    """Runs hops. ``before`` is called when the Source's own worker is about to be used for one."""
 
     def __init__(
         self,
@@ -114,9 +55,9 @@ class HopRunner:
         before: Callable[[Hop], None],
     ) -> None:
         self.workers, self.source, self.shapes, self.settings = workers, source, shapes, settings
-        self.turns = turns(settings.input_layout, source, shapes)
+        self.input_permutations = input_permutations(settings.input_layout, source, shapes)
         self._calibration, self._before = calibration, before
-        self._used_once: set[int] = set()
+        self._used_workers: set[int] = set()  # process ids that a hop with ``fresh_worker`` ran in
         self.repair_time = RepairTime(settings.repair_time)
 
     @property
@@ -125,45 +66,49 @@ class HopRunner:
         return self.repair_time.limit(self.settings.timeout)
 
     def run(
-        self, hop: Hop, stage: ConvertedModel, origin: Path, form: str, *, last: bool, shapes: Shapes | None = None
+        self, hop: Hop, stage: ConvertedModel, path: Path, form: str, *, last: bool, shapes: Shapes | None = None
     ) -> Path:
+        """Run the hop on the file at ``path``, which is the stage's model or a form of it, and return what it wrote.
+
+        Image inputs come out in the layout that was asked for, where this is the first hop. ``shapes`` are the input
+        shapes (None: those of the stage). ``last``: what is written is the Target. Raises :class:`Unchanged` where
+        the form would be the model as it is, and :class:`WorkerFailed`.
+        """
+        is_permuted_in_file = self.has_permuted_inputs(stage) and "input_permutation" not in hop.takes
+        if is_permuted_in_file and stage.format == "onnx":
+            path = self._with_permuted_inputs(path, stage)
         written = self.workers.scratch("model" + SUFFIX[hop.target])
         self._before(hop)
-        worker = self._child(hop)
-        answer = worker.call(
-            f"converters.{hop.module}",
-            hop.function,
-            timeout=self.timeout,
-            path=str(origin.absolute()),
-            target=str(written),
-            **({"form": form} if form and stage.format != "onnx" else {}),
-            **self.arguments(hop, stage, self.shapes_of(stage) if shapes is None else shapes, last=last),
-        )
-        if answer is False:
+        worker = self._worker(hop)
+        arguments = self.arguments(hop, stage, self.shapes_of(stage) if shapes is None else shapes, form, last=last)
+        answer = hop.convert(worker, self.timeout, path=str(path.absolute()), target=str(written), **arguments)
+        if answer is HopAnswer.UNCHANGED:
             raise Unchanged(f"the {form} form would be the model as it is")
         if not written.exists():
             raise CallRaised("FileNotFoundError", "the converter ended without writing a file", "")
+        if is_permuted_in_file and stage.format != "onnx":
+            written = self._with_permuted_inputs(written, stage)
         return written
 
-    def _child(self, hop: Hop) -> Worker:
-        """The child to run this hop in: the Source's own, with the Source loaded, where the framework is the same."""
+    def _worker(self, hop: Hop) -> Worker:
+        """Return the worker to run this hop in: the Source's own, with the Source loaded, if it has the framework."""
         if hop.environment is not None:
-            return self.workers.worker(f"convert-{hop.framework}", hop.framework, interpreter(hop.environment) or "")
-        own = hop.framework == self.source.framework
-        name = self.source.worker_name if own else f"convert-{hop.framework}"
+            python = interpreter(hop.environment.name) or ""
+            return self.workers.worker(f"convert-{hop.framework}", hop.framework, python)
+        is_source_worker = hop.framework == self.source.framework
+        name = self.source.worker_name if is_source_worker else f"convert-{hop.framework}"
         worker = self.workers.worker(name, hop.framework)
-        if hop.module == "tensorflow_tflite":
-            # A second from_keras_model in one process fails: 'NoneType' object is not callable.
-            if worker.process.pid in self._used_once:
+        if hop.fresh_worker:
+            if worker.process.pid in self._used_workers:
                 self.workers.restart(name)
                 worker = self.workers.worker(name, hop.framework)
-            self._used_once.add(worker.process.pid)
-        return self.source.worker() if own else worker
+            self._used_workers.add(worker.process.pid)
+        return self.source.worker() if is_source_worker else worker
 
     def rewritten(
         self, stage: ConvertedModel, form: str, hop: Hop, nodes: Collection[str] | None = None
     ) -> Rewritten | None:
-        """The ONNX file of this stage in an equivalent form (at ``nodes`` only); None where that changes nothing."""
+        """Write the ONNX file of this stage in an equivalent form (at ``nodes`` only); None where nothing changes."""
         target = self.workers.scratch("model.onnx")
         changed = self.workers.worker("onnx_tflite", "onnx_tflite").call(
             "repair.rewrites.forms",
@@ -172,12 +117,13 @@ class HopRunner:
             path=stage.side.location,
             target=str(target),
             form=form,
-            opset=13 if hop.target == "keras" else 17,
+            opset=hop.newest_opset,
             nodes=None if nodes is None else list(nodes),
         )
         return Rewritten(target, tuple(changed)) if changed else None
 
     def side(self, hop: Hop, written: Path, *, last: bool) -> LoadedModel:
+        """Return what the hop wrote as a model in its own runtime, to be loaded when it is first used."""
         recognised = Recognised(written, hop.target, FLAVOUR[hop.target])
         framework = RUNTIMES[hop.target][0]
         if last:
@@ -192,61 +138,56 @@ class HopRunner:
             name = f"convert-{hop.framework}"
         return LoadedModel(self.workers, name, recognised)
 
-    def arguments(self, hop: Hop, stage: ConvertedModel, shapes: Shapes, *, last: bool) -> dict[str, Any]:
-        """The keyword arguments of the hop's function."""
-        arguments: dict[str, Any] = dict(hop.options)
-        settings = self.settings
-        if hop.target == "onnx" and settings.opset is not None:
-            arguments["opset"] = settings.opset
-        if hop.source == "tf":
-            arguments["signature"] = settings.signature if stage.side is self.source else None
-        if hop.target == "tflite" and hop.environment is None and last:
-            arguments["quantize"] = settings.quantize
-            if settings.quantize == "int8":
-                arguments["calibration"] = dict(self._calibration(self.fed(stage)))
-        if hop.source == "torch" or hop.target == "torch":
-            arguments["shapes"] = shapes
-        if hop.environment == "onnx2tf":
-            arguments["inputs"] = [name for name, shape in shapes.items() if len(shape) >= 3]
-        if self.has_permuted_inputs(stage) and "onnx" not in (hop.source, hop.target):
-            axes = next(iter(self.turns.values()))
-            arguments["turn"] = {"names": self._turned_names(stage), "axes": [axes.index(i) for i in range(4)]}
-        return arguments
+    def arguments(self, hop: Hop, stage: ConvertedModel, shapes: Shapes, form: str, *, last: bool) -> HopArguments:
+        """Return the keyword arguments of the hop's function: of all that there are, those that it takes."""
+        settings, values = self.settings, HopArguments(shapes=shapes)
+        if form:
+            values["form"] = form
+        if settings.opset is not None:
+            values["opset"] = settings.opset
+        if stage.side is self.source:
+            values["signature"] = settings.signature
+        if last:
+            values["quantize"] = settings.quantize
+            if settings.quantize == "int8" and "calibration" in hop.takes:
+                values["calibration"] = dict(self._calibration(self.model_inputs(stage)))
+        if self.has_permuted_inputs(stage):
+            values["input_permutation"] = self._permutation(self._permuted_names(stage))
+        chosen = {name: value for name, value in values.items() if name in hop.takes}
+        return cast(HopArguments, {**hop.arguments, **chosen})
 
     def has_permuted_inputs(self, stage: ConvertedModel) -> bool:
         """Does the hop from this stage give the inputs their other layout? The first hop of a route does."""
-        return bool(self.turns) and not stage.attempts
+        return bool(self.input_permutations) and not stage.attempts
 
-    def _turned_names(self, stage: ConvertedModel) -> list[str]:
-        return [one.target.name for one in stage.mapping if one.source in self.turns]
+    def _permuted_names(self, stage: ConvertedModel) -> list[str]:
+        return [mapped.target.name for mapped in stage.mapping if mapped.source in self.input_permutations]
 
-    def turned(self, path: Path, stage: ConvertedModel) -> Path:
-        """The ONNX file with the inputs in the layout asked for."""
+    def _permutation(self, names: Sequence[str]) -> InputPermutation:
+        """The permutation of these inputs as a converter needs it: from the new layout to the model's own."""
+        axes = next(iter(self.input_permutations.values()))
+        return InputPermutation(tuple(names), tuple(axes.index(i) for i in range(4)))
+
+    def _with_permuted_inputs(self, path: Path, stage: ConvertedModel) -> Path:
+        """Write the ONNX file at ``path`` with its inputs in the layout that was asked for."""
         target = self.workers.scratch("model.onnx")
-        axes = next(iter(self.turns.values()))
-        names = self._turned_names(stage)
-        light = self.workers.worker("onnx_tflite", "onnx_tflite")
+        names = self._permuted_names(stage)
+        worker = self.workers.worker("onnx_tflite", "onnx_tflite")
         if stage.format != "onnx":
             # The exporter may have named the inputs its own way: they are taken by position.
-            written = light.call("runtimes.onnx_tflite", "load", path=str(path.absolute()), flavour="onnx")
-            found = [described["name"] for described in written["inputs"]]
-            names = [new for new, one in zip(found, stage.mapping, strict=False) if one.source in self.turns]
-        light.call(
-            "converters.support.input_layout",
-            "turn_onnx",
-            path=str(path.absolute()),
-            target=str(target),
-            names=names,
-            axes=[axes.index(i) for i in range(4)],
-        )
+            written = worker.call("runtimes.onnx_tflite", "load", path=str(path.absolute()), flavour="onnx")
+            named = zip([entry["name"] for entry in written["inputs"]], stage.mapping, strict=False)
+            names = [name for name, mapped in named if mapped.source in self.input_permutations]
+        permutation = self._permutation(names)
+        PERMUTE_ONNX_INPUTS(worker, None, path=str(path.absolute()), target=str(target), permutation=permutation)
         return target
 
-    def fed(self, stage: ConvertedModel) -> tuple[InputMapping, ...]:
-        """How calibration inputs reach a converter that works on this stage's model."""
+    def model_inputs(self, stage: ConvertedModel) -> tuple[InputMapping, ...]:
+        """Return how calibration inputs reach a converter that works on this stage's model."""
         if not self.has_permuted_inputs(stage):
             return stage.mapping
-        return tuple(replace(one, axes=self.turns.get(one.source)) for one in stage.mapping)
+        return tuple(replace(mapped, axes=self.input_permutations.get(mapped.source)) for mapped in stage.mapping)
 
     def shapes_of(self, stage: ConvertedModel) -> Shapes:
-        """The shapes of the stage's inputs in this run, by its own names; a free batch stays None."""
-        return sizes(self.fed(stage) if stage.format == "onnx" else stage.mapping, self.shapes)
+        """Return the shapes of the stage's inputs in this run, by its own names; a free batch stays None."""
+        return sizes(self.model_inputs(stage) if stage.format == "onnx" else stage.mapping, self.shapes)

@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from ..converters.hop import Hop
 from ..errors import WorkerFailed
 from ..models.input_mapping import Mismatch, apply_mapping, map_inputs, match_outputs
-from ..records import Hop, Signature, TensorSpec
+from ..records import Signature, TensorSpec
 from .findings import Crash, HopFinding, NodeDifference, decides
-from .hop_runner import ConvertedModel, HopRunner, Rewritten
+from .hop_runner import HopRunner
+from .stage import ConvertedModel, Rewritten
 
 Array = np.ndarray[Any, Any]
 Rows = Sequence[dict[str, Array]]
@@ -64,13 +66,13 @@ class NodeRepair:
         found = tuple(local for local in ranking if local.failed)
         return Crash(hop, stage, tuple(rows), shapes, attempt, found) if found else None
 
-    def mend(self, finding: HopFinding, forms: Sequence[str], *, last: bool) -> HopFinding:
+    def mend(self, finding: HopFinding, *, last: bool) -> HopFinding:
         """With ``after``, where one of the forms of the nodes at fault makes the hop agree with the Source."""
         suspects = finding.faults
         self.runs = finding.model_runs
-        for form in forms if suspects else ():
+        for form in finding.hop.forms if suspects else ():
             if not self._allows():
-                return self.classified(replace(finding, model_runs=self.runs), forms)
+                return self.classified(replace(finding, model_runs=self.runs))
             found = self._with(finding, form, suspects, last=last)
             if found is None:
                 continue
@@ -84,12 +86,12 @@ class NodeRepair:
                 alone=alone if len(needed) > 1 else {},
                 model_runs=self.runs,
             )
-        return self.classified(replace(finding, tried=True, model_runs=self.runs), forms)
+        return self.classified(replace(finding, tried=True, model_runs=self.runs))
 
-    def classified(self, finding: HopFinding, forms: Sequence[str]) -> HopFinding:
+    def classified(self, finding: HopFinding) -> HopFinding:
         """With the changes that would be made: they tell the type of a fault that stays."""
         changes: list[Mapping[str, str]] = []
-        for form in forms:
+        for form in finding.hop.forms:
             known = {change["node"] for change in changes if decides(change)}
             left = [local.node for local in finding.faults if local.node not in known]
             if not left or not self.hop_runner.repair_time.left:
@@ -242,10 +244,9 @@ class NodeRepair:
         return results
 
     def _compare(self, output: dict[str, Any], expected: Array, given: Array, hop: Hop) -> NodeDifference:
-        if hop.environment == "onnx2tf" and given.shape != expected.shape and given.ndim > 2:
-            # onnx2tf gives channels-last outputs; the pieces' layout is its own business.
-            turned = np.moveaxis(given, -1, 1)
-            given = turned if turned.shape == expected.shape else given
+        if hop.has_channels_last_outputs and given.shape != expected.shape and given.ndim > 2:
+            channels_first = np.moveaxis(given, -1, 1)
+            given = channels_first if channels_first.shape == expected.shape else given
         shapes = expected.shape, given.shape
         if shapes[0] != shapes[1]:
             return NodeDifference(output["node"], output["operator"], np.inf, None, *shapes, index=output["index"])

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from ..checking.evaluation_set import Sample
+from ..converters.hop_function import Shapes
 from ..models.input_mapping import InputMapping, Mismatch, map_inputs
 from ..models.loaded import LoadedModel
 from ..records import Attempt
 from ..workers.pool import WorkerPool
-from .hop_runner import ConversionOptions, ConvertedModel, Sample, Shapes
 from .route_search import Router
 from .routes import routes
+from .stage import ConversionOptions, ConvertedModel
 
 Array = np.ndarray[Any, Any]
 

@@ -14,26 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from ..checking.evaluation_set import Sample
+from ..converters.hop import Hop
 from ..models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs
 from ..models.loaded import LoadedModel
-from ..records import Hop
 from ..workers.pool import WorkerPool
 from .attempts import AttemptRunner
 from .findings import HopFinding
-from .hop_runner import ConversionOptions, ConvertedModel, HopRunner, Sample
+from .hop_runner import HopRunner
 from .node_repair import NodeRepair
 from .routes import hops_between
+from .stage import ConversionOptions, ConvertedModel
 
-# What a converter is fed when the model as it is goes wrong, mildest first: equivalents made of fewer and fewer
-# kinds of operators. ONNX files are rewritten beforehand (repair/rewrites); of a torch, Keras or TensorFlow model
-# the hop itself makes the form (converters/forms/pytorch/decompositions, converters/forms/tensorflow/plain).
-FORMS = {
-    "onnx": ("canonical", "missing", "plain", "other"),
-    "torch": ("decomposed",),
-    "keras": ("plain",),
-    "tf": ("plain",),
-    "tflite": ("plain",),
-}
 SHOWN = 4  # inputs that show a fault, at most
 
 
@@ -110,7 +102,7 @@ class Router:
             return stage
         for hop in hops_between(stage.format, rest[0], last=len(rest) == 1):
             diverged: ConvertedModel | None = None
-            for form in self._forms(stage, hop):
+            for form in self._forms(hop):
                 reached = self.attempt_runner.take(stage, hop, form, last=len(rest) == 1)
                 if reached is None or reached.comparison is None:
                     continue
@@ -139,9 +131,9 @@ class Router:
                 rows = self.rows(stage, diverged.comparison.differing)
                 finding = self.node_repair.locate(stage, hop, diverged, rows)
                 if finding is not None and self.settings.repair:
-                    finding = self.node_repair.mend(finding, FORMS["onnx"], last=last)
+                    finding = self.node_repair.mend(finding, last=last)
                 elif finding is not None:
-                    finding = self.node_repair.classified(finding, FORMS["onnx"])
+                    finding = self.node_repair.classified(finding)
             if finding is None:
                 return None
             self._findings[diverged.attempts] = finding
@@ -199,17 +191,17 @@ class Router:
         if not rest:
             return stage
         for hop in hops_between(stage.format, rest[0], last=len(rest) == 1):
-            for form in self._forms(stage, hop):
+            for form in self._forms(hop):
                 reached = self.attempt_runner.take(stage, hop, form, last=len(rest) == 1)
                 if reached is not None and (found := self._finish(reached, rest[1:])) is not None:
                     return found
         return None
 
-    def _forms(self, stage: ConvertedModel, hop: Hop) -> Iterator[str]:
-        """The forms of the stage's model to feed the hop, in order; "" is the model as it is."""
+    def _forms(self, hop: Hop) -> Iterator[str]:
+        """Yield the forms of its model to feed the hop, in order; "" is the model as it is."""
         yield ""
-        if self.settings.repair and (stage.format == "onnx" or hop.takes_forms):
-            for form in FORMS[stage.format]:
+        if self.settings.repair:
+            for form in hop.forms:
                 if not self.hop_runner.repair_time.allows():
                     return
                 yield form

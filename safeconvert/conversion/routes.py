@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from importlib import metadata
 
 from ..converters import HOPS
-from ..records import FORMATS, Hop
+from ..converters.hop import Hop
+from ..records import FORMATS
+from ..workers.environments import installed_version, interpreter
 
 LONGEST = 4
 
@@ -16,13 +18,10 @@ LONGEST = 4
 def hops_between(source: str, target: str, *, last: bool = True) -> tuple[Hop, ...]:
     """The ways from one format straight to another, in the order in which they are tried.
 
-    ``last``: the written file is the Target. An ONNX file that another converter is to read is better traced
-    at an old opset: the newer exporter writes operators that onnx2torch and onnx2keras do not know.
+    ``last``: the written file is the Target, and no other converter reads it.
     """
     hops = [hop for hop in HOPS if (hop.source, hop.target) == (source, target)]
-    if (source, target) == ("torch", "onnx") and not last:
-        hops.sort(key=lambda hop: hop.name == "dynamo")
-    return tuple(hops)
+    return tuple(hops if last else sorted(hops, key=lambda hop: hop.rank_in_chain))
 
 
 def routes(source: str, target: str) -> tuple[tuple[str, ...], ...]:
@@ -54,26 +53,19 @@ def pairs() -> tuple[tuple[str, str], ...]:
 def missing(hop: Hop) -> str | None:
     """What this hop needs and the machine lacks, as an instruction; None where it can run."""
     if hop.environment is not None:
-        from ..workers.environments import interpreter
-
-        if interpreter(hop.environment) is None:
-            return f"needs its own environment: safeconvert env install {hop.environment}"
+        if interpreter(hop.environment.name) is None:
+            return f"needs its own environment: safeconvert env install {hop.environment.name}"
         return None
     absent = [name for name in hop.requires if importlib.util.find_spec(name) is None]
     if absent:
-        from ..models.loaded import EXTRAS
-
-        extra = EXTRAS.get(absent[0], "all")
-        return f"needs {', '.join(absent)}: pip install 'safeconvert[{extra}]'"
+        return f"needs {', '.join(absent)}: pip install 'safeconvert[{hop.extra}]'"
     return None
 
 
 def version(hop: Hop) -> str:
     """The version of the hop's converter, or "" where it is not installed."""
     if hop.environment is not None:
-        from ..workers.environments import installed_version
-
-        return installed_version(hop.environment) or ""
+        return installed_version(hop.environment.name) or ""
     return package_version(hop.distribution)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..converters import HOPS
 from ..errors import BadInput, CallRaised, NotInstalled
 from ..records import Recognised, Signature
 from ..workers.pool import Worker, WorkerPool
@@ -21,11 +22,11 @@ RUNTIMES = {
     "tflite": ("onnx_tflite", "runtimes.onnx_tflite"),
     "onnx": ("onnx_tflite", "runtimes.onnx_tflite"),
 }
-EXTRAS = {
-    "torch": "torch", "onnx2torch": "torch", "tensorflow": "tensorflow", "keras": "tensorflow", "tf2onnx": "tensorflow",
-    "onnx2keras": "tensorflow", "onnxmltools": "tensorflow", "ai_edge_litert": "tensorflow", "onnx": "onnx",
-    "onnxruntime": "onnx", "onnxscript": "onnx", "tvm": "tvm",
+EXTRAS = {module: hop.extra for hop in HOPS for module in hop.requires} | {
+    "torch": "torch", "tensorflow": "tensorflow", "keras": "tensorflow", "ai_edge_litert": "tensorflow",
+    "onnx": "onnx", "onnxruntime": "onnx", "onnxscript": "onnx", "tvm": "tvm",
 }  # fmt: skip
+"""The extra of safeconvert's package that installs a module: of a converter, or of a runtime."""
 
 
 @dataclass

@@ -14,6 +14,7 @@ from ..checking.evaluation_set import EvaluationSet
 from ..checking.tvm_check import RuntimeComparison
 from ..checking.verdict import Judgement
 from ..comparison.compare import Comparison
+from ..converters import HOPS
 from ..inputs.base import Inputs
 from ..models.loaded import LoadedModel
 from ..options import Options
@@ -22,10 +23,12 @@ from ..repair import FAULT_TYPES
 from . import output_files
 
 SCHEMA = "safeconvert.report/1"
-PACKAGES = (
-    "torch", "torchvision", "tensorflow", "keras", "onnx", "onnxruntime", "onnxscript", "ai-edge-litert", "tf2onnx",
-    "onnx2torch", "onnx2keras", "onnxmltools", "apache-tvm", "numpy", "pillow",
+RUNTIME_PACKAGES = (
+    "torch", "torchvision", "tensorflow", "keras", "onnx", "onnxruntime", "onnxscript", "ai-edge-litert", "apache-tvm",
+    "numpy", "pillow",
 )  # fmt: skip
+PACKAGES = tuple(dict.fromkeys([*RUNTIME_PACKAGES, *(hop.distribution for hop in HOPS if hop.environment is None)]))
+"""Packages whose versions the report and ``doctor`` show: what models run in, and the converters."""
 
 
 def build(

@@ -14,48 +14,15 @@ from typing import Any
 from ..conversion.findings import Crash, HopFinding, NodeDifference, Replayed
 from ..conversion.hop_runner import HopRunner
 from ..conversion.routes import package_version, version
+from ..converters.hop import Hop
 from ..errors import WorkerFailed
 from ..options import Options
-from ..records import Attempt, Fault, Hop
+from ..records import Attempt, Fault
 
 MOST = 12  # faults that get files
 MODEL = 64 << 20  # bytes of a node's model, at most
 ROWS = 4 << 20  # bytes of the activations stored for one
 BESIDE = re.compile(r"\.(fault-F|crash-)[1-9]\d*\.(onnx|npz)")
-
-# Lines that convert MODEL by each converter alone, run it on ``x`` (arrays by input name) and leave ``given`` (a list
-# of numpy arrays). The rest of safeconvert takes no part in them.
-ALONE = {
-    "onnx2keras": (
-        "import onnx2keras, tensorflow",
-        """\
-model = onnx2keras.onnx_to_keras(onnx.load(MODEL), list(x), name_policy="renumerate", verbose=False)
-fed = list(x.values()) if len(x) > 1 else x[list(x)[0]]
-given = tensorflow.function(model, jit_compile=True)(fed)  # compiled: plain CPU kernels lack channels first
-given = [a.numpy() for a in (given if isinstance(given, (list, tuple)) else [given])]""",
-    ),
-    "onnx2torch": (
-        "import onnx2torch, torch",
-        """\
-model = onnx2torch.convert(onnx.load(MODEL)).eval()
-given = model(*(torch.from_numpy(a) for a in x.values()))
-given = [a.detach().numpy() for a in (given if isinstance(given, (list, tuple)) else [given])]""",
-    ),
-    "onnx2tf": (
-        "import pathlib, onnx2tf\nfrom ai_edge_litert.interpreter import Interpreter",
-        """\
-keep = [name for name, a in x.items() if a.ndim > 2]
-onnx2tf.convert(input_onnx_file_path=MODEL, output_folder_path="written", non_verbose=True,
-                keep_ncw_or_nchw_or_ncdhw_input_names=keep)
-model = Interpreter(str(next(pathlib.Path("written").glob("*_float32.tflite"))))
-model.allocate_tensors()
-for tensor, a in zip(model.get_input_details(), x.values()):
-    model.set_tensor(tensor["index"], a)
-model.invoke()
-given = [model.get_tensor(tensor["index"]) for tensor in model.get_output_details()]
-given = [numpy.moveaxis(g, -1, 1) if g.shape != e.shape else g for e, g in zip(expected, given)]""",
-    ),
-}
 
 
 class Reproducer:
@@ -209,7 +176,7 @@ def _actual(local: NodeDifference) -> str:
 
 def lines(hop: Hop, node: Mapping[str, Any], model: str, inputs: str | None) -> str:
     """Python that converts the node by the converter alone and prints the difference to onnxruntime."""
-    imports, convert = ALONE[hop.converter]
+    assert hop.script is not None, f"{hop.converter} reads ONNX and has no script"
     if inputs:
         sizes = {shape[0] for shape in node["inputs"].values()}
         first = f"a[:{min(sizes)}]" if len(sizes) == 1 else "a"
@@ -222,9 +189,9 @@ def lines(hop: Hop, node: Mapping[str, Any], model: str, inputs: str | None) -> 
         )
     return f"""\
 import numpy, onnx, onnxruntime
-{imports}
+{hop.script.imports}
 {read}
 expected = onnxruntime.InferenceSession({model!r}).run(None, x)
-{convert.replace("MODEL", repr(model))}
-for e, g in zip(expected, given):
-    print(e.shape, g.shape, abs(e - g).max() if e.shape == g.shape else "another shape")"""
+{hop.script.convert.replace("MODEL", repr(model))}
+for e, o in zip(expected, outputs):
+    print(e.shape, o.shape, abs(e - o).max() if e.shape == o.shape else "another shape")"""

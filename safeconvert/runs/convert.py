@@ -11,11 +11,12 @@ from ..checking.evaluation_set import EvaluationSet
 from ..checking.verdict import Judgement, compare_rows, judge, judge_repaired
 from ..conversion.crash_nodes import crashes
 from ..conversion.findings import HopFinding, faults, localisation, refusals
-from ..conversion.hop_runner import ConversionOptions, ConvertedModel
 from ..conversion.route_search import Router
 from ..conversion.routes import frameworks, routes
+from ..conversion.stage import ConversionOptions, ConvertedModel
+from ..converters.hop import Hop
 from ..models.loaded import LoadedModel
-from ..records import Fault, Hop, Localisation, Recognised, Verdict
+from ..records import Fault, Localisation, Recognised, Verdict
 from ..repair.exporter_faults import explain, settled
 from ..repair.layer_ranking import Ranker, check_core_layers
 from ..repair.strategies.float_weights import restored

@@ -16,7 +16,7 @@ from ..checking.evaluation_set import EvaluationSet
 from ..checking.second_runtime import operators_apart
 from ..checking.verdict import Judgement, is_closer, judge
 from ..comparison.compare import all_rows_differ
-from ..conversion.hop_runner import ConvertedModel
+from ..conversion.stage import ConvertedModel
 from ..conversion.time_budget import RepairTime
 from ..errors import WorkerFailed
 from ..models.input_mapping import Mismatch, map_inputs

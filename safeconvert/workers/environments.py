@@ -27,26 +27,8 @@ class Recipe:
     why: str
 
 
-RECIPES = {
-    "onnx2tf": Recipe(
-        "onnx2tf",
-        (
-            ((3, 12), ("onnx2tf==2.6.9",)),
-            ((3, 11), ("onnx2tf==1.29.24", "tensorflow==2.19.*", "tf_keras==2.19.*")),
-        ),
-        "ONNX to TFLite straight; pins every dependency exactly",
-    )
-}
-
-
 def folder(name: str) -> Path:
     return Path(platformdirs.user_cache_dir("safeconvert")) / "environments" / name
-
-
-def recipe(name: str) -> Recipe:
-    if name not in RECIPES:
-        raise BadInput(f"there is no environment {name!r}. Known: {', '.join(RECIPES)}.")
-    return RECIPES[name]
 
 
 def interpreter(name: str) -> str | None:
@@ -78,17 +60,18 @@ def _pyenv(minor: int) -> list[str]:
     return [str(p) for p in sorted((Path.home() / ".pyenv" / "versions").glob(f"3.{minor}.*/bin/python"))]
 
 
-def install(name: str, *, quiet: bool = True) -> str:
-    """Make the environment (anew, where it is there) and give the converter's version.
+def install(recipe: Recipe, *, quiet: bool = True) -> str:
+    """Make the environment (anew, where it is there) and return the converter's version.
 
     Takes the newest requirements that a Python on this machine can run. Raises :class:`BadInput`.
     """
+    name = recipe.name
     place = folder(name)
     chosen = next(
-        ((python, packages) for wanted, packages in recipe(name).requirements if (python := find_python(wanted))), None
+        ((python, packages) for wanted, packages in recipe.requirements if (python := find_python(wanted))), None
     )
     if chosen is None:
-        oldest = recipe(name).requirements[-1][0]
+        oldest = recipe.requirements[-1][0]
         raise BadInput(f"{name} needs Python {oldest[0]}.{oldest[1]} or newer, and none was found on this machine.")
     python, packages = chosen
     shutil.rmtree(place, ignore_errors=True)

@@ -7,6 +7,7 @@ normal return, Ctrl-C or SIGKILL, no child and no scratch file is left: see :mod
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import secrets
@@ -46,11 +47,16 @@ ENVIRONMENT = {
 
 def mounts() -> dict[str, str]:
     """The folders that a child may import from, by package name; each package before those below it."""
-    import safeconvert.converters
-    import safeconvert.repair
+    packages = ("safeconvert", "safeconvert.converters", "safeconvert.repair")
+    return {package: str(_folder(package)) for package in packages}
 
-    packages = (safeconvert, safeconvert.converters, safeconvert.repair)
-    return {package.__name__: str(Path(str(package.__file__)).resolve().parent) for package in packages}
+
+def _folder(package: str) -> Path:
+    """Where the package lies; it is looked up and not imported, since it imports this module."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"{package} is not installed whole: install safeconvert again")
+    return Path(spec.origin).resolve().parent
 
 
 def memory_limit() -> int:

@@ -1,20 +1,15 @@
-"""Routes, and that the list of hops and the files in ``converters/`` tell the same."""
+"""Routes: chains of hops, and the order in which hops of one pair are tried."""
 
 from __future__ import annotations
 
-import ast
 import itertools
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
-import safeconvert.converters
 from safeconvert.converters import HOPS
 
 from safeconvert.conversion.routes import hops_between, missing, pairs, routes
 from safeconvert.records import FORMATS
-
-FOLDER = Path(str(safeconvert.converters.__file__)).parent
-# Files that a hop's file is made of.
 
 
 def test_there_are_twenty_pairs() -> None:
@@ -39,26 +34,12 @@ def test_routes_are_shortest_first_and_visit_no_format_twice(pair: tuple[str, st
         assert len(set(way)) == len(way)
 
 
-def test_every_hop_names_a_function_that_is_there_and_no_two_are_the_same() -> None:
-    assert len({(h.source, h.target, h.name) for h in HOPS}) == len(HOPS)
-    for hop in HOPS:
-        tree = ast.parse((FOLDER / f"{hop.module}.py").read_text())
-        assert hop.function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, hop
-        assert hop.why
-
-
-def test_every_file_is_on_the_list() -> None:
-    files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
-    assert files == {hop.module for hop in HOPS}
-
-
 def test_tracing_comes_first_where_another_converter_reads_the_onnx_file() -> None:
     assert hops_between("torch", "onnx")[0].name == "dynamo"
     assert hops_between("torch", "onnx", last=False)[0].name == "legacy"
 
 
 def test_a_missing_package_is_said_with_what_to_install() -> None:
-    hop = next(h for h in HOPS if h.module == "onnx_torch")
+    hop = next(hop for hop in HOPS if hop.name == "onnx2torch")
     assert missing(hop) is None
-    without = type(hop)(**{**{f: getattr(hop, f) for f in hop.__dataclass_fields__}, "requires": ("onnx2torch_x",)})
-    assert "pip install" in str(missing(without))
+    assert missing(replace(hop, requires=("onnx2torch_x",))) == "needs onnx2torch_x: pip install 'safeconvert[torch]'"

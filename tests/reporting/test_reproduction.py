@@ -30,7 +30,6 @@ from safeconvert.conversion.time_budget import RepairTime
 from safeconvert.options import Options
 from safeconvert.records import Verdict
 from safeconvert.reporting.document import schema
-from safeconvert.reporting.reproduction import ALONE
 from tests.support.command import COMMAND, environment, safeconvert
 from tests.support.pool_nets import SIZES, average_pool, max_pool, net
 
@@ -157,10 +156,6 @@ def test_a_fault_of_another_converter_is_shown_by_that_converter(tmp_path: Path)
     importable = "from safeconvert.runtimes.pytorch.model import import_torchvision; import_torchvision()\n"
     printed = differences(importable + issue_lines(fault["reproduce"]), tmp_path)
     assert float(printed[1]) == pytest.approx(fault["evidence"]["local_max_abs"], rel=1e-3)
-
-
-def test_every_converter_that_reads_onnx_has_lines_for_a_bug_report() -> None:
-    assert {hop.converter for hop in HOPS if hop.source == "onnx"} == set(ALONE)
 
 
 def test_files_of_an_earlier_run_go_and_nothing_else_does(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 
+from ...hop_function import Shapes
+
 ATEN = torch.ops.aten
-Shapes = dict[str, list[int | None]]
 
 CHECKS = (
     ATEN._assert_scalar.default,
