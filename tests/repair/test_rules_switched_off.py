@@ -87,7 +87,7 @@ def test_what_adds_up_over_layers_is_nobodys_fault(tmp_path: Path, monkeypatch: 
         if tensor not in self.values:
             self.values[tensor] = matches[0].arrangement.of(self.contents.tensors[matches[0].name])
 
-    monkeypatch.setattr(Walk, "bind", left_as_computed)
+    monkeypatch.setattr(Walk, "align", left_as_computed)
     assert look(tmp_path, chain(0), chain(3e-5)).faults
 
 
@@ -136,7 +136,7 @@ def test_a_repair_is_kept_only_where_fewer_inputs_differ(tmp_path: Path, monkeyp
     def never(*_: Any) -> bool:
         return False
 
-    monkeypatch.setattr(acceptance, "better", never)
+    monkeypatch.setattr(acceptance, "is_closer", never)
     report = repaired(tmp_path, net(), broken("conv weights scaled"))
     assert report["verdict"] == "diverged"
     assert {fault["status"] for fault in report["faults"]} == {"unrepaired"}

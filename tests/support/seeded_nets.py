@@ -262,5 +262,5 @@ def look(
     session.write(str(paths[2]), range(len(found["faults"])))
     expected = run(source, fresh)
     distances = [apart(expected, run(one, given(fresh))) for one in (target, onnx.load(paths[2]))]
-    kept = {key: found[key] for key in ("faults", "why", "alien", "model_runs", "nodes_run")}
-    return Looked(**kept, before=distances[0], after=distances[1])
+    kept = {key: found[key] for key in ("faults", "why", "model_runs", "nodes_run")}
+    return Looked(**kept, unrelated_weights=found["alien"], before=distances[0], after=distances[1])

@@ -63,8 +63,9 @@ SCRIPT = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
 import torch, torch.nn.functional as F
-from safeconvert.converters import torch_forms, torch_onnx
-from safeconvert.native import torch_model
+from safeconvert.converters import torch_onnx
+from safeconvert.converters.forms.pytorch import decompositions
+from safeconvert.runtimes.pytorch import model as pytorch_model
 
 def written(x):
     x = x * 1
@@ -89,23 +90,23 @@ def program_of(expression):
 def measured(expression):
     # Of the form of that expression: difference to it relative to its largest value, is the batch free, what is left.
     program = program_of(expression)
-    form = torch_forms.decomposed(program, SHAPES)
+    form = decompositions.decomposed(program, SHAPES)
     want, got = program.module()(x), form.module()(x)
     assert want.shape == got.shape and bool(torch.isfinite(want).all())
     return {
         "difference": float((want - got).abs().max() / want.abs().max()),
-        "free": torch_model.program_inputs(form)[0]["shape"] == SHAPES["x"] and form.module()(x[:1]).shape[0] == 1,
+        "free": pytorch_model.program_inputs(form)[0]["shape"] == SHAPES["x"] and form.module()(x[:1]).shape[0] == 1,
         "left": " ".join(sorted({str(n.target) + ("divisor" if "avg_pool" in str(n.target) and n.args[-1] not in
             (True, None) and len(n.args) > 6 else "") for n in form.graph.nodes if n.op == "call_function"})),
     }
 
 found = {name: measured(expression) for name, (expression, _) in json.loads(sys.argv[1]).items()}
 average = torch.ops.aten.avg_pool2d.default
-right = torch_forms.REWRITES[average]
-torch_forms.REWRITES[average] = lambda *given: right(*given) * 1.001
-torch_forms.REWRITES[average].__name__ = torch_forms.REWRITES[average].__qualname__ = "mutant"
+right = decompositions.REWRITES[average]
+decompositions.REWRITES[average] = lambda *given: right(*given) * 1.001
+decompositions.REWRITES[average].__name__ = decompositions.REWRITES[average].__qualname__ = "mutant"
 found["mutant"] = measured("F.avg_pool2d(x, 3, 2, 1, divisor_override=5)")
-torch_forms.REWRITES[average] = right
+decompositions.REWRITES[average] = right
 
 whole = "torch.cat([F.avg_pool2d(written(F.logsigmoid(x * 100)), 3, divisor_override=2).flatten(1), " \\
     "torch.zeros(x.shape[0], 2) + torch.hypot(x, x).mean((1, 2))[:, :2], " \\
@@ -120,14 +121,14 @@ sizes = "torch.cat([x.reshape(x.shape[0], -1), torch.ones(x.shape[0], 1)], 1).re
 torch.export.save(program_of(sizes), "sizes.pt2")
 torch_onnx.legacy("sizes.pt2", "sizes.onnx", shapes=SHAPES, opset=13)
 whole = torch.export.export(Net("x.float() / 255"), (torch.zeros(2, 8, 9, 10, dtype=torch.uint8),))
-fixed = torch_forms.decomposed(whole, {"x": [2, 8, 9, 10]})
-found["pixels"] = torch_model.program_inputs(fixed)[0]
+fixed = decompositions.decomposed(whole, {"x": [2, 8, 9, 10]})
+found["pixels"] = pytorch_model.program_inputs(fixed)[0]
 try:
-    torch_forms.decomposed(torch.jit.trace(Net("x * 2"), x), SHAPES)
+    decompositions.decomposed(torch.jit.trace(Net("x * 2"), x), SHAPES)
 except TypeError as error:
     found["scripted"] = str(error)
-form = torch_forms.decomposed(Net("F.logsigmoid(x)"), SHAPES)
-found["module"] = torch_model.program_inputs(form)[0]["shape"]
+form = decompositions.decomposed(Net("F.logsigmoid(x)"), SHAPES)
+found["module"] = pytorch_model.program_inputs(form)[0]["shape"]
 json.dump(found, open("found.json", "w"))
 """
 
