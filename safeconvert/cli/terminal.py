@@ -1,7 +1,8 @@
-"""What a person sees: a progress line while it runs, a summary at its end. All on standard error but the summary."""
+"""Show a run on the terminal: progress on standard error while it runs, a summary on standard output at its end."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ..repair import FAULT_TYPES
+from ..reporting.wording import discrepancy_sentence, fault_sentence, graph_of
+
 if TYPE_CHECKING:
     from ..api import Result
 
 COLOURS = {"verified": "green", "repaired": "green", "diverged": "red", "failed": "red", "undecided": "yellow"}
-FAULTS = 12  # that are shown; the report has all
+FAULTS = 12  # faults that are shown at most; the report has all
+TYPES = {fault_type.code: fault_type.name for fault_type in FAULT_TYPES}
 
 
 class Terminal:
@@ -62,24 +67,14 @@ class Terminal:
         self._line("" if result.target is None else f"  {result.target}")
         for reason in result.reasons:
             self._line(f"  {reason}")
+        if sentence := discrepancy_sentence(report["check"]):
+            self._line(f"  {sentence}")
         if report["route"]:
             out.print(_route(report["route"]))
             for line in _why(report["route"]):
                 self._line(line)
-        for one in report["route"]:
-            for node in one.get("fails_on", ())[:FAULTS]:
-                self._line(f"{one['converter']} does not convert {node['operator']} ({node['node']}) alone either")
-                if "command" in node:
-                    self._line(f"  alone: {node['command']}")
-        for fault in report["faults"][:FAULTS]:
-            self._line(
-                f"fault {fault['id']} {fault['type']} at {_one(fault['source_node'])} ({_one(fault['target_node'])}), "
-                f"{fault['status']}: {fault['repair']}"
-            )
-            if alone := fault.get("reproduce", {}).get("command"):
-                self._line(f"  alone: {alone}")
-        if (more := len(report["faults"]) - FAULTS) > 0:
-            self._line(f"... and {more} more: see the report")
+        self._crashes(report)
+        self._faults(report)
         if report["check"]["after"] is not None:
             out.print(_check(report["check"]))
             self._line(_tolerance(report["check"]))
@@ -90,26 +85,37 @@ class Terminal:
             self._line(f"... and {len(skipped) - 5} more: see the report")
         for note in report["notes"]:
             self._line(f"note: {note}")
-        if result.unverified is not None:
-            self._line(f"the unverified Target is kept at {result.unverified}")
+        for path, purpose in result.files:
+            self._line(f"wrote {path}: {purpose}")
+
+    def _crashes(self, report: Mapping[str, Any]) -> None:
+        """Say on which single nodes a converter that crashed on the graph crashes too."""
+        for attempt in report["route"]:
+            for node in attempt.get("fails_on", ())[:FAULTS]:
+                self._line(f"{attempt['converter']} also fails on {node['operator']} ({node['node']}) by itself")
+                if "command" in node:
+                    self._line(f"  reproduce: {node['command']}")
+
+    def _faults(self, report: Mapping[str, Any]) -> None:
+        """Say what each fault is, where, what was done about it, and how to see it."""
+        for fault in report["faults"][:FAULTS]:
+            self._line(f"fault {fault['id']}, {fault['type']} ({TYPES[fault['type']]}): {fault_sentence(fault, report)}")
+            if command := fault.get("reproduce", {}).get("command"):
+                self._line(f"  reproduce: {command}")
+        if (more := len(report["faults"]) - FAULTS) > 0:
+            self._line(f"... and {more} more: see the report")
 
     def _line(self, text: str) -> None:
         self._out.print(text, markup=False, soft_wrap=True)
 
 
-def _one(name: str) -> str:
-    """The first of the names that TFLite gives an operator fused of several."""
-    first, _, others = name.partition(";")
-    return f"{first};..." if others else first
-
-
 def _route(attempts: list[dict[str, Any]]) -> Table:
     """The hops of the Target's own route, and what was tried beside them, the same outcomes together."""
-    table = Table("hop", "converter", "fed", "status", "s", box=None, pad_edge=False)
+    table = Table("hop", "converter", "graph", "status", "s", box=None, pad_edge=False)
     groups: dict[tuple[str, ...], list[float]] = {}
     for one in attempts:
         status = one["status"] + (" *" if one["used"] else "")
-        key = (one["hop"], f"{one['converter']} {one['version']}".strip(), one["form"] or "as it is", status)
+        key = (one["hop"], f"{one['converter']} {one['version']}".strip(), graph_of(one), status)
         groups.setdefault(key, []).append(one["seconds"])
     for group, seconds in groups.items():
         times = f" ({len(seconds)} times)" if len(seconds) > 1 else ""

@@ -32,13 +32,14 @@ from .repair import RepairRun
 class Result:
     """The outcome. ``target`` is the file that now stands at the output path: only where it was verified or
     repaired; ``unverified`` is where a diverged one was kept. ``report`` is the report as in its JSON file.
-    ``reasons`` say why the verdict is not ``verified``."""
+    ``reasons`` say why the verdict is not ``verified``. ``files`` are all files that were written, with their purpose."""
 
     verdict: Verdict
     target: Path | None
     unverified: Path | None
     report: Mapping[str, Any]
     reasons: tuple[str, ...] = ()
+    files: tuple[tuple[Path, str], ...] = ()
 
     @property
     def exit_code(self) -> int:
