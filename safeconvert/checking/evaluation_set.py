@@ -91,7 +91,7 @@ class EvaluationSet:
             name = options.preprocess
             if name is None:
                 name = DEFAULT_PREPROCESS[self.source.format]
-                self.notes.append(f"no --preprocess given: images are preprocessed the {name!r} way")
+                self.notes.append(self._assumed(load_preprocess(name)))
             self.preprocess = load_preprocess(name)
             if options.target_preprocess is not None:
                 self.deployment = load_preprocess(options.target_preprocess)
@@ -103,6 +103,12 @@ class EvaluationSet:
         else:
             inputs = ProbeInputs.make(self.specs, options.seed, PROBES)
         return pool.submit(lambda: inputs)
+
+    def _assumed(self, preprocess: Preprocess) -> str:
+        """Return a note that states the preprocessing that was assumed for the user's images."""
+        size = self.image_input()
+        words = preprocess.describe(size.height, size.width)
+        return f"assumed preprocessing: {words}; pass --preprocess if yours differs"
 
     def image_input(self) -> ImageInput:
         """What images must become for this model. Raises :class:`BadInput` where it takes none."""

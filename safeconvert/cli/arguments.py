@@ -74,7 +74,7 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "embed_preprocessing": click.option(
         "--embed-preprocessing",
         is_flag=True,
-        help="Change the Target so that it is right for what --target-preprocess does.",
+        help="Build the deployment's preprocessing (--target-preprocess) into the Target.",
     ),
     "input_shape": click.option(
         "--input-shape",
@@ -91,10 +91,10 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         help="Layout of the Target's image input.",
     ),
     "model_fn": click.option(
-        "--model-fn", metavar="PKG.MODULE:FUNCTION", help="Makes the architecture of a state dict."
+        "--model-fn", metavar="PKG.MODULE:FUNCTION", help="Function that builds the architecture of a state dict."
     ),
     "trust_pickle": click.option(
-        "--trust-pickle", is_flag=True, help="Let the file run code of its own: pickled modules, Lambda layers."
+        "--trust-pickle", is_flag=True, help="Allow code inside the model file to run: pickled modules, Lambda layers."
     ),
     "signature": click.option(
         "--signature", metavar="NAME", help="Which signature of a SavedModel. [default: serving_default]"
@@ -120,14 +120,14 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         default=0.0,
         show_default=True,
         metavar="PERCENT",
-        help="Labels that may differ.",
+        help="Share of inputs whose label may differ.",
     ),
     "comparator": click.option(
         "--comparator",
         default="top1",
         show_default=True,
         metavar="topK|logits|MODULE:FUNCTION",
-        help="What makes an input differ: its best K classes, its values, or your own function.",
+        help="What makes an input differ: its K best classes, its values, or your own function.",
     ),
     "atol": click.option("--atol", type=float, help="Absolute tolerance of output values. [default: 1e-4]"),
     "rtol": click.option("--rtol", type=float, help="Tolerance relative to an input's largest output. [default: 1e-3]"),
@@ -136,28 +136,33 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         type=click.IntRange(min=0),
         default=0,
         show_default=True,
-        help="Seed of probes and of the held-out choice.",
+        help="Seed of the probes and of the split into calibration and held-out inputs.",
     ),
     "timeout": click.option(
-        "--timeout", type=float, default=600.0, show_default=True, metavar="SECONDS", help="For each hop."
+        "--timeout",
+        type=float,
+        default=600.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="Time limit of each converter run.",
     ),
     "no_repair": click.option(
-        "--no-repair", is_flag=True, help="Name the faults of a converter, and leave them: nothing is fed another form."
+        "--no-repair", is_flag=True, help="Name a converter's faults and leave them; no model is rewritten."
     ),
     "engine": click.option(
         "--engine",
         type=click.Choice(["onnxruntime", "tvm"]),
         default="onnxruntime",
         show_default=True,
-        help="What runs the ONNX views whose layers are compared; tvm is a second opinion too.",
+        help="Runtime of the ONNX views whose layers are compared; tvm also checks onnxruntime.",
     ),
     "ranking": click.option(
         "--ranking",
         type=click.Choice(["replay", "kruskal"]),
         default="replay",
         show_default=True,
-        help="How the report ranks layers: by their own difference, or by the Kruskal-Wallis test; faults are found "
-        "and proven by replay all the same.",
+        help="How the report ranks layers: by local difference or by the Kruskal-Wallis test. Faults are found by "
+        "replay in both cases.",
     ),
     "core_layers": click.option(
         "--core-layers",
@@ -171,20 +176,21 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         default=300.0,
         show_default=True,
         metavar="SECONDS",
-        help="For finding and repairing faults, in all; then the best so far is taken.",
+        help="Time limit of the search for faults and repairs; then the best Target so far is taken.",
     ),
     "max_size": click.option(
         "--max-size",
         type=float,
         metavar="MB",
-        help="Of a TFLite Target whose rounded weights change labels: as many in float32 as fit. [default: all]",
+        help="Size limit of a TFLite Target whose rounded weights change labels: as many of them become float32 as "
+        "fit. [default: no limit]",
     ),
     "force": click.option("--force", is_flag=True, help="Replace what stands at --output."),
     "as_json": click.option(
         "--json", "as_json", is_flag=True, help="Print the report as JSON on standard output, and nothing else there."
     ),
     "quiet": click.option("-q", "--quiet", is_flag=True, help="Print errors only."),
-    "verbose": click.option("-v", "--verbose", is_flag=True, help="Say each step; show tracebacks."),
+    "verbose": click.option("-v", "--verbose", is_flag=True, help="Print each step, and tracebacks of errors."),
 }
 
 CONVERTING = (

@@ -55,7 +55,7 @@ class Commands(click.Group):
 )
 @click.version_option(package_name="safeconvert")
 def cli() -> None:
-    """Convert image models between frameworks, verified on your own images."""
+    """Convert models between frameworks; you get a file only if its predictions match the original's."""
 
 
 PAIRS = tuple(f"{a}2{b}" for a in FORMATS for b in FORMATS if a != b)
@@ -66,7 +66,7 @@ def _pair(source: str, target: str) -> click.Command:
 
     @click.command(
         name,
-        help=f"Convert {source} to {target} with real converters, and hand it over only if it agrees.",
+        help=f"Convert {source} to {target}; you get a file only if its predictions match the original's.",
         epilog=f"\b\nExample:\n  safeconvert {name} {FIRST[source]} --images photos/ -o {FIRST[target]}",
         context_settings={"max_content_width": 110},
     )
@@ -122,7 +122,7 @@ def check(source: Path, target: Path, **given: Any) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where the repaired Target goes.")
 @options(*(n for n in OPTIONS if n not in ("output", "input_layout", "quantize", "opset")))
 def repair(source: Path, target: Path, **given: Any) -> None:
-    """Find what is wrong with TARGET, wherever it came from, and write it mended, in its own format."""
+    """Find what is wrong with TARGET, from any converter, and write it repaired in its own format."""
 
     def work(observer: Any, output: Path, **chosen: Any) -> Any:
         from ..api import repair
@@ -161,7 +161,7 @@ def doctor(as_json: bool) -> None:
 
 @cli.group()
 def env() -> None:
-    """Environments of their own for converters whose pins fit nothing else."""
+    """Separate environments for converters whose pinned dependencies conflict with the others."""
 
 
 @env.command("list")

@@ -99,7 +99,9 @@ class Terminal:
     def _faults(self, report: Mapping[str, Any]) -> None:
         """Say what each fault is, where, what was done about it, and how to see it."""
         for fault in report["faults"][:FAULTS]:
-            self._line(f"fault {fault['id']}, {fault['type']} ({TYPES[fault['type']]}): {fault_sentence(fault, report)}")
+            self._line(
+                f"fault {fault['id']}, {fault['type']} ({TYPES[fault['type']]}): {fault_sentence(fault, report)}"
+            )
             if command := fault.get("reproduce", {}).get("command"):
                 self._line(f"  reproduce: {command}")
         if (more := len(report["faults"]) - FAULTS) > 0:

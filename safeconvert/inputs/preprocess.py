@@ -142,6 +142,31 @@ class Preprocess:
         """The same pixels ``(..., C)`` in the model's channel order (a view): all a uint8 model needs."""
         return pixels[..., ::-1] if self.channel_order == "bgr" else pixels
 
+    def describe(self, height: int, width: int) -> str:
+        """Return the steps in words for a model that takes ``height`` x ``width`` pixels.
+
+        Such as ``shorter side 256 (bilinear), centre crop 224x224, RGB, scaled by 1/255, ImageNet mean and std``.
+        """
+        size = (height, width) if self.resize_size is None else self.resize_size
+        sides = (size, size) if isinstance(size, int) else size
+        box = [round(side * (self.resize_ratio or 1)) for side in sides]
+        steps = {"shorter": f"shorter side {min(box)}", "stretch": f"stretched to {box[0]}x{box[1]}", "none": ""}
+        words = [f"{steps[self.resize]} ({self.interpolation})" if self.resize != "none" else "not resized"]
+        words += [f"centre crop {height}x{width}"] if self.crop == "center" else []
+        words += [self.channel_order.upper(), *self._arithmetic()]
+        return ", ".join(words)
+
+    def _arithmetic(self) -> list[str]:
+        """Return scale, mean and std in words; nothing for those that change no pixel."""
+        factor = 1 / self.scale
+        scaled = f"1/{factor:g}" if abs(factor - round(factor * 2) / 2) < 1e-9 else f"{self.scale:.6g}"
+        words = [f"scaled by {scaled}"] if self.scale != 1 else []
+        if (self.mean, self.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)):
+            return [*words, "ImageNet mean and std"]
+        mean, std = ("/".join(f"{number:g}" for number in numbers) for numbers in (self.mean, self.std))
+        words += [f"mean {mean}"] if any(self.mean) else []
+        return words + ([f"std {std}"] if set(self.std) != {1.0} else [])
+
     def to_json(self) -> dict[str, Any]:
         """A dict that ``json.dump`` writes and ``from_json`` reads back to an equal value."""
         given = {key: value for key, value in asdict(self).items() if value is not None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,12 @@ from filelock import FileLock, Timeout
 
 from ..errors import BadInput
 from ..models.detect import printable
+from ..records import Verdict
 from ..workers.pool import WorkerPool, remove
 
 LONGEST = 230  # bytes of the file's name: the report's endings and a hidden partial file fit into 255
+
+BESIDE_TARGET = re.compile(r"\.report\.(json|html)$|\.input\.json$|\.(fault-F|crash-)\d+\.(onnx|npz)$")
 
 
 def sha256(path: Path) -> str:
@@ -151,3 +155,22 @@ def together() -> Iterator[list[Path]]:
         for path in written:
             remove(path)
         raise
+
+
+PURPOSES = {
+    ".report.json": "the report, for programs",
+    ".report.html": "the report, for people",
+    ".input.json": "how images must be prepared for the Target",
+    ".onnx": "a node at fault, as an ONNX model of its own",
+    ".npz": "inputs that show the fault",
+}
+"""What the files beside a Target are for, by the end of their names."""
+
+
+def purpose(path: Path, verdict: Verdict) -> str:
+    """Return what a file that a run wrote is for; ``verdict`` is the run's."""
+    if BESIDE_TARGET.search(path.name):
+        return next(words for ending, words in PURPOSES.items() if path.name.endswith(ending))
+    if verdict in (Verdict.VERIFIED, Verdict.REPAIRED):
+        return f"the Target, {verdict.value}"
+    return "the Target, which is not verified; kept for inspection"

@@ -32,7 +32,8 @@ from .repair import RepairRun
 class Result:
     """The outcome. ``target`` is the file that now stands at the output path: only where it was verified or
     repaired; ``unverified`` is where a diverged one was kept. ``report`` is the report as in its JSON file.
-    ``reasons`` say why the verdict is not ``verified``. ``files`` are all files that were written, with their purpose."""
+    ``reasons`` say why the verdict is not ``verified``. ``files`` are all files that the run wrote, with
+    what each is for."""
 
     verdict: Verdict
     target: Path | None
@@ -192,7 +193,9 @@ class Run:
                 written.append(beside)
             if target is not None and (chosen := placed or kept) is not None:
                 output_files.put(self.workers, target.path, chosen)
-        return Result(judgement.verdict, placed, kept, document, judgement.reasons)
+        models = [path for path in (placed, kept) if path is not None]
+        listed = tuple((path, output_files.purpose(path, judgement.verdict)) for path in (*models, *written))
+        return Result(judgement.verdict, placed, kept, document, judgement.reasons, listed)
 
     @contextlib.contextmanager
     def clock(self, what: str) -> Iterator[None]:

@@ -338,3 +338,16 @@ def test_file_that_is_not_the_form_is_refused_with_its_path(tmp_path: Path, text
 def test_missing_json_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="No such file"):
         load_preprocess(tmp_path / "gone.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("torch", "shorter side 256 (bilinear), centre crop 224x224, RGB, scaled by 1/255, ImageNet mean and std"),
+        ("caffe", "stretched to 224x224 (nearest), BGR, mean 103.939/116.779/123.68"),
+        ("efficientnet_lite0", "shorter side 256 (bicubic), centre crop 224x224, RGB, mean 127, std 128"),
+        ("raw", "stretched to 224x224 (bilinear), RGB"),
+    ],
+)
+def test_a_preparation_is_described_in_words(name: str, words: str) -> None:
+    assert load_preprocess(name).describe(224, 224) == words
