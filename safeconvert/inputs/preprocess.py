@@ -21,7 +21,7 @@ from PIL import Image
 
 from ..errors import BadInput
 
-SCHEMA = "safeconvert.inputs.preprocess/1"
+SCHEMA = "safeconvert.preprocess/1"
 
 Resize = Literal["shorter", "stretch", "none"]
 Crop = Literal["center", "none"]
