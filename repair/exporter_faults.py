@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from ..checking.evaluation_set import Sample
-from ..checking.second_runtime import operators_apart
 from ..conversion.onnx_view import view
 from ..conversion.stage import ConversionOptions, ConvertedModel
 from ..errors import WorkerFailed
@@ -23,6 +22,7 @@ from ..models.loaded import LoadedModel
 from ..records import Attempt, Fault, Localisation
 from ..workers.pool import WorkerPool
 from .native_format.names import told, trace
+from .second_runtime_faults import differing_operators
 
 Array = np.ndarray[Any, Any]
 
@@ -47,7 +47,7 @@ def explain(
             found = _walked(workers, source, sample, diverged, settings)
         else:
             one = {name: array[:1] for name, array in sample.arrays.items()}
-            wrong = operators_apart(source, diverged.side, diverged.mapping, one, settings.tolerance)
+            wrong = differing_operators(source, diverged.side, diverged.mapping, one, settings.tolerance)
             found = {"faults": wrong, "model_runs": 1}
     except WorkerFailed:
         return [], None  # the Target stands without it

@@ -8,18 +8,10 @@ not right. Where TensorFlow is not installed there is no second runtime.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
-from typing import Any
 
-import numpy as np
-
-from ..comparison.compare import Tolerance
 from ..errors import CallRaised, WorkerFailed
-from ..models.input_mapping import InputMapping, apply_mapping
 from ..models.loaded import LoadedModel, shorten
-from ..repair.native_format.names import origins
 
-Array = np.ndarray[Any, Any]
 RUNTIME = ("tensorflow", "runtimes.litert.tensorflow_interpreter")
 ELSEWHERE = "TensorFlow's own interpreter"
 WORDS = f"{ELSEWHERE} answers otherwise than LiteRT"
@@ -55,45 +47,6 @@ def unavailable_reason(other: LoadedModel) -> str:
         else:
             return ""
     return why
-
-
-def operators_apart(
-    source: LoadedModel,
-    target: LoadedModel,
-    mapping: Sequence[InputMapping],
-    arrays: Mapping[str, Array],
-    tolerance: Tolerance,
-) -> list[dict[str, Any]]:
-    """The operators that the two runtimes compute differently, each alone and fed the same.
-
-    ``target`` is in the second runtime, ``arrays`` is one input as the Source takes it. Gives "type" (LH for operators
-    with windows, else CG), "source_name", "target_name" and "evidence" of each, in execution order. Raises
-    :class:`WorkerFailed`.
-    """
-    workers, first = target.workers, LoadedModel(target.workers, "given", target.recognised)
-    given = apply_mapping(mapping, arrays)
-    folder = workers.scratch("operators")
-    folder.mkdir()
-    alone = first.worker().call(
-        "runtimes.litert.single_operators", "apart", path=first.location, arrays=given, folder=str(folder)
-    )
-    far = target.worker().call(RUNTIME[1], "differing", operators=alone, atol=tolerance.atol, rtol=tolerance.rtol)
-    wrong = [(one, by) for one, by in zip(alone, far, strict=True) if by is not None]
-    named = origins(workers, source, arrays, first, given) if wrong else {}
-    return [
-        {
-            "type": "LH" if one["window"] else "CG",
-            "source_name": named.get(one["tensor"], ""),
-            "target_name": one["tensor"],
-            "evidence": {
-                "operator": one["operator"],
-                "tflite_operator": one["operator"],
-                "difference": WORDS,
-                "local_difference": by if np.isfinite(by) else None,
-            },
-        }
-        for one, by in wrong
-    ]
 
 
 def _applies(format: str) -> bool:

@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import Any
 
 from ..checking.evaluation_set import EvaluationSet
-from ..checking.second_runtime import operators_apart
 from ..checking.verdict import Judgement, is_closer, judge
 from ..comparison.compare import all_rows_differ
 from ..conversion.stage import ConvertedModel
@@ -23,6 +22,7 @@ from ..models.input_mapping import Mismatch, map_inputs
 from ..models.loaded import LoadedModel
 from ..options import Observer, Options
 from ..records import Attempt, Fault, Verdict
+from ..repair.second_runtime_faults import differing_operators
 from ..repair.strategies.float_weights import restored
 from ..repair.strategies.input_shapes import Dimensions
 from ..repair.strategies.preprocessing import Pipeline, differing
@@ -159,7 +159,7 @@ class RepairRun:
         """The operators of the Target as it was that its second runtime gets wrong."""
         source, arrays = self.evaluation_set.source, self.evaluation_set.inputs.read(self.evaluation_set.rows[0][:1])
         try:
-            found = operators_apart(source, in_second_runtime, stage.mapping, arrays, self.options.tolerance)
+            found = differing_operators(source, in_second_runtime, stage.mapping, arrays, self.options.tolerance)
         except WorkerFailed:
             return []
         hop, status, words = f"{source.format}->{stage.format}", "unrepaired", ""

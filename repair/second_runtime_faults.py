@@ -1,0 +1,56 @@
+"""Name the operators of a TFLite Target that LiteRT and TensorFlow's own interpreter compute differently."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..checking.second_runtime import RUNTIME, WORDS
+from ..comparison.compare import Tolerance
+from ..models.input_mapping import InputMapping, apply_mapping
+from ..models.loaded import LoadedModel
+from .native_format.names import origins
+
+Array = np.ndarray[Any, Any]
+
+
+def differing_operators(
+    source: LoadedModel,
+    target: LoadedModel,
+    mapping: Sequence[InputMapping],
+    arrays: Mapping[str, Array],
+    tolerance: Tolerance,
+) -> list[dict[str, Any]]:
+    """Find the operators of a TFLite Target that LiteRT and TensorFlow compute differently, each run by itself.
+
+    ``target`` is loaded in the second runtime; ``arrays`` holds one input as the Source takes it. Both runtimes get
+    the same inputs for each operator. Returns "type" (LH for operators with windows, else CG), "source_name",
+    "target_name" and "evidence" for each differing operator, in execution order. Raises :class:`WorkerFailed`.
+    """
+    workers, first = target.workers, LoadedModel(target.workers, "given", target.recognised)
+    target_inputs = apply_mapping(mapping, arrays)
+    folder = workers.scratch("operators")
+    folder.mkdir()
+    operators = first.worker().call(
+        "runtimes.litert.single_operators", "apart", path=first.location, arrays=target_inputs, folder=str(folder)
+    )
+    limits = {"atol": tolerance.atol, "rtol": tolerance.rtol}
+    differences = target.worker().call(RUNTIME[1], "differing", operators=operators, **limits)
+    wrong = [(operator, by) for operator, by in zip(operators, differences, strict=True) if by is not None]
+    source_names = origins(workers, source, arrays, first, target_inputs) if wrong else {}
+    return [
+        {
+            "type": "LH" if operator["window"] else "CG",
+            "source_name": source_names.get(operator["tensor"], ""),
+            "target_name": operator["tensor"],
+            "evidence": {
+                "operator": operator["operator"],
+                "tflite_operator": operator["operator"],
+                "difference": WORDS,
+                "local_difference": by if np.isfinite(by) else None,
+            },
+        }
+        for operator, by in wrong
+    ]
