@@ -18,6 +18,7 @@ from ..errors import BadInput, CallRaised, WorkerFailed
 from ..options import Options
 from ..records import Recognised, Signature, TensorSpec
 from ..workers.pool import WorkerPool
+from .acts_outside import acts_outside
 from .loaded import LoadedModel, explain, shorten
 from .torch_archive import code_in_pt2
 
@@ -62,9 +63,9 @@ def guard(recognised: Recognised, options: Options) -> None:
         raise BadInput(
             f"{path} would run code when it is read: {code}.\nIf you trust where it comes from, pass --trust-pickle."
         )
-    if recognised.flavour == "savedmodel" and not options.trust_pickle and (operator := acts_outside(path)):
+    if not options.trust_pickle and (part := acts_outside(recognised)):
         raise BadInput(
-            f"{path} holds a {operator} operator, which acts outside the model when it runs.\n"
+            f"{path} holds {part}, which acts outside the model when it runs.\n"
             "If you trust where it comes from, pass --trust-pickle."
         )
     if recognised.format == "torch" and recognised.flavour != "pt2" and not given_shapes(options):
@@ -72,16 +73,6 @@ def guard(recognised: Recognised, options: Options) -> None:
             f"{path} does not say what its input looks like ({recognised.flavour}).\n"
             "Pass --input-shape 1,3,224,224 (with the model's own size), or arrays with --inputs."
         )
-
-
-# Operators that touch files or call Python. As a protobuf string, each is preceded by its length.
-OUTSIDE = (b"WriteFile", b"ReadFile", b"MatchingFiles", b"PyFunc", b"PyFuncStateless", b"EagerPyFunc")
-
-
-def acts_outside(saved_model: Path) -> str | None:
-    """The first operator of a SavedModel that reads or writes files or calls Python, if it has one."""
-    graph = (saved_model / "saved_model.pb").read_bytes()
-    return next((name.decode() for name in OUTSIDE if bytes([0x12, len(name)]) + name in graph), None)
 
 
 def _load_options(recognised: Recognised, options: Options) -> dict[str, Any]:
