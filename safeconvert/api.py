@@ -72,6 +72,7 @@ def check(
     models = recognise(Path(source)), recognise(Path(target))
     report = None if output is None else Path(output)
     if report is not None:
+        output_files.refuse_special_file(report)
         output_files.check_output(report.with_name(report.name + ".report.json"), force=True)
     if chosen.signature is not None and all(model.format != "tf" for model in models):
         raise BadInput("--signature is for SavedModels; neither of these is one.")

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..models.detect import printable
 from ..records import Verdict
 from ..workers.pool import WorkerPool, remove
 
+REPORTS = ("json", "html")
 LONGEST = 230  # bytes of the file's name: the report's endings and a hidden partial file fit into 255
 
 BESIDE_TARGET = re.compile(r"\.report\.(json|html)$|\.input\.json$|\.(fault-F|crash-)\d+\.(onnx|npz)$")
@@ -63,8 +65,23 @@ def _check_place(output: Path, parent: Path, *, force: bool) -> None:
     if output.is_dir() and any(output.iterdir()) and not (output / "saved_model.pb").is_file():
         # --force replaces a model, never somebody's folder of other things.
         raise BadInput(f"--output: {output} is a folder with other things in it. Give the path of the file to write.")
+    refuse_special_file(output)
+    for form in REPORTS:
+        refuse_special_file(output.with_name(f"{output.name}.report.{form}"))
     if output.exists() and not force:
         raise BadInput(f"{output} exists already. Pass --force to replace it, or choose another path with -o.")
+
+
+def refuse_special_file(path: Path) -> None:
+    """Refuse a device, pipe or socket: replacing it would remove it, and --force is for models. Follows links."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    kinds = {stat.S_ISCHR: "device", stat.S_ISBLK: "device", stat.S_ISFIFO: "pipe", stat.S_ISSOCK: "socket"}
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        kind = next((name for is_kind, name in kinds.items() if is_kind(mode)), "special file")
+        raise BadInput(f"--output: {path} is a {kind}, no regular file or folder. Choose another path with -o.")
 
 
 @contextmanager
@@ -94,6 +111,7 @@ def put(workers: WorkerPool, made: Path, final: Path) -> None:
 
     What stood there is replaced. Raises :class:`BadInput` where the disk is full or not writable.
     """
+    refuse_special_file(final)
     hidden = f".{final.name[:40]}.{os.getpid()}"
     partial = final.parent / f"{hidden}.partial"
     with workers.passing(partial):

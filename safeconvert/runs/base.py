@@ -177,7 +177,7 @@ class Run:
         )
         with output_files.together() as written:
             base = final or report
-            for form in ("json", "html") if base is not None else ():
+            for form in output_files.REPORTS if base is not None else ():
                 assert base is not None
                 beside = base.with_name(f"{base.name}.report.{form}")
                 output_files.put_text(self.workers, render(document, form), beside)

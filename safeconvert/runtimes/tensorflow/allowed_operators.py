@@ -1,9 +1,9 @@
 """Make the list of TensorFlow operators that a model file may hold, from TensorFlow's own registry.
 
-Runs where TensorFlow is installed: ``python -m safeconvert.runtimes.tensorflow.allowed_operators`` writes the list, which
-the package carries as a text file, so that a file is checked without TensorFlow. An operator is allowed where the
+Runs where TensorFlow is installed: ``python -m safeconvert.runtimes.tensorflow.allowed_operators`` writes the list,
+which the package carries as a text file, so that a file is checked without TensorFlow. An operator is allowed where the
 registry calls it stateless, unless it still reaches files, the network, Python or another process; of the stateful
-ones only those whose state stays in the model's memory are allowed. Whatever a later TensorFlow adds is not on the list.
+ones only those whose state stays in the model's memory. Whatever a later TensorFlow adds is not on the list.
 """
 
 from __future__ import annotations
