@@ -1,30 +1,16 @@
-"""The six fault types of FetaFix (arXiv 2312.15101), one file each, as one list of values: ``FAULT_TYPES``.
+"""Locate the faults of a Target and repair them; ``FAULT_TYPES`` are the six types of FetaFix (arXiv 2312.15101).
 
-Faults are located by local replay: a Target is walked beside its Source on the Source's activations
-(``localization/locate``), and a converter is tried on each node alone (``localization/node_replay``). The files of
-``faults/`` propose what may be wrong at the located place, from the mildest change to the gravest, and one gate
-(``faults.proposal.holds``) accepts only what makes the Target compute what the Source computes there.
+A Target is walked along its Source on the Source's activations (``localization/locate``), and a converter is tried on
+each node alone (``localization/node_replay``). The files of ``faults/`` propose what may be wrong at the located place,
+from the mildest change to the largest, and a proposal is taken only where the Target's nodes then compute what the
+Source computes there (``localization/explanation``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
+from ..records import FaultCode
 
-@dataclass(frozen=True)
-class FaultType:
-    """One of the six: its code in reports, its name in the paper, and the file that locates and proposes for it."""
-
-    code: str
-    name: str
-    module: str
-
-
-FAULT_TYPES: tuple[FaultType, ...] = (
-    FaultType("PP", "preprocessing", "preprocessing"),
-    FaultType("ID", "input dimensions", "input_dimensions"),
-    FaultType("TSS", "tensor shape and structure", "tensor_structure"),
-    FaultType("WB", "weights and biases", "weights"),
-    FaultType("LH", "layer hyperparameters", "hyperparameters"),
-    FaultType("CG", "computation graph", "computation_graph"),
-)
+FAULT_TYPES: Mapping[str, str] = {kind.name: kind.value for kind in FaultCode}
+"""Code -> name, in the paper's order, for the parent process; workers have the same types in ``faults.FAULT_TYPES``."""

@@ -30,10 +30,13 @@ TRIALS = 80  # proposals looked at for one fault
 
 @dataclass(frozen=True)
 class Divergence:
-    """Where the Target leaves the Source: ``target`` ought to hold what the Source's ``source`` holds.
+    """Where the Target leaves the Source: ``target`` should hold what the Source's tensor ``source`` holds.
 
-    ``nodes`` compute ``target`` from bound tensors; ``origins`` compute ``source`` in the Source from the same
-    contents. ``apart`` is the local difference (see ``matching``), ``value`` what the Target's nodes gave instead.
+    ``arrangement`` is the layout in which it should hold it. ``nodes`` compute ``target`` from aligned tensors;
+    ``origins`` compute ``source`` in the Source from the same contents. ``apart`` is the local difference (see
+    ``matching``), ``value`` what the Target's nodes compute instead (None: they do not run). ``seen_at`` is the node at
+    which the walk stopped, ``target`` lying before, at or behind it. ``is_confirmed``: what follows ``target`` is known
+    to agree with the Source once it holds that.
     """
 
     target: str
@@ -43,6 +46,8 @@ class Divergence:
     origins: tuple[onnx.NodeProto, ...]
     apart: float
     value: Array | None = field(repr=False, default=None)
+    seen_at: onnx.NodeProto | None = field(repr=False, default=None)
+    is_confirmed: bool = False
 
 
 class Walk:
@@ -280,8 +285,13 @@ class Walk:
         weighted = any(array.dtype.kind == "f" and array.size > 1 for array in constants)
         return node.op_type not in LAYOUT and (weighted or len(self.target.dynamic(node)) > 1)
 
-    def parting(self, tensor: str, source: str, arrangement: TensorLayout) -> Divergence:
-        """The parting at that pair of tensors, with the nodes on both sides that lead from agreement to it."""
+    def wanted(self, divergence: Divergence) -> Array:
+        """What the divergence's tensor should hold, in its layout and in the dtype that it has in the Target."""
+        content = divergence.arrangement.of(self.contents.tensors[divergence.source])
+        return content if divergence.value is None else content.astype(divergence.value.dtype, copy=False)
+
+    def diverging(self, tensor: str, source: str, arrangement: TensorLayout) -> Divergence:
+        """The divergence at that pair of tensors, with the nodes on both sides that lead from agreement to it."""
         nodes = self.target.between(tensor, self.aligned)
         origins = self.source.between(source, self._known(nodes))
         value = self.values.get(tensor)

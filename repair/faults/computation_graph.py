@@ -1,228 +1,138 @@
-"""CG, computation graph: nodes that are missing, too many or others, outputs too many or in another order.
+"""CG, computation graph: nodes that are missing, too many or others; outputs too many or in another order.
 
-The nodes between agreement and parting are replaced by the Source's nodes for the same tensor, in the Target's layout;
-smaller changes are those of ``rebuilding``. Child side.
+The nodes between agreement and divergence are replaced by the Source's nodes for the same tensor, in the Target's
+layout; smaller changes are those of ``missing_nodes``. Worker side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import onnx
 
-from ...runtimes.tensor_layout import TensorLayout
+from ...records import FaultCode
 from ..alignment.walk import Divergence, Walk
 from ..graph.edits import Edit, Give, Rewire
-from ..graph.runner import LAYOUT, GraphRunner, core
+from ..graph.runner import LAYOUT, core
 from . import batchnorm_folding, weights
-from .proposal import Array, Proposal, fitted, same
-from .proposal import constants as held
+from .fault_type import FaultType, nowhere
+from .missing_nodes import insertions, readers, removals
+from .operators import WEIGHTED, effective_operators
+from .proposal import Proposal, constants, fitted, same
+from .source_nodes import build
+
+MAX_LAYOUTS = 2  # in which an inner tensor of a divergence may lie
+WINDOWED = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool"})
+MOVING = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
 
 
-def in_place(walk: Walk, parting: Divergence) -> Iterator[Proposal]:
-    """The nodes of the parting replaced by the Source's."""
-    built = build(walk, parting.origins, parting.source, parting.arrangement)
-    if built is None or not parting.nodes or not parting.origins:
+def propose(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:
+    """Take a node out, then put missing nodes before the first one, then replace all nodes by the Source's."""
+    yield from removals(walk, divergence)
+    yield from insertions(walk, divergence)
+    yield from replacements(walk, divergence)
+
+
+def replacements(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:
+    """Replace the nodes of the divergence by the Source's."""
+    built = build(walk, divergence.origins, divergence.source, divergence.arrangement)
+    if built is None or not divergence.nodes or not divergence.origins:
         return
-    added, constants, new = built
-    ours, theirs = [n.op_type for n in core(parting.nodes)], [n.op_type for n in core(parting.origins)]
-    edit = Rewire(
-        f"{', '.join(ours) or 'nothing'} replaced by the Source's {', '.join(theirs) or 'tensor'}",
-        parting.target,
-        new,
-        readers(walk, parting.target) if walk.target.readers.get(parting.target) else None,
-        added,
-        constants,
-    )
-    if parting.target in walk.target.outputs:
-        edit = Rewire(edit.words, edit.before, edit.after, None, added, constants)
-    node, origin = culprit(parting)
-    fault = kind(walk, parting)
-    if fault == "TSS" and (moved := moving(parting)):
-        node = moved[0]
+    added, values, new = built
+    kinds = [[n.op_type for n in core(side)] for side in (divergence.nodes, divergence.origins)]
+    words = f"{', '.join(kinds[0]) or 'nothing'} replaced by the Source's {', '.join(kinds[1]) or 'tensor'}"
+    edit = Rewire(words, divergence.target, new, readers(walk, divergence.target) or None, added, values)
+    node, source_node = nodes_to_name(divergence)
+    code = type_of_replacement(walk, divergence)
+    if code == "TSS" and (moving := surplus_moving_nodes(divergence)):
+        node = moving[0]
     evidence: dict[str, Any] = {
         "operator": node.op_type,
-        "target_operators": ours,
-        "source_operators": theirs,
+        "target_operators": kinds[0],
+        "source_operators": kinds[1],
     }
-    if fault == "WB" and (tensors := weights.likeness(walk, node, origin)):
+    if code == "WB" and (tensors := weights.likeness(walk, node, source_node)):
         evidence["tensors"] = tensors
-    yield Proposal(fault, node.name, origin.name, (edit,), evidence)
+    yield Proposal(code, node.name, source_node.name, (edit,), evidence)
 
 
-def kind(walk: Walk, parting: Divergence) -> str:
-    """The fault type of a whole parting: by what differs once operators that only scale and shift are set aside."""
-    sides = (walk.target, parting.nodes), (walk.source, parting.origins)
-    ours, theirs = (telling(*side) for side in sides)
-    if sorted(ours) != sorted(theirs):
+def first_replacements(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:
+    """Replace the first nodes of a divergence by the Source's first ones, where others follow on both sides."""
+    for node in core(divergence.nodes)[:-1]:
+        for source_node in core(divergence.origins)[:-1]:
+            tensor, source = node.output[0], source_node.output[0]
+            value, content = walk.values.get(tensor), walk.contents.tensors.get(source)
+            if value is None or content is None or value.size != content.size or value.ndim != content.ndim:
+                continue
+            for layout in walk.candidate_layouts(tensor, source, node)[:MAX_LAYOUTS]:
+                inner = walk.diverging(tensor, source, layout)
+                done = {n.name for n in (*inner.nodes, *inner.origins)}
+                sides = (divergence.nodes, divergence.origins)
+                nodes, origins = (tuple(n for n in side if n.name not in done) for side in sides)
+                left = replace(divergence, nodes=nodes, origins=origins)
+                for proposal in replacements(walk, inner):
+                    yield replace(proposal, repairs=inner, leaves=left)
+
+
+def type_of_replacement(walk: Walk, divergence: Divergence) -> str:
+    """Tell the fault type of a whole divergence by what differs, operators that only scale and shift set aside."""
+    sides = (walk.target, divergence.nodes), (walk.source, divergence.origins)
+    operators, source_operators = (effective_operators(*side) for side in sides)
+    if sorted(operators) != sorted(source_operators):
         return "CG"
-    if not ours:
-        moved = {n.op_type for n in parting.nodes} | {n.op_type for n in parting.origins}
+    if not operators:
+        moved = {n.op_type for n in divergence.nodes} | {n.op_type for n in divergence.origins}
         return "TSS" if moved <= LAYOUT else "WB"
-    settings = [_settings(nodes) for nodes in (parting.nodes, parting.origins)]
-    if settings[0] != settings[1] or set(ours) == {"Clip"}:
+    settings = [_window_settings(nodes) for nodes in (divergence.nodes, divergence.origins)]
+    if settings[0] != settings[1] or set(operators) == {"Clip"}:
         return "LH"
-    have, wanted = (
-        [array for n in side[1] for *_, array in held(side[0], n) if array.dtype.kind == "f"] for side in sides
+    values, wanted = (
+        [array for n in side[1] for *_, array in constants(side[0], n) if array.dtype.kind == "f"] for side in sides
     )
-    if not have or not wanted:
-        return "TSS" if moving(parting) else "CG"
-    alike = all(any(same(one, laid) for other in wanted for laid in fitted(other, one)) for one in have)
-    if moving(parting) and (alike or batchnorm_folding.folded_alike(walk, parting)):
-        return "TSS"  # the same operators on the same weights: what differs is how the values lie
+    moving = surplus_moving_nodes(divergence)
+    if not values or not wanted:
+        return "TSS" if moving else "CG"
+    is_alike = all(any(same(value, laid) for other in wanted for laid in fitted(other, value)) for value in values)
+    if moving and (is_alike or batchnorm_folding.folded_alike(walk, divergence)):
+        return "TSS"  # the same operators on the same weights: what differs is the order of the values
     return "WB"
 
 
-def moving(parting: Divergence) -> list[onnx.NodeProto]:
-    """The Target's nodes that reshape or turn, those that reshape first; none where the Source has as many."""
-    kinds = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
-    ours, theirs = ([n for n in side if n.op_type in kinds] for side in (parting.nodes, parting.origins))
-    return sorted(ours, key=lambda n: kinds.index(n.op_type)) if len(ours) > len(theirs) else []
+def surplus_moving_nodes(divergence: Divergence) -> list[onnx.NodeProto]:
+    """List the Target's nodes that reshape or transpose, reshaping ones first; none where the Source has as many."""
+    nodes, source_nodes = ([n for n in side if n.op_type in MOVING] for side in (divergence.nodes, divergence.origins))
+    return sorted(nodes, key=lambda n: MOVING.index(n.op_type)) if len(nodes) > len(source_nodes) else []
 
 
-def culprit(parting: Divergence) -> tuple[onnx.NodeProto, onnx.NodeProto]:
-    """The node of each side to name: the first that the other side has no like of, else the weightiest."""
-    ours, theirs = core(parting.nodes) or list(parting.nodes), core(parting.origins) or list(parting.origins)
-    kinds = [n.op_type for n in theirs]
-    odd = [n for n in ours if n.op_type not in kinds]
-    others = [n.op_type for n in ours]
-    missing = [n for n in theirs if n.op_type not in others]
-    weighty = [n for n in ours if n.op_type in weights.WEIGHTED | {"BatchNormalization", "PRelu"}]
-    node = (odd or weighty or ours)[0]
-    like = [n for n in theirs if n.op_type == node.op_type]
-    return node, (like or missing or theirs)[0]
+def nodes_to_name(divergence: Divergence) -> tuple[onnx.NodeProto, onnx.NodeProto]:
+    """Choose the node of each side to name: the first that the other side has no like of, else the weightiest."""
+    nodes = core(divergence.nodes) or list(divergence.nodes)
+    source_nodes = core(divergence.origins) or list(divergence.origins)
+    kinds, source_kinds = ([n.op_type for n in side] for side in (nodes, source_nodes))
+    odd = [n for n in nodes if n.op_type not in source_kinds]
+    missing = [n for n in source_nodes if n.op_type not in kinds]
+    weighted = [n for n in nodes if n.op_type in WEIGHTED | {"BatchNormalization", "PRelu"}]
+    node = (odd or weighted or nodes)[0]
+    like = [n for n in source_nodes if n.op_type == node.op_type]
+    return node, (like or missing or source_nodes)[0]
 
 
-SCALING = frozenset({"BatchNormalization", "Mul", "Add", "Sub", "Div", "Pad"})
-
-
-ALSO = {"Gemm": "MatMul"}
-
-
-def telling(steps: GraphRunner, nodes: Sequence[onnx.NodeProto]) -> list[str]:
-    """The operators of these nodes, but for those that only scale, shift and pad by constants."""
-    chosen = [n for n in core(nodes) if n.op_type not in SCALING or len(steps.dynamic(n)) > 1]
-    kinds = [ALSO.get(n.op_type, n.op_type) for n in chosen]
-    if "Min" in kinds or "Max" in kinds:  # limits in two steps
-        kinds = ["Clip" if kind in ("Min", "Max", "Relu") else kind for kind in kinds]
-    return [kind for i, kind in enumerate(kinds) if kind != "Clip" or kinds[i - 1 : i] != ["Clip"]]
-
-
-def _settings(nodes: Sequence[onnx.NodeProto]) -> list[Any]:
-    found: list[Any] = []
+def _window_settings(nodes: Sequence[onnx.NodeProto]) -> list[Any]:
+    settings: list[Any] = []
     for node in core(nodes):
-        if node.op_type in ("Conv", "ConvTranspose", "MaxPool", "AveragePool"):
-            found.append(sorted(str(a) for a in node.attribute if a.name not in ("kernel_shape",)))
+        if node.op_type in WINDOWED:
+            settings.append(sorted(str(a) for a in node.attribute if a.name not in ("kernel_shape",)))
         elif node.op_type == "Pad":
-            found.append("Pad")
-    return found
-
-
-def readers(walk: Walk, tensor: str) -> tuple[str, ...] | None:
-    if tensor in walk.target.outputs:
-        return None
-    return tuple(node.name for node in walk.target.readers.get(tensor, ()))
-
-
-def build(
-    walk: Walk, nodes: Sequence[onnx.NodeProto], tensor: str, arrangement: TensorLayout
-) -> tuple[list[onnx.NodeProto], dict[str, Array], str] | None:
-    """The Source's nodes as nodes of the Target: they read what is bound to their inputs, each in its own layout.
-
-    Gives the nodes, their constants and the name of the result, laid out by ``arrangement``; None where an input of
-    theirs is nowhere in the Target.
-    """
-    steps, mark = walk.source, f"repair/{len(walk.failed)}.{walk.runs}"
-    added: list[onnx.NodeProto] = []
-    constants: dict[str, Array] = {}
-    names: dict[str, str] = {}
-    made = {name for node in nodes for name in node.output}
-    for name in dict.fromkeys(n for node in nodes for n in steps.read(node) if n not in made):
-        if name in steps.constants:
-            names[name] = f"{mark}/{name}"
-            constants[names[name]] = steps.constants[name]
-            continue
-        placed = restored(walk, name, mark, added, constants)
-        if placed is None:
-            return None
-        names[name] = placed
-    if tensor not in made:
-        placed = names.get(tensor) or restored(walk, tensor, mark, added, constants)
-        if placed is None:
-            return None
-        names[tensor] = placed
-    for node in nodes:
-        copy = onnx.NodeProto()
-        copy.CopyFrom(node)
-        if any(a.type == onnx.AttributeProto.GRAPH for a in node.attribute):
-            return None
-        copy.name = f"{mark}/{node.name}"
-        copy.input[:] = [names[n] if n else "" for n in node.input]
-        for name in node.output:
-            if name:
-                names[name] = f"{mark}/{name}"
-        copy.output[:] = [names[n] if n else "" for n in node.output]
-        added.append(copy)
-    content = walk.contents.tensors[tensor]
-    new = laid(names[tensor], content.shape, arrangement, f"{mark}/laid", added, constants)
-    return added, constants, new
-
-
-def restored(walk: Walk, name: str, mark: str, added: list[onnx.NodeProto], constants: dict[str, Array]) -> str | None:
-    """A Target's tensor with the content of the Source's ``name``, in the Source's own layout."""
-    for tensor, matches in walk.aligned.items():
-        match = next((m for m in matches if m.name == name), None)
-        if match is None:
-            continue
-        shape = walk.contents.tensors[name].shape
-        arrangement = match.arrangement
-        turned = tuple(shape[axis] for axis in arrangement.perm)
-        current, base = tensor, f"{mark}/{name}/restored"
-        if turned[1:] != arrangement.shape:
-            current = _node("Reshape", [current, _ints(constants, f"{base}/sizes", [-1, *turned[1:]])], base, added)
-        if not arrangement.plain:
-            inverse = [int(i) for i in np.argsort(arrangement.perm)]
-            current = _node("Transpose", [current], f"{base}/turned", added, perm=inverse)
-        return current
-    return None
-
-
-def laid(
-    tensor: str,
-    shape: Sequence[int],
-    arrangement: TensorLayout,
-    base: str,
-    added: list[onnx.NodeProto],
-    constants: dict[str, Array],
-) -> str:
-    """Add the nodes that bring a tensor into an arrangement; gives the name of the result."""
-    current = tensor
-    if not arrangement.plain:
-        current = _node("Transpose", [current], f"{base}/turned", added, perm=list(arrangement.perm))
-    if tuple(shape[axis] for axis in arrangement.perm)[1:] != arrangement.shape:
-        sizes = _ints(constants, f"{base}/sizes", [-1, *arrangement.shape])
-        current = _node("Reshape", [current, sizes], f"{base}/shaped", added)
-    if current == tensor:
-        current = _node("Identity", [current], f"{base}/same", added)
-    return current
-
-
-def _ints(constants: dict[str, Array], name: str, values: Sequence[int]) -> str:
-    constants[name] = np.asarray(values, np.int64)
-    return name
-
-
-def _node(kind: str, inputs: Sequence[str], name: str, added: list[onnx.NodeProto], **attributes: Any) -> str:
-    added.append(onnx.helper.make_node(kind, list(inputs), [name], name, **attributes))
-    return name
+            settings.append("Pad")
+    return settings
 
 
 def outputs(walk: Walk, names: Mapping[str, str]) -> tuple[tuple[Edit, ...], dict[str, Any], str, str] | None:
-    """The edit that makes the Target give what the Source gives, all of it, in its order; None where it does.
+    """Make the Target give what the Source gives, all of it, in its order; None where it does already.
 
-    ``names`` are the Source's outputs and what the Target calls them. Gives edits, evidence, the node to name
+    ``names`` are the Source's outputs and what the Target calls them. Returns edits, evidence, the node to name
     and the output that it makes.
     """
     given: list[tuple[str, str]] = []
@@ -258,3 +168,6 @@ def _as_given(walk: Walk, tensor: str, name: str) -> bool:
     """Does the Target's tensor hold the Source's output as it is, or in another layout of the same sizes?"""
     match = next(m for m in walk.aligned[tensor] if m.name == name)
     return match.arrangement.plain or walk.contents.tensors[name].ndim > 2
+
+
+COMPUTATION_GRAPH = FaultType(FaultCode.CG, nowhere, propose, keeps_operators=False)

@@ -1,6 +1,6 @@
-"""CG, computation graph: a node less, some nodes more, or the first of several nodes replaced by the Source's.
+"""CG, computation graph, by a node less or some nodes more.
 
-Each of these says what it leaves of the parting that it was proposed for: the rest may be another fault. Child side.
+Each proposal says what it leaves of the divergence that it was made for: the rest may be another fault. Worker side.
 """
 
 from __future__ import annotations
@@ -14,81 +14,73 @@ from ...runtimes.tensor_layout import TensorLayout
 from ..alignment.walk import Divergence, Walk
 from ..graph.edits import Rewire
 from ..graph.runner import core
-from .computation_graph import build, in_place, readers
-from .hyperparameters import temperature
+from .hyperparameters import is_temperature
 from .proposal import Proposal
+from .source_nodes import build
 
-ORDERS = 2  # of axes, in which an inner tensor of a parting may lie
-PASSED = 6  # nodes tried to be passed by in one parting
-
-
-Rebuilt = tuple[Divergence, Divergence, Proposal]
-"""The parting that a proposal mends, what it leaves of the one looked at, and the proposal."""
+MAX_REMOVED = 6  # nodes of one divergence that are each tried without
 
 
-def pass_by(walk: Walk, parting: Divergence) -> Iterator[Rebuilt]:
-    """The Target without one of its nodes: what reads it reads the node's first input."""
-    for node in core(parting.nodes)[:PASSED]:
-        if len(parting.nodes) < 2 or not node.input or node.input[0] in walk.target.constants:
+def removals(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:
+    """Take one of the Target's nodes out: what reads it reads the node's first input."""
+    for node in core(divergence.nodes)[:MAX_REMOVED]:
+        if len(divergence.nodes) < 2 or not node.input or node.input[0] in walk.target.constants:
             continue
         edit = Rewire(f"{node.op_type} passed by", node.output[0], node.input[0], readers(walk, node.output[0]))
         evidence = {"operator": node.op_type, "difference": "a node too many"}
-        left = replace(parting, nodes=tuple(one for one in parting.nodes if one is not node))
-        yield parting, left, Proposal("LH" if temperature(walk, node) else "CG", node.name, "", (edit,), evidence)
+        left = replace(divergence, nodes=tuple(other for other in divergence.nodes if other is not node))
+        code = "LH" if is_temperature(walk, node) else "CG"
+        yield Proposal(code, node.name, "", (edit,), evidence, leaves=left)
 
 
-def put_before(walk: Walk, parting: Divergence) -> Iterator[Rebuilt]:
-    """The Source's nodes that the Target lacks, put before the first node of the parting."""
-    made = {name for node in parting.nodes for name in node.output}
-    outside = [n for node in parting.nodes for n in walk.target.dynamic(node) if n not in made and n in walk.aligned]
+def insertions(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:
+    """Put the Source's nodes that the Target lacks before the first node of the divergence."""
+    computed = {name for node in divergence.nodes for name in node.output}
+    read = [name for node in divergence.nodes for name in walk.target.dynamic(node)]
+    outside = dict.fromkeys(name for name in read if name not in computed and name in walk.aligned)
     known = walk.taken()
-    for origin in core(parting.origins)[:-1]:
-        tensor = origin.output[0]
-        if tensor not in walk.contents.tensors or tensor in known:
-            continue
-        content = walk.contents.tensors[tensor]
-        nodes = walk.source.between(tensor, known)
-        for name in dict.fromkeys(outside):
-            match = walk.aligned[name][0]
-            if content.ndim != len(match.arrangement.perm):
-                continue
-            perm = match.arrangement.perm
-            arrangement = TensorLayout(perm, tuple(content.shape[axis] for axis in perm[1:]))
-            built = build(walk, nodes, tensor, arrangement)
-            if built is None:
-                continue
-            added, constants, new = built
-            inner = tuple(n.name for n in parting.nodes if name in walk.target.read(n))
-            kinds = [n.op_type for n in core(nodes)]
-            whole = _only_through(walk, match.name, nodes) and name not in walk.target.outputs
-            reading = tuple(n.name for n in walk.target.readers[name]) if whole else inner
-            edit = Rewire(f"{' and '.join(kinds)} put before {inner[0]}", name, new, reading, added, constants)
-            evidence = {"operator": kinds[-1], "difference": "missing nodes", "missing": kinds}
-            proposal = Proposal("CG", inner[0], origin.name, (edit,), evidence)
-            # Where all that reads the tensor lacks these nodes, the tensor itself is what ought to be another.
-            meant = Divergence(name, tensor, arrangement, (), tuple(nodes), parting.apart) if whole else parting
-            put = {node.name for node in nodes}
-            yield meant, replace(parting, origins=tuple(n for n in parting.origins if n.name not in put)), proposal
+    for source_node in core(divergence.origins)[:-1]:
+        tensor = source_node.output[0]
+        if tensor in walk.contents.tensors and tensor not in known:
+            nodes = walk.source.between(tensor, known)
+            for name in outside:
+                yield from _insertion(walk, divergence, name, tensor, nodes)
 
 
-def _only_through(walk: Walk, name: str, nodes: Sequence[onnx.NodeProto]) -> bool:
-    """In the Source, is the tensor read by these nodes alone?"""
-    chosen = {node.name for node in nodes}
-    return all(node.name in chosen for node in walk.source.readers.get(name, ()))
+def _insertion(
+    walk: Walk, divergence: Divergence, name: str, source: str, nodes: Sequence[onnx.NodeProto]
+) -> Iterator[Proposal]:
+    """Put the Source's ``nodes``, which compute ``source``, behind the Target's tensor ``name``."""
+    match, content = walk.aligned[name][0], walk.contents.tensors[source]
+    perm = match.arrangement.perm
+    if content.ndim != len(perm):
+        return
+    layout = TensorLayout(perm, tuple(content.shape[axis] for axis in perm[1:]))
+    built = build(walk, nodes, source, layout)
+    if built is None:
+        return
+    added, constants, new = built
+    inner = tuple(n.name for n in divergence.nodes if name in walk.target.read(n))
+    kinds = [n.op_type for n in core(nodes)]
+    lacked_by_all = _is_read_only_by(walk, match.name, nodes) and name not in walk.target.outputs
+    reading = tuple(n.name for n in walk.target.readers[name]) if lacked_by_all else inner
+    edit = Rewire(f"{' and '.join(kinds)} put before {inner[0]}", name, new, reading, added, constants)
+    evidence = {"operator": kinds[-1], "difference": "missing nodes", "missing": kinds}
+    # Where all that reads the tensor lacks these nodes, the tensor itself is what should be another.
+    repairs = Divergence(name, source, layout, (), tuple(nodes), divergence.apart) if lacked_by_all else None
+    names = {node.name for node in nodes}
+    left = replace(divergence, origins=tuple(n for n in divergence.origins if n.name not in names))
+    yield Proposal("CG", inner[0], nodes[-1].name, (edit,), evidence, repairs=repairs, leaves=left)
 
 
-def one_by_one(walk: Walk, parting: Divergence) -> Iterator[Rebuilt]:
-    """The first nodes of a parting replaced by the Source's first ones, where others follow on both sides."""
-    for node in core(parting.nodes)[:-1]:
-        for origin in core(parting.origins)[:-1]:
-            tensor, source = node.output[0], origin.output[0]
-            value, content = walk.values.get(tensor), walk.contents.tensors.get(source)
-            if value is None or content is None or value.size != content.size or value.ndim != content.ndim:
-                continue
-            for way in walk.candidate_layouts(tensor, source, node)[:ORDERS]:
-                meant = walk.parting(tensor, source, way)
-                done = {n.name for n in (*meant.nodes, *meant.origins)}
-                sides = (parting.nodes, parting.origins)
-                ours, theirs = (tuple(n for n in side if n.name not in done) for side in sides)
-                left = replace(parting, nodes=ours, origins=theirs)
-                yield from ((meant, left, proposal) for proposal in in_place(walk, meant))
+def _is_read_only_by(walk: Walk, name: str, nodes: Sequence[onnx.NodeProto]) -> bool:
+    """Do only these nodes read that tensor of the Source?"""
+    names = {node.name for node in nodes}
+    return all(node.name in names for node in walk.source.readers.get(name, ()))
+
+
+def readers(walk: Walk, tensor: str) -> tuple[str, ...] | None:
+    """Name the nodes that read a tensor of the Target; None for an output, which is read from outside too."""
+    if tensor in walk.target.outputs:
+        return None
+    return tuple(node.name for node in walk.target.readers.get(tensor, ()))

@@ -75,6 +75,21 @@ class SetAttributes(Edit):
 
 
 @dataclass(frozen=True)
+class DeclareInput(Edit):
+    """Declare other sizes at an input, the batch first; 0 is a free size. Part of a graph may be without that input."""
+
+    name: str
+    sizes: Sequence[int]
+
+    def make(self, model: onnx.ModelProto) -> None:
+        for value in model.graph.input:
+            if value.name == self.name:
+                elements = value.type.tensor_type.elem_type
+                shape = [size or f"axis_{axis}" for axis, size in enumerate(self.sizes)]
+                value.CopyFrom(onnx.helper.make_tensor_value_info(self.name, elements, shape))
+
+
+@dataclass(frozen=True)
 class Rewire(Edit):
     """Let nodes read (or the graph give) ``after`` where they read ``before``; ``nodes`` of None means all.
 

@@ -1,247 +1,265 @@
-"""The explanation of a parting that takes least: which faults make the Target's nodes give what the Source's do not.
+"""Explain a divergence by the smallest change: which faults make the Target's nodes compute what the Source's do not.
 
-From the mildest change to the largest: how content lies, what an input is prepared by, weights and settings of the
-same nodes, a node less or some more, both together, and last all nodes of the Target in place by those of the Source.
-Child side.
+The fault types are asked in the order of their list, mildest first (``faults.FAULT_TYPES``). They only propose; here
+alone a proposal is tried and taken. Worker side.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
 
 from ..alignment.matching import Match
-from ..alignment.walk import DEPTH, Divergence, Walk
-from ..faults import computation_graph, hyperparameters, preprocessing, tensor_structure, weights
-from ..faults.computation_graph import telling
-from ..faults.missing_nodes import Rebuilt, one_by_one, pass_by, put_before
-from ..faults.preprocessing import prepares
+from ..alignment.walk import Divergence, Walk
+from ..faults import FAULT_TYPES, tensor_structure, weights
+from ..faults.computation_graph import first_replacements
+from ..faults.operators import effective_operators, has_same_effect
+from ..faults.preprocessing import is_before_layers
 from ..faults.proposal import Proposal, holds
-from ..graph.edits import Edit
-from ..graph.runner import LAYOUT, core
+from ..graph.runner import core
 from .session import LocatedFault
 
-PASSES = 12  # of the Target, in nodes run, that the search for one fault may take
-LEAST = 900  # nodes run that it may take in any Target: a small one has as many pairs of tensors to try
-WAYS = 3  # layouts in which a local repair is tried
-ALIEN = 0.5  # weights whose correlation with the Source's is below this are not theirs
-Proposals = tuple[Proposal, ...]
-Explanation = tuple[Divergence, Proposals]
+MAX_PASSES = 12  # of the Target, in nodes run, that the search for one fault may take
+MIN_NODES_RUN = 900  # that it may take in any Target: a small one has as many pairs of tensors to try
+MAX_LAYOUTS = 3  # of one pair of tensors, in which other arrays and settings are tried
+UNRELATED = 0.5  # correlation with the Source's weights below which weights have nothing to do with them
+
+Explanation = tuple[Divergence, tuple[Proposal, ...]]
+"""What the Target should hold, and the repairs that together make it hold that: a fault each."""
 
 
 def explain(walk: Walk, node: onnx.NodeProto, deadline: float) -> Explanation | None:
-    """The explanation of what goes wrong at this node that takes least, and stands the test.
+    """Find the smallest change that explains what goes wrong at this node, and that stands the test.
 
-    One other array or setting in a node of the same kind proves itself: with the Source's own, the node gives what the
-    Source gives. More of them do not, nor weights that are quite others, nor other nodes, since these explain anything:
-    the walk must come back behind them.
+    First each fault type is asked for places at the node that only it explains. Then all types are asked at pairs of
+    tensors, likeliest first. Returns None where nothing was found before ``deadline`` (``time.monotonic()``).
     """
-    for parting, proposal in tensor_structure.propose(walk, node):
-        return tensor_structure.at_the_turn(walk, parting, proposal), (proposal,)
-    for parting, proposal in preprocessing.propose(walk, node):
-        return parting, (proposal,)
-    for parting, proposal in weights.needless(walk, node) if not hyperparameters.temperature(walk, node) else ():
-        return parting, (proposal,)
-    for name in walk.target.dynamic(node):
-        if (found := repair_noop_node(walk, name)) is not None:
-            return found
-    # The same nodes in effect, with no word from what follows: those that give as much as the Source, and others.
-    second: Explanation | None = None
-    third: Explanation | None = None
-    enough = walk.runs + max(LEAST, PASSES * len(walk.target.nodes))
-    for tensor, source in walk.pairs(node):
-        if time.monotonic() > deadline or walk.runs > enough:
-            break
-        ways = walk.candidate_layouts(tensor, source, node)
-        for way in ways[:WAYS]:
-            parting = walk.parting(tensor, source, way)
-            for some in tuned(walk, parting):
-                if walk.runs > enough:
-                    break
-                if not holds(walk, parting, edits(some)):
-                    continue
-                if len(edits(some)) == 1 and not strange(some):
-                    return parting, some
-                if walk.continues(tensor, way.of(walk.contents.tensors[source]), source):
-                    milder = turned(walk, parting, node, enough) if strange(some) else iter(())
-                    return next(milder, (parting, some))
-                second = second or (parting, some)
-                break  # what comes after this one changes as much or more
-        for way in ways:
-            parting = walk.parting(tensor, source, way)
-            if not walk.continues(tensor, way.of(walk.contents.tensors[source]), source):
-                as_much = parting.value is not None and parting.value.size == walk.contents.tensors[source].size
-                if (second if as_much else third) is None and like(walk, parting):
-                    found = next(((parting, (one,)) for one in _replacing(walk, parting)), None)
-                    second, third = (found, third) if as_much else (second, found)
-                continue
-            for meant, _, proposal in rebuilt(walk, parting):
-                if holds(walk, parting, proposal.edits):
-                    return meant, (proposal,)
-            if second is not None and _right_but_one(walk, second[0], parting, node, enough):
-                return second
-            for explanation in composed(walk, parting, enough):
-                return explanation
-            for explanation in turned(walk, parting, node, enough):
-                return explanation
-            for proposal in _replacing(walk, parting):
-                if second is not None and _effects(walk, second[0]) <= _effects(walk, parting):
-                    return second
-                return parting, (proposal,)
-    return second or third
+    search = _Search(walk, node, deadline, walk.runs + max(MIN_NODES_RUN, MAX_PASSES * len(walk.target.nodes)))
+    return search.at_own_places() or search.at_pairs()
 
 
-def repair_noop_node(walk: Walk, tensor: str) -> Explanation | None:
-    """What makes the node that gives this tensor do something, where it, or its bias, does nothing."""
-    maker = walk.target.maker.get(tensor)
-    if (
-        maker is None
-        or tensor not in walk.aligned
-        or not (_gives_what_it_reads(walk, maker) or weights.without_bias(walk, maker))
-    ):
+@dataclass
+class _Search:
+    """The search for the explanation at one node. ``most_runs`` is the count of nodes run at which it ends."""
+
+    walk: Walk
+    node: onnx.NodeProto
+    deadline: float
+    most_runs: int
+    fallbacks: dict[str, Explanation] = field(default_factory=dict)
+    """What makes the nodes agree though nothing behind confirms it: ``likely``, and ``unlikely`` (of another size)."""
+
+    def at_own_places(self) -> Explanation | None:
+        """Ask each fault type for the divergences that only it explains."""
+        for fault_type in FAULT_TYPES:
+            for divergence in fault_type.localise(self.walk, self.node):
+                for proposal in fault_type.propose(self.walk, divergence):
+                    explanation = self.accept(divergence, proposal)
+                    if explanation and (proves_itself(proposal) or self.is_confirmed(divergence)):
+                        return explanation
         return None
-    # What it ought to hold is what the Source goes on to compute from what it holds.
-    ahead = walk.source.following([match.name for match in walk.aligned[tensor]], DEPTH)
-    with walk.forgetting(tensor):
-        for own, source in walk.pairs(maker):
-            for way in walk.candidate_layouts(own, source, maker)[:WAYS] if own == tensor and source in ahead else ():
-                parting = walk.parting(tensor, source, way)
-                for some in tuned(walk, parting):
-                    proven = len(edits(some)) == 1 and not strange(some)
-                    if holds(walk, parting, edits(some)) and (
-                        proven or walk.continues(tensor, way.of(walk.contents.tensors[source]), source)
-                    ):
-                        return parting, some
-    return None
 
+    def at_pairs(self) -> Explanation | None:
+        """Ask all fault types at each pair of tensors that may be one: first those that keep the operators."""
+        for tensor, source in self.walk.pairs(self.node):
+            if time.monotonic() > self.deadline or self.is_spent():
+                break
+            layouts = self.walk.candidate_layouts(tensor, source, self.node)
+            divergences = [self.walk.diverging(tensor, source, layout) for layout in layouts]
+            explanation = self.adjusted(divergences[:MAX_LAYOUTS]) or self.rebuilt(divergences)
+            if explanation is not None:
+                return explanation
+        return self.fallbacks.get("likely") or self.fallbacks.get("unlikely")
 
-def _gives_what_it_reads(walk: Walk, node: onnx.NodeProto) -> bool:
-    """Does the node compute, and give what it is given? A bias of zero and a slope of 1 do that.
+    def accept(self, divergence: Divergence, proposal: Proposal) -> Explanation | None:
+        """Take the proposal if the nodes, so changed, compute what the Source computes: the one place that decides."""
+        if not holds(self.walk, divergence, proposal):
+            return None
+        return proposal.repairs or divergence, proposal.all
 
-    Of a quantised model nobody can tell: much that little is added to is as good as the same.
-    """
-    if node.op_type in LAYOUT or len(node.output) != 1 or not walk.contents.is_unquantized:
-        return False
-    given = {match.name for name in walk.target.dynamic(node) for match in walk.aligned.get(name, ())}
-    return any(match.name in given for match in walk.aligned.get(node.output[0], ()))
+    def adjusted(self, divergences: Sequence[Divergence]) -> Explanation | None:
+        """Explain one of the divergences by other arrays or settings of the same operators.
 
+        One array or setting proves itself: with the Source's own, the node gives what the Source gives. More of them do
+        not, nor do unrelated weights, since these explain anything: what follows has to agree too.
+        """
+        for divergence in divergences:
+            for proposal in adjustments(self.walk, divergence):
+                if self.is_spent():
+                    break
+                explanation = self.accept(divergence, proposal)
+                if explanation is None:
+                    continue
+                if proves_itself(proposal):
+                    return explanation
+                if self.is_confirmed(divergence):
+                    milder = self.reordered(divergence) if is_made_up(proposal) else iter(())
+                    return next(milder, explanation)
+                self.fallbacks.setdefault("likely", explanation)
+                break  # what comes after this one changes as much or more
+        return None
 
-def edits(some: Proposals) -> list[Edit]:
-    return [edit for one in some for edit in one.edits]
+    def rebuilt(self, divergences: Sequence[Divergence]) -> Explanation | None:
+        """Explain one of the divergences by other operators: believed only where what follows then agrees."""
+        for divergence in divergences:
+            if not self.is_confirmed(divergence):
+                self.keep_replacement(divergence)
+                continue
+            proposals = list(rebuildings(self.walk, divergence))
+            candidates = (self.accept(divergence, proposal) for proposal in proposals if proposal.leaves is not None)
+            explanation = next((candidate for candidate in candidates if candidate), None) or self.combined(divergence)
+            if explanation is not None:
+                return explanation
+            for proposal in proposals:
+                if proposal.leaves is None and (explanation := self.accept(divergence, proposal)) is not None:
+                    return self.as_small_fallback(divergence) or explanation
+        return None
 
-
-def strange(some: Proposals) -> bool:
-    """Do the proposals give a node weights that have nothing to do with its own, or that are made up for it?"""
-    tensors = [tensor for one in some for tensor in one.evidence.get("tensors", ())]
-    made_up = not all(one.proven for one in some)
-    return made_up or any(t["role"] == "weights" and t["correlation"] < ALIEN for t in tensors)
-
-
-def like(walk: Walk, parting: Divergence) -> bool:
-    """Do both sides do the same in effect, operators that only pad, scale and shift aside?"""
-    ours = telling(walk.target, parting.nodes)
-    return bool(ours) and ours == telling(walk.source, parting.origins)
-
-
-def _effects(walk: Walk, parting: Divergence) -> int:
-    return len(telling(walk.target, parting.nodes))
-
-
-def _replacing(walk: Walk, parting: Divergence) -> Iterator[Proposal]:
-    return (one for one in computation_graph.in_place(walk, parting) if holds(walk, parting, one.edits))
-
-
-def tuned(walk: Walk, parting: Divergence) -> Iterator[Proposals]:
-    """Repairs that leave the nodes what they are: weights, settings, both."""
-    if like(walk, parting) or [n.op_type for n in core(parting.nodes)] == [n.op_type for n in core(parting.origins)]:
-        arrays, settings = list(weights.candidates(walk, parting)), list(hyperparameters.propose(walk, parting))
-        yield from weights.single(arrays)
-        yield from ((one,) for one in settings)
-        yield from weights.several(walk, parting, arrays)
-        ours, theirs = core(parting.nodes), core(parting.origins)
-        if arrays and settings and len(ours) == len(theirs) == 1 and ours[0].op_type == theirs[0].op_type:
-            yield (*weights.together(arrays), settings[-1])
-
-
-def rebuilt(walk: Walk, parting: Divergence) -> Iterator[Rebuilt]:
-    """Repairs by a node less or some more, mildest first: the parting that it mends, what is left of this one, and the
-    proposal."""
-    yield from pass_by(walk, parting)
-    yield from put_before(walk, parting)
-
-
-def composed(walk: Walk, parting: Divergence, enough: int) -> Iterator[Explanation]:
-    """A node too many, or some too few, and beside it a node of the same kind with other weights or settings."""
-    steps = (*rebuilt(walk, parting), *one_by_one(walk, parting))
-    for meant, left, proposal in steps:
-        if proposal.evidence["operator"] == "Pad":
-            continue  # a window's own setting, in another node
-        for some in tuned(walk, left):
-            if walk.runs > enough:
-                return
-            if holds(walk, parting, [*proposal.edits, *edits(some)]):
+    def combined(self, divergence: Divergence) -> Explanation | None:
+        """Explain the divergence by two faults, one of which keeps the operators."""
+        likely = self.fallbacks.get("likely")
+        if likely is not None and self.is_right_but_one(likely[0], divergence):
+            return likely
+        for proposal in combinations(self.walk, divergence):
+            if self.is_spent():
+                break
+            if (explanation := self.accept(divergence, proposal)) is not None:
                 # What several nodes lack is put before them first; what else is wrong with each is found behind it.
-                yield (parting, (proposal, *some)) if meant is parting else (meant, (proposal,))
+                return explanation if proposal.repairs is None else (explanation[0], explanation[1][:1])
+        return next(self.reordered(divergence), None)
+
+    def keep_replacement(self, divergence: Divergence) -> None:
+        """Keep other operators of the same effect, for the case that nothing better is found."""
+        wanted = self.walk.contents.tensors[divergence.source]
+        is_same_size = divergence.value is not None and divergence.value.size == wanted.size
+        kind = "likely" if is_same_size else "unlikely"
+        if kind in self.fallbacks or not has_same_effect(self.walk, divergence):
+            return
+        for proposal in rebuildings(self.walk, divergence):
+            if proposal.leaves is None and (explanation := self.accept(divergence, proposal)) is not None:
+                self.fallbacks[kind] = explanation
+                return
+
+    def as_small_fallback(self, divergence: Divergence) -> Explanation | None:
+        """Return the likely fallback, if it changes no more operators than lie in the divergence."""
+        likely = self.fallbacks.get("likely")
+        if likely is None:
+            return None
+        counts = [len(effective_operators(self.walk.target, one.nodes)) for one in (likely[0], divergence)]
+        return likely if counts[0] <= counts[1] else None
+
+    def reordered(self, divergence: Divergence) -> Iterator[Explanation]:
+        """Explain by values in the wrong order before a node that has one wrong array or setting besides."""
+
+        def is_believed(tensor: str, match: Match) -> bool:
+            return self.is_right_by_one(tensor, match, divergence)
+
+        for before in tensor_structure.other_orders(self.walk, self.node, is_believed):
+            for proposal in tensor_structure.propose(self.walk, before):
+                if (explanation := self.accept(before, proposal)) is not None:
+                    yield explanation
+
+    def is_right_but_one(self, first: Divergence, divergence: Divergence) -> bool:
+        """Is the divergence explained by that of its first nodes, and one other array or setting behind them?"""
+        inner, outer = ({node.name for node in one.nodes} for one in (first, divergence))
+        match = Match(first.source, first.arrangement, first.apart)
+        return inner < outer and self.is_right_by_one(first.target, match, divergence)
+
+    def is_right_by_one(self, tensor: str, match: Match, divergence: Divergence) -> bool:
+        """If the tensor held that of the Source, would one array or setting repair the divergence?"""
+        walk, target, source = self.walk, divergence.target, divergence.source
+        with walk.supposing(tensor, match):
+            for layout in walk.candidate_layouts(target, source, self.node)[:MAX_LAYOUTS]:
+                left = walk.diverging(target, source, layout)
+                for proposal in adjustments(walk, left):
+                    if self.is_spent():
+                        return False
+                    if proves_itself(proposal) and self.accept(left, proposal) is not None:
+                        return True
+        return False
+
+    def is_confirmed(self, divergence: Divergence) -> bool:
+        """Does what follows agree with the Source once the tensor holds what it should?"""
+        wanted = divergence.arrangement.of(self.walk.contents.tensors[divergence.source])
+        return divergence.is_confirmed or self.walk.continues(divergence.target, wanted, divergence.source)
+
+    def is_spent(self) -> bool:
+        return self.walk.runs > self.most_runs
 
 
-def turned(walk: Walk, parting: Divergence, node: onnx.NodeProto, enough: int) -> Iterator[Explanation]:
-    """Content that lies wrong, before a node that would be wrong all the same, by one array or setting."""
-
-    def mended(tensor: str, match: Match) -> bool:
-        return _by_one(walk, tensor, match, parting, node, enough)
-
-    for meant, proposal in tensor_structure.propose(walk, node, mended):
-        yield tensor_structure.at_the_turn(walk, meant, proposal), (proposal,)
-
-
-def _right_but_one(walk: Walk, first: Divergence, parting: Divergence, node: onnx.NodeProto, enough: int) -> bool:
-    """Is the parting explained by that of its first nodes, and one other array or setting behind them?"""
-    inner, outer = ({one.name for one in some.nodes} for some in (first, parting))
-    match = Match(first.source, first.arrangement, first.apart)
-    return inner < outer and _by_one(walk, first.target, match, parting, node, enough)
-
-
-def _by_one(walk: Walk, tensor: str, match: Match, parting: Divergence, node: onnx.NodeProto, enough: int) -> bool:
-    """If the tensor held that of the Source, would one array or setting mend the parting?"""
-    with walk.supposing(tensor, match):
-        for way in walk.candidate_layouts(parting.target, parting.source, node)[:WAYS]:
-            left = walk.parting(parting.target, parting.source, way)
-            for some in tuned(walk, left):
-                if walk.runs > enough:
-                    return False
-                if len(edits(some)) == 1 and not strange(some) and holds(walk, left, edits(some)):
-                    return True
-    return False
+def adjustments(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:
+    """Yield the proposals that keep the operators: single changes, then several arrays, then arrays and settings."""
+    several: list[Proposal] = []
+    last: dict[str, Proposal] = {}
+    for fault_type in FAULT_TYPES:
+        for proposal in fault_type.propose(walk, divergence) if fault_type.keeps_operators else ():
+            last[proposal.type] = proposal
+            if proposal.takes_several:
+                several.append(proposal)
+            else:
+                yield proposal
+    yield from several
+    kinds = [[node.op_type for node in core(side)] for side in (divergence.nodes, divergence.origins)]
+    is_one_node = kinds[0] == kinds[1] and len(kinds[0]) == 1
+    if is_one_node and "LH" in last and (arrays := weights.all_at_once(walk, divergence)) is not None:
+        yield replace(arrays, also=(*arrays.also, last["LH"]))
 
 
-def told(walk: Walk, parting: Divergence, proposal: Proposal) -> LocatedFault:
-    """The fault that a proposal is for, with what was seen of it."""
-    node = next((n for n in walk.target.nodes if n.name == proposal.node), None)
-    kind = "PP" if proposal.type in ("CG", "WB", "LH") and prepares(walk, parting, proposal) else proposal.type
+def rebuildings(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:
+    """Yield the proposals that exchange operators."""
+    for fault_type in FAULT_TYPES:
+        if not fault_type.keeps_operators:
+            yield from fault_type.propose(walk, divergence)
+
+
+def combinations(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:
+    """Yield changes of operators, each with another array or setting in what they leave of the divergence."""
+    partial = (proposal for proposal in rebuildings(walk, divergence) if proposal.leaves is not None)
+    for proposal in (*partial, *first_replacements(walk, divergence)):
+        if proposal.leaves is None or proposal.evidence["operator"] == "Pad":
+            continue  # a Pad is a window's own setting, in another node
+        for adjustment in adjustments(walk, proposal.leaves):
+            yield replace(proposal, also=adjustment.all)
+
+
+def proves_itself(proposal: Proposal) -> bool:
+    """Is it one change, to an array or setting of the Source, that agreement at the node alone confirms?"""
+    return len(proposal.all_edits) == 1 and not is_made_up(proposal)
+
+
+def is_made_up(proposal: Proposal) -> bool:
+    """Does it give a node weights that have nothing to do with its own, or that were computed to fit?"""
+    tensors = [tensor for each in proposal.all for tensor in each.evidence.get("tensors", ())]
+    is_unrelated = any(t["role"] == "weights" and t["correlation"] < UNRELATED for t in tensors)
+    return is_unrelated or any(each.is_fitted for each in proposal.all)
+
+
+def located_fault(walk: Walk, divergence: Divergence, proposal: Proposal) -> LocatedFault:
+    """Describe the fault that a proposal repairs, with what was seen of it."""
+    node = next((n for n in walk.target.nodes if n.name == proposal.target_node), None)
+    is_preprocessing = proposal.type in ("CG", "WB", "LH") and is_before_layers(walk, proposal)
     evidence = {
         **proposal.evidence,
-        "local_difference": parting.apart if np.isfinite(parting.apart) else None,
-        "target_tensor": parting.target,
-        "source_tensor": parting.source,
-        "target_nodes": [n.name for n in parting.nodes],
-        "source_nodes": [n.name for n in parting.origins],
+        "local_difference": divergence.apart if np.isfinite(divergence.apart) else None,
+        "target_tensor": divergence.target,
+        "source_tensor": divergence.source,
+        "target_nodes": [n.name for n in divergence.nodes],
+        "source_nodes": [n.name for n in divergence.origins],
     }
-    tensor = node.output[0] if node is not None else parting.target
-    metadata = {} if node is None else {entry.key: entry.value for entry in node.metadata_props}
-    origin = next((n.output[0] for n in walk.source.nodes if n.name == proposal.origin), parting.source)
-    op_type = "" if node is None else node.op_type
+    source_tensors = (n.output[0] for n in walk.source.nodes if n.name == proposal.source_node)
     return LocatedFault(
-        kind,
-        proposal.node,
-        tensor,
-        proposal.origin,
+        "PP" if is_preprocessing else proposal.type,
+        proposal.target_node,
+        divergence.target if node is None else node.output[0],
+        proposal.source_node,
         evidence,
         proposal.edits,
         proposal.words,
-        metadata,
-        origin,
-        op_type,
+        {} if node is None else {entry.key: entry.value for entry in node.metadata_props},
+        next(source_tensors, divergence.source),
+        "" if node is None else node.op_type,
     )

@@ -20,11 +20,12 @@ from ..alignment.matching import Contents
 from ..alignment.runtime_differences import RuntimeActivations
 from ..alignment.walk import Walk
 from ..faults import computation_graph, tensor_structure
+from ..faults.operators import WEIGHTED
 from ..faults.proposal import Array
-from ..faults.weights import WEIGHTED
+from ..faults.source_nodes import build
 from ..graph.edits import Edit, Rewire
 from ..graph.runner import GraphRunner, core
-from .explanation import ALIEN, explain, told
+from .explanation import UNRELATED, explain, located_fault
 from .session import HELD, LocalizationSession, LocatedFault
 
 FAULTS = 400  # at most, in one Target
@@ -76,16 +77,16 @@ def locate(
             why = f"no repair was found for what {node.op_type} {node.name} gives"
             break
         parting, proposals = explained
-        new = [told(walk, parting, one) for one in proposals]
+        new = [located_fault(walk, parting, one) for one in proposals]
         # Behind content that lay wrong and is right now, a fault is found once more, as it is without the other.
         found = [one for one in found if not any(_again(one, other) for other in new)] + new
         walk.patch(parting, afresh=True)
-        if unrelated_weights(ours, found) > ALIEN and len(found) >= 4:
+        if unrelated_weights(ours, found) > UNRELATED and len(found) >= 4:
             why = "most of the weights looked at have nothing to do with the Source's"
             break
     for own, name in zip(ours.outputs, order, strict=False) if not why else ():
-        for parting, proposal in islice(tensor_structure.at_the_end(walk, own, name), 1):
-            found.append(told(walk, parting, proposal))
+        for parting, proposal in islice(tensor_structure.at_output(walk, own, name), 1):
+            found.append(located_fault(walk, parting, proposal))
             walk.patch(parting)
     found.sort(key=lambda one: ours.index.get(one.target_node, len(ours.nodes)))
     if not why:
@@ -150,7 +151,7 @@ def _ends(walk: Walk, names: Mapping[str, str]) -> Iterator[LocatedFault]:
             continue
         nodes = walk.source.between(name, held)
         arrangement = TensorLayout(tuple(range(content.ndim)), tuple(content.shape[1:]))
-        built = computation_graph.build(walk, nodes, name, arrangement) if index < len(walk.target.outputs) else None
+        built = build(walk, nodes, name, arrangement) if index < len(walk.target.outputs) else None
         kinds = [n.op_type for n in core(nodes)]
         own = walk.target.outputs[min(index, len(walk.target.outputs) - 1)]
         maker = walk.target.maker.get(own)
@@ -180,7 +181,7 @@ def unrelated_weights(steps: GraphRunner, found: Sequence[LocatedFault]) -> floa
         last = max(last, steps.index.get(one.target_node, 0))
         tensors = one.evidence.get("tensors", ())
         heavy = [t for t in tensors if t["role"] == "weights"]
-        strange += one.type == "WB" and any(t["correlation"] < ALIEN for t in heavy)
+        strange += one.type == "WB" and any(t["correlation"] < UNRELATED for t in heavy)
     weighted = sum(
         1
         for node in steps.nodes[: last + 1]

@@ -8,7 +8,7 @@ the Source's operators are not ONNX's. Child side.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import onnx
 from ..alignment.matching import Contents
 from ..alignment.walk import Divergence, Walk
 from ..faults import tensor_structure
-from ..faults.proposal import Array
+from ..faults.proposal import Array, holds
 from ..graph.runner import LAYOUT, GraphRunner, core
 from .locate import canonical
 
@@ -49,7 +49,7 @@ def locate(
     layers = {one["tensor"]: one["layer"] for one in records}
     found: list[dict[str, Any]] = []
     while (frontier := walk.frontier()) and len(found) < FAULTS:
-        parting = next((one for one, _ in tensor_structure.propose(walk, frontier[0])), None)
+        parting = next(_reordered(walk, frontier[0]), None)
         if parting is not None:
             found.append(_moved(walk, parting, frontier[0], layers))
             walk.patch(parting)
@@ -65,6 +65,13 @@ def locate(
         evidence = one["evidence"]
         evidence["tflite_operator"] = tflite_word(evidence.get("source_operator") or evidence["operator"])
     return {"faults": found, "model_runs": 1 + -(-walk.runs // max(1, len(ours.nodes)))}
+
+
+def _reordered(walk: Walk, node: onnx.NodeProto) -> Iterator[Divergence]:
+    """Find tensors at the node that hold the right values in the wrong order, and that another order repairs."""
+    for divergence in tensor_structure.localise(walk, node):
+        if any(holds(walk, divergence, proposal) for proposal in tensor_structure.propose(walk, divergence)):
+            yield divergence
 
 
 def graph(records: Sequence[Mapping[str, Any]]) -> onnx.ModelProto:
@@ -110,7 +117,7 @@ def _parting(walk: Walk, node: onnx.NodeProto) -> Divergence | None:
     first: Divergence | None = None
     for tensor, source in walk.pairs(node):
         for way in walk.candidate_layouts(tensor, source, node):
-            parting = walk.parting(tensor, source, way)
+            parting = walk.diverging(tensor, source, way)
             if walk.continues(tensor, way.of(walk.contents.tensors[source]), source):
                 return parting
             if first is None and _kinds(parting.nodes) == _kinds(parting.origins):

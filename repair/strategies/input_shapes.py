@@ -1,7 +1,7 @@
 """ID, input dimensions: a Target whose input does not take what the Source takes.
 
 Where other sizes are all that it needs, they are declared in its own file (``runtimes/*/input_shapes.py``). Otherwise
-its ONNX view is given the Source's sizes in each possible way (``repair/faults/input_dimensions.py``); its outputs then
+its ONNX view is given the Source's sizes in each possible way (``repair/graph/input_shapes.py``); its outputs then
 show which way is right.
 """
 
@@ -255,7 +255,7 @@ class Dimensions:
         }
         try:
             undone = repairer.workers.worker("onnx_tflite", "onnx_tflite").call(
-                "repair.faults.input_dimensions", "write", path=str(path), target=str(written), inputs=given, same=same
+                "repair.graph.input_shapes", "write", path=str(path), target=str(written), inputs=given, same=same
             )
             side = LoadedModel(repairer.workers, "onnx_tflite", Recognised(written, "onnx", "onnx"))
             side.worker()

@@ -126,7 +126,7 @@ def render(document: Mapping[str, Any], form: str) -> str:
     template = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return template.from_string(text).render(report=document, types={one.code: one.name for one in FAULT_TYPES})
+    return template.from_string(text).render(report=document, types=FAULT_TYPES)
 
 
 def schema() -> dict[str, Any]:

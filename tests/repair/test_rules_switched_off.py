@@ -97,7 +97,7 @@ def test_a_target_with_other_weights_is_not_rewritten_into_the_source(
     looked = look(tmp_path, net(), net(seed=5))
     assert looked.why
     assert looked.after > 0.1
-    monkeypatch.setattr(locate, "ALIEN", 2.0)
+    monkeypatch.setattr(locate, "UNRELATED", 2.0)
     looked = look(tmp_path, net(), net(seed=5))
     assert not looked.why
     assert looked.after < ENOUGH

@@ -233,7 +233,7 @@ def test_a_target_with_other_weights_is_another_model_and_the_search_ends(tmp_pa
     assert "nothing to do with" in looked.why
     assert looked.unrelated_weights > 0.5
     # Four faults are looked for to the end, and then the search stops.
-    assert looked.nodes_run < 4 * explanation.LEAST + 12 * len(net().graph.node)
+    assert looked.nodes_run < 4 * explanation.MIN_NODES_RUN + 12 * len(net().graph.node)
 
 
 def unbiased(bias: float) -> onnx.ModelProto:

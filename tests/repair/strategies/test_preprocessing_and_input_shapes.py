@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from safeconvert.repair.faults.input_dimensions import followed
+from safeconvert.repair.graph.input_shapes import followed
 from safeconvert.repair.strategies.input_shapes import ways
 from safeconvert.repair.strategies.preprocessing import change, differing
 
