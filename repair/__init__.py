@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..records import FaultCode
+from .faults.codes import FaultCode
 
 FAULT_TYPES: Mapping[str, str] = {kind.name: kind.value for kind in FaultCode}
-"""Code -> name, in the paper's order, for the parent process; workers have the same types in ``faults.FAULT_TYPES``."""
+"""Code -> name, in the paper's order; workers have the same types as values in ``faults/fault_types``."""

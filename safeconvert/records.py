@@ -11,20 +11,6 @@ from typing import Any
 FORMATS = ("torch", "keras", "tf", "tflite", "onnx")
 
 
-class FaultCode(enum.Enum):
-    """The fault types of FetaFix (arXiv 2312.15101): the code that reports give, and the paper's name for it.
-
-    ``repair/faults/`` has the value that finds and repairs each (``FaultType``).
-    """
-
-    PP = "preprocessing"
-    ID = "input dimensions"
-    TSS = "tensor shape and structure"
-    WB = "weights and biases"
-    LH = "layer hyperparameters"
-    CG = "computation graph"
-
-
 @dataclass(frozen=True)
 class TensorSpec:
     """One input or output of a model.

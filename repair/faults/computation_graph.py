@@ -12,11 +12,11 @@ from typing import Any
 
 import onnx
 
-from ...records import FaultCode
 from ..alignment.walk import Divergence, Walk
 from ..graph.edits import Edit, Give, Rewire
 from ..graph.runner import LAYOUT, core
 from . import batchnorm_folding, weights
+from .codes import FaultCode
 from .fault_type import FaultType, nowhere
 from .missing_nodes import insertions, readers, removals
 from .operators import WEIGHTED, effective_operators

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import onnx
 
-from ...records import FaultCode
 from ..alignment.walk import Divergence, Walk
+from .codes import FaultCode
 from .proposal import Proposal
 
 

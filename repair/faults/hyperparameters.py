@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ...records import FaultCode
 from ..alignment.walk import Divergence, Walk
 from ..graph.edits import DropInput, Edit, SetAttributes, SetConstant
 from ..graph.runner import core
+from .codes import FaultCode
 from .fault_type import FaultType
 from .idle_nodes import idle_divergences
 from .operators import SETTINGS, has_like_operators

@@ -12,10 +12,10 @@ from typing import Any
 
 import onnx
 
-from ...records import FaultCode
 from ..alignment.walk import Divergence, Walk
 from ..graph.edits import DeclareInput, SetAttributes, SetConstant
 from ..graph.input_shapes import declared_sizes, following_edits, shapes_as_declared
+from .codes import FaultCode
 from .fault_type import FaultType
 from .proposal import Proposal
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import onnx
 
-from ...records import FaultCode
 from ..alignment.walk import Divergence, Walk
 from ..graph.edits import Rewire
 from ..graph.runner import LAYOUT, core
+from .codes import FaultCode
 from .fault_type import FaultType
 from .proposal import Proposal
 from .source_nodes import build

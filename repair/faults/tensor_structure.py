@@ -13,12 +13,12 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from ...records import FaultCode
 from ...runtimes.tensor_layout import MOST_AXES, TensorLayout, arrangements
 from ..alignment.matching import Match
 from ..alignment.walk import Divergence, Walk
 from ..graph.edits import Rewire, SetAttributes
 from ..graph.runner import LAYOUT
+from .codes import FaultCode
 from .fault_type import FaultType
 from .proposal import Array, Proposal, outcome, same
 from .source_nodes import add_layout_nodes
@@ -142,7 +142,12 @@ def _at_transpose(
     perm = tuple(match.arrangement.perm[axis] for axis in order)
     layout = TensorLayout(perm, tuple(sizes[axis] for axis in perm[1:]))
     return replace(
-        divergence, target=tensor, source=match.name, arrangement=layout, value=walk.values.get(tensor), is_confirmed=True
+        divergence,
+        target=tensor,
+        source=match.name,
+        arrangement=layout,
+        value=walk.values.get(tensor),
+        is_confirmed=True,
     )
 
 

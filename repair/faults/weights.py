@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ...records import FaultCode
 from ..alignment.matching import correlation
 from ..alignment.walk import Divergence, Walk
 from ..graph.edits import SetConstant
 from ..graph.runner import core
 from . import hyperparameters
 from .batchnorm_folding import Change, unfolded
+from .codes import FaultCode
 from .fault_type import FaultType
 from .idle_nodes import idle_divergences
 from .operators import NEUTRAL, SETTINGS, SPREADING, WEIGHTED, has_like_operators

@@ -1,6 +1,6 @@
 """Explain a divergence by the smallest change: which faults make the Target's nodes compute what the Source's do not.
 
-The fault types are asked in the order of their list, mildest first (``faults.FAULT_TYPES``). They only propose; here
+The fault types are asked in the order of their list, mildest first (``faults/fault_types``). They only propose; here
 alone a proposal is tried and taken. Worker side.
 """
 
@@ -15,8 +15,9 @@ import onnx
 
 from ..alignment.matching import Match
 from ..alignment.walk import Divergence, Walk
-from ..faults import FAULT_TYPES, tensor_structure, weights
+from ..faults import tensor_structure, weights
 from ..faults.computation_graph import first_replacements
+from ..faults.fault_types import FAULT_TYPES
 from ..faults.operators import effective_operators, has_same_effect
 from ..faults.preprocessing import is_before_layers
 from ..faults.proposal import Proposal, holds

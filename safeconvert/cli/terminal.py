@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 COLOURS = {"verified": "green", "repaired": "green", "diverged": "red", "failed": "red", "undecided": "yellow"}
 FAULTS = 12  # faults that are shown at most; the report has all
-TYPES = {fault_type.code: fault_type.name for fault_type in FAULT_TYPES}
 
 
 class Terminal:
@@ -100,7 +99,7 @@ class Terminal:
         """Say what each fault is, where, what was done about it, and how to see it."""
         for fault in report["faults"][:FAULTS]:
             self._line(
-                f"fault {fault['id']}, {fault['type']} ({TYPES[fault['type']]}): {fault_sentence(fault, report)}"
+                f"fault {fault['id']}, {fault['type']} ({FAULT_TYPES[fault['type']]}): {fault_sentence(fault, report)}"
             )
             if command := fault.get("reproduce", {}).get("command"):
                 self._line(f"  reproduce: {command}")

@@ -78,7 +78,6 @@ KNOWN_UNTESTED = {
     "repair.faults.weights",
     "repair.graph.parameters",
     "repair.graph.preprocessing_nodes",
-    "repair.graph.runner",
     "repair.layer_ranking",
     "repair.localization.first_divergence",
     "repair.localization.node_replay",

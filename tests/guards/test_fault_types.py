@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import safeconvert.repair
 from safeconvert.repair import FAULT_TYPES as CODES
-from safeconvert.repair.faults import FAULT_TYPES
+from safeconvert.repair.faults.codes import FaultCode
 from safeconvert.repair.faults.fault_type import FaultType
+from safeconvert.repair.faults.fault_types import FAULT_TYPES
 
-from safeconvert.records import FaultCode
 from safeconvert.reporting.document import schema
 
 FOLDER = Path(str(safeconvert.repair.__file__)).parent / "faults"
@@ -36,7 +36,7 @@ def test_milder_types_come_first_and_each_line_of_the_list_says_why_it_stands_th
     assert [each.code for each in FAULT_TYPES] == ["TSS", "PP", "ID", "WB", "LH", "CG"]
     exchanging = [not each.keeps_operators for each in FAULT_TYPES]
     assert exchanging == sorted(exchanging), "a type that exchanges operators explains anything: it comes last"
-    text = (FOLDER / "__init__.py").read_text(encoding="utf-8")
+    text = (FOLDER / "fault_types.py").read_text(encoding="utf-8")
     lines = text.partition("= (\n")[2].partition("\n)")[0].splitlines()
     assert len(lines) == len(FAULT_TYPES)
     assert [line for line in lines if not line.partition("  # ")[2]] == []

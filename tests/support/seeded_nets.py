@@ -222,6 +222,12 @@ class Looked:
         return [(one["type"], one["target_node"]) for one in self.faults]
 
 
+def takes(model: onnx.ModelProto, x: Array) -> bool:
+    """Does the model declare an input of these sizes?"""
+    sizes = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+    return all(not size or size == actual for size, actual in zip(sizes, x.shape, strict=True))
+
+
 def run(model: onnx.ModelProto, x: Array) -> list[Array]:
     """What a session of our own says of a model."""
     chosen = onnxruntime.SessionOptions()
@@ -230,9 +236,9 @@ def run(model: onnx.ModelProto, x: Array) -> list[Array]:
     return list(session.run(None, {session.get_inputs()[0].name: x}))
 
 
-def apart(expected: Sequence[Array], given: Sequence[Array]) -> float:
-    """The largest difference as a share of the largest value; infinite where number or shapes of outputs differ."""
-    if [a.shape for a in expected] != [a.shape for a in given]:
+def apart(expected: Sequence[Array], given: Sequence[Array] | None) -> float:
+    """The largest difference as a share of the largest value; infinite where outputs or their shapes are others."""
+    if given is None or [a.shape for a in expected] != [a.shape for a in given]:
         return float("inf")
     return max(
         float(np.abs(a - b).max() / np.abs(a).max()) if np.isfinite(b).all() else float("inf")
@@ -261,6 +267,7 @@ def look(
     found = locate.locate(str(paths[0]), str(paths[1]), *mapping, order)
     session.write(str(paths[2]), range(len(found["faults"])))
     expected = run(source, fresh)
-    distances = [apart(expected, run(one, given(fresh))) for one in (target, onnx.load(paths[2]))]
+    x = given(fresh)
+    distances = [apart(expected, run(each, x) if takes(each, x) else None) for each in (target, onnx.load(paths[2]))]
     kept = {key: found[key] for key in ("faults", "why", "model_runs", "nodes_run")}
     return Looked(**kept, unrelated_weights=found["alien"], before=distances[0], after=distances[1])
