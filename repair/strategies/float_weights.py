@@ -15,20 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from ...checking.verdict import compare_rows
 from ...comparison.compare import Comparison
 from ...conversion.onnx_view import convert_verified
 from ...conversion.stage import ConvertedModel
 from ...errors import WorkerFailed
-from ...models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs
+from ...models.input_mapping import InputMapping, apply_mapping
 from ...models.loaded import LoadedModel
 from ...records import Fault, Localisation, Recognised
+from ..acceptance import Candidate, Decision, Gate
 from ..native_format.names import origins
 from .view_edits import Outcome, Repairer
 
 Array = np.ndarray[Any, Any]
 COSTED = 8  # calibration inputs on which each weight's cost is measured
-WEIGHED = 512  # calibration inputs on which a file is weighed
+MAX_ROWS_COMPARED = 512  # calibration inputs on which a file with some weights in float32 is compared
 MODULE = "runtimes.litert.float_weights"
 MB = 1e6  # bytes
 
@@ -40,10 +40,10 @@ class Mixed:
     stage: ConvertedModel
     restored: tuple[str, ...]
     size: int
-    compared: Comparison
+    decision: Decision
 
     def words(self, weights: int) -> str:
-        one = self.compared
+        one = self.decision.comparison
         what = f"{len(self.restored)} of {weights} rounded weights in float32"
         return f"{what}: {self.size / MB:.2f} MB, {one.labels_differ} of {one.count} calibration inputs differ"
 
@@ -64,9 +64,10 @@ def restored(repairer: Repairer, mapping: Sequence[InputMapping], before: Compar
         rounding = _light(repairer, "paired", path=target.location, twin=twin.location)
         if not rounding:
             return None
-        search = _Search(repairer, mapping, twin, list(rounding))
+        gate = repairer.gate(mapping, before, MAX_ROWS_COMPARED)
+        search = _Search(repairer, gate, mapping, twin, list(rounding))
         whole = search.with_float(search.names)
-        if not whole.compared.agrees(max_discrepancy=options.max_discrepancy, values=_floats(whole)):
+        if not whole.decision.agrees:
             return None
         repairer.observer.say("measuring what the rounding of each weight costs")
         costs = search.costs(weights)
@@ -91,10 +92,9 @@ class _Search:
     """Files with some weights in float32, each made and compared once."""
 
     def __init__(
-        self, repairer: Repairer, mapping: Sequence[InputMapping], twin: LoadedModel, names: list[str]
+        self, repairer: Repairer, gate: Gate, mapping: Sequence[InputMapping], twin: LoadedModel, names: list[str]
     ) -> None:
-        self.repairer, self.mapping, self.twin, self.names = repairer, mapping, twin, names
-        self.rows = repairer.evaluation_set.rows[0][:WEIGHED]
+        self.repairer, self.gate, self.mapping, self.twin, self.names = repairer, gate, mapping, twin, names
         self.order = names
         self.runs = 0
         self._made: dict[int, Mixed] = {}
@@ -107,13 +107,11 @@ class _Search:
             names=list(names), target=str(path),
         )  # fmt: skip
         side = LoadedModel(repairer.workers, "mended", Recognised(path, "tflite", "tflite"))
-        side.worker()
-        planned = map_inputs(repairer.source.signature, repairer.shapes, side.signature)
-        if isinstance(planned, Mismatch):
-            raise WorkerFailed(planned.reason)
-        compared = compare_rows(repairer.evaluation_set, side, planned, self.rows, "comparing a repair")
+        decision = self.gate.consider(Candidate(side, words=f"{len(names)} weights in float32"))
+        if decision.stage is None:
+            raise WorkerFailed(decision.refusal)
         self.runs += 1
-        return Mixed(ConvertedModel(side, planned), tuple(names), int(size), compared)
+        return Mixed(decision.stage, tuple(names), int(size), decision)
 
     def costs(self, weights: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
         """Each weight's cost; from now on the dearest for their size come first."""
@@ -136,12 +134,11 @@ class _Search:
 
     def fewest(self, whole: Mixed) -> Mixed:
         """The shortest beginning of the order that leaves as few inputs differing as were allowed, found by halving."""
-        allowed = self.repairer.options.max_discrepancy
         self._made[len(self.order)] = replace(whole, restored=tuple(self.order))
         low, high = 0, len(self.order)
         while low < high and self.repairer.budget.allows():
             middle = (low + high) // 2
-            if self.first(middle).compared.agrees(max_discrepancy=allowed, values=False):
+            if self.first(middle).decision.labels_agree:
                 high = middle
             else:
                 low = middle + 1
@@ -157,11 +154,6 @@ class _Search:
             else:
                 high = middle - 1
         return self.first(low)
-
-
-def _floats(mixed: Mixed) -> bool:
-    """Is it free of rounding now, so that values are held against the Source's too?"""
-    return not mixed.stage.side.signature.quantized
 
 
 def _light(repairer: Repairer, function: str, **arguments: Any) -> Any:
@@ -197,8 +189,8 @@ def _faults(
     chosen: Mixed,
 ) -> list[Fault]:
     """One for each rounded weight, the dearest first: those restored where that is enough, else all, unrepaired."""
-    allowed = repairer.options.max_discrepancy  # with none restored it is the file that was found to differ
-    enough = bool(chosen.restored) and chosen.compared.agrees(max_discrepancy=allowed, values=False)
+    # With none restored it is the file that was found to differ.
+    enough = bool(chosen.restored) and chosen.decision.labels_agree
     arrays = repairer.evaluation_set.inputs.read(tuple(repairer.evaluation_set.rows[0][:1]))
     side = whole.stage.side
     found = origins(repairer.workers, repairer.source, arrays, side, apply_mapping(whole.stage.mapping, arrays))

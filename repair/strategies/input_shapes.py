@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...checking.evaluation_set import Sample
-from ...checking.verdict import compare_rows, discrepancy_key
-from ...comparison.compare import Comparison
+from ...comparison.compare import all_rows_differ
 from ...conversion.hop_runner import SUFFIX
 from ...conversion.stage import ConvertedModel
 from ...errors import BadInput, WorkerFailed
@@ -25,7 +24,7 @@ from ...inputs.base import ProbeInputs
 from ...models.input_mapping import TO_NCHW, TO_NHWC, Mismatch, apply_mapping, layout_of, map_inputs, to_other_layout
 from ...models.loaded import LoadedModel
 from ...records import Fault, Recognised, TensorSpec
-from ..acceptance import ROWS
+from ..acceptance import Candidate, Gate
 from ..native_format.names import renamings
 from .view_edits import Outcome, Repairer
 
@@ -160,25 +159,22 @@ class Dimensions:
         if path is None:
             return None, f"no converter gives an ONNX view that agrees with {self.target.path.name}"
         repairer.observer.say("looking for the input's right dimensions")
-        best: tuple[tuple[Any, ...], LoadedModel, str] | None = None
-        for inputs, same in self._all(pairs, specs):
-            made = self._made(path, inputs, same=same)
-            if made is None:
-                continue
-            side, compared, undone = made
-            bad = (not undone, *discrepancy_key(compared))  # whatever else is wrong with it
-            if compared.agrees(values=repairer.is_unquantized) or best is None or bad < best[0]:
-                best = bad, side, "; ".join(one.words for one in inputs.values())
-                chosen = inputs
-            if compared.agrees(values=repairer.is_unquantized):
-                break
+        chosen_by_model: dict[Path, dict[str, Way]] = {}
+        best = self.gate().closest(self._candidates(path, pairs, specs, chosen_by_model))
         if best is None:
             return None, "the Target cannot run on inputs of the Source's dimensions"
-        _, side, self.words = best
+        side, self.words = best.candidate.model, best.candidate.words
+        chosen = chosen_by_model[side.path]
         if all(way.axes is not None for way in chosen.values()):
             own = {spec.name: name for name, spec in specs.items()}
             self.turned = {own[name]: way.axes for name, way in chosen.items() if way.axes is not None}
         return self._back(side), f"no converter gives the repaired model back as {self.target.format}"
+
+    def gate(self) -> Gate:
+        mismatch = map_inputs(self.source.signature, self.shapes, self.target.signature)
+        assert isinstance(mismatch, Mismatch)
+        count = len(self.repairer.evaluation_set.rows[0])
+        return self.repairer.gate((), all_rows_differ(count, mismatch.reason))
 
     def _natively(self, pairs: Sequence[tuple[TensorSpec, TensorSpec]]) -> ConvertedModel | None:
         """The Target's own file with other sizes declared, where no axes need turning and it runs on them."""
@@ -186,19 +182,21 @@ class Dimensions:
         several = [list(ways(tuple(self.shapes[a.name]), self.source.format, b, format)) for a, b in pairs]
         if format not in NATIVE or any(way.axes or way.squeezed for found in several for way in found):
             return None
+        gate = self.gate()
         for chosen in itertools.islice(itertools.product(*several), WAYS):
             shapes = {two.name: list(way.declared) for (_, two), way in zip(pairs, chosen, strict=True)}
             target = repairer.workers.scratch("model" + SUFFIX[format])
             given: dict[str, Any] = {"path": self.target.location, "target": str(target), "shapes": shapes}
             try:
                 flavour = self.target.worker().call(NATIVE[format], "redimensioned", **given)
-                side = LoadedModel(repairer.workers, "mended", Recognised(target, format, flavour))
-                side.worker()
             except WorkerFailed:
                 continue
-            if (found := self._weighed(side)) is not None:
-                self.words = "; ".join(way.words for way in chosen)
-                return found[0]
+            words = "; ".join(way.words for way in chosen)
+            model = LoadedModel(repairer.workers, "mended", Recognised(target, format, flavour))
+            decision = gate.consider(Candidate(model, words=words))
+            if decision.is_accepted:  # whatever else is wrong with it
+                self.words = words
+                return decision.stage
         return None
 
     def in_own_names(self, outcome: Outcome, stage: ConvertedModel) -> Outcome:
@@ -246,7 +244,21 @@ class Dimensions:
             for same in (False, True) if plain else (False,):
                 yield dict(chosen), same
 
-    def _made(self, path: Path, inputs: dict[str, Way], *, same: bool) -> tuple[LoadedModel, Comparison, bool] | None:
+    def _candidates(
+        self,
+        path: Path,
+        pairs: Sequence[tuple[TensorSpec, TensorSpec]],
+        specs: dict[str, TensorSpec],
+        chosen_by_model: dict[Path, dict[str, Way]],
+    ) -> Iterator[Candidate]:
+        """The Target's view with the Source's sizes at its inputs, in each way; notes which way gave which model."""
+        for inputs, same in self._all(pairs, specs):
+            candidate = self._candidate(path, inputs, same=same)
+            if candidate is not None:
+                chosen_by_model[candidate.model.path] = inputs
+                yield candidate
+
+    def _candidate(self, path: Path, inputs: dict[str, Way], *, same: bool) -> Candidate | None:
         repairer = self.repairer
         written = repairer.workers.scratch("model.onnx")
         given: dict[str, Any] = {
@@ -257,23 +269,10 @@ class Dimensions:
             undone = repairer.workers.worker("onnx_tflite", "onnx_tflite").call(
                 "repair.graph.input_shapes", "write", path=str(path), target=str(written), inputs=given, same=same
             )
-            side = LoadedModel(repairer.workers, "onnx_tflite", Recognised(written, "onnx", "onnx"))
-            side.worker()
         except WorkerFailed:
             return None
-        found = self._weighed(side)
-        return None if found is None else (side, found[1], undone)
-
-    def _weighed(self, side: LoadedModel) -> tuple[ConvertedModel, Comparison] | None:
-        """The changed model and how it compares with the Source; None where it does not run."""
-        repairer = self.repairer
-        planned = map_inputs(self.source.signature, self.shapes, side.signature)
-        if isinstance(planned, Mismatch):
-            return None
-        rows = repairer.evaluation_set.rows[0][:ROWS]
-        compared = compare_rows(repairer.evaluation_set, side, planned, rows, "comparing a repair")
-        runs = not any("does not run" in problem for problem in compared.problems)
-        return (ConvertedModel(side, planned), compared) if runs else None
+        model = LoadedModel(repairer.workers, "onnx_tflite", Recognised(written, "onnx", "onnx"))
+        return Candidate(model, words="; ".join(way.words for way in inputs.values()), preference=0 if undone else 1)
 
     def _back(self, side: LoadedModel) -> ConvertedModel | None:
         """In the Target's format, whatever else may be wrong with it."""

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...checking.verdict import compare_rows, is_closer
-from ...comparison.compare import Comparison
 from ...conversion.stage import ConvertedModel
 from ...errors import WorkerFailed
-from ...models.input_mapping import Mismatch, map_inputs
 from ...models.loaded import LoadedModel
 from ...records import Fault, Recognised
-from ..acceptance import ROWS
+from ..acceptance import Candidate, Decision, Gate
 from ..native_format.parameters import Parameter, by_change, leftovers, parameters, replaced, unfolded
 from ..native_format.settings import Change, reset
 
@@ -39,32 +36,32 @@ class Own:
 
 
 def in_own_format(
-    repairer: Repairer, view: LoadedModel, chosen: Sequence[int], names: Names, mended: Comparison, before: Comparison
+    repairer: Repairer, gate: Gate, mended: Decision, names: Names
 ) -> tuple[ConvertedModel | None, Mapping[int, Own]]:
     """The mended Target, and what was set in it by fault: its own file with other weights or settings, where that
     agrees, or is all that can be had (rounding may be left in a quantised one, and in its view); else the view,
     converted.
 
-    ``mended`` is how the mended ``view`` compares with the Source, ``before`` how the Target does as it is.
+    ``mended`` is the gate's decision on the repaired view of the Target.
     """
-    found, allowed = _set_in_place(repairer, chosen, names), repairer.options.max_discrepancy
-    if found is None:
+    view, chosen = mended.candidate.model, mended.candidate.faults
+    changed = _set_in_place(repairer, chosen, names)
+    if changed is None:
         return repairer.back(view), {}
-    stage, set_in, compared = found
-    if compared.agrees(max_discrepancy=allowed, values=repairer.is_unquantized):
-        return stage, set_in
-    rounded = not repairer.is_unquantized and is_closer(compared, before)
-    if rounded and not mended.agrees(max_discrepancy=allowed, values=False):
-        return stage, set_in
+    file, set_in = changed
+    decision = gate.consider(Candidate(file, chosen, "set in the Target's own file"))
+    if decision.agrees:
+        return decision.stage, set_in
+    is_closer_but_rounded = not gate.is_unquantized and decision.is_accepted
+    if is_closer_but_rounded and not mended.labels_agree:
+        return decision.stage, set_in
     back = repairer.back(view)
-    return (stage, set_in) if back is None and rounded else (back, {})
+    return (decision.stage, set_in) if back is None and is_closer_but_rounded else (back, {})
 
 
-def _set_in_place(
-    repairer: Repairer, chosen: Sequence[int], names: Names
-) -> tuple[ConvertedModel, dict[int, Own], Comparison] | None:
-    """The Target's own file with other weights and settings in it, where these are all that is wrong, which by fault,
-    and how it compares over the calibration inputs looked at.
+def _set_in_place(repairer: Repairer, chosen: Sequence[int], names: Names) -> tuple[LoadedModel, dict[int, Own]] | None:
+    """The Target's own file with other weights and settings in it, where these are all that is wrong, and which by
+    fault.
 
     None where they are not, or where the model has no such arrays and settings of its own.
     """
@@ -93,15 +90,9 @@ def _set_in_place(
         side = LoadedModel(repairer.workers, "target", made, repairer.target.options)
         if repairer.workers.worker("target", side.framework).framework != side.framework:
             repairer.workers.restart("target")
-        side.worker()
     except WorkerFailed:
         return None
-    planned = map_inputs(repairer.source.signature, repairer.shapes, side.signature)
-    if isinstance(planned, Mismatch):
-        return None
-    rows = repairer.evaluation_set.rows[0][:ROWS]
-    compared = compare_rows(repairer.evaluation_set, side, planned, rows, "comparing a repair")
-    return ConvertedModel(side, planned), set_in, compared
+    return side, set_in
 
 
 def _settings(

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ...checking.evaluation_set import ImageInput, Sample
-from ...checking.verdict import compare_rows, discrepancy_key
+from ...checking.verdict import compare_rows
+from ...comparison.acceptance import discrepancy_key
 from ...comparison.compare import Comparison
 from ...conversion.stage import ConvertedModel
 from ...errors import BadInput, WorkerFailed
@@ -21,7 +22,7 @@ from ...inputs.preprocess import Preprocess
 from ...models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs, sizes
 from ...models.loaded import LoadedModel
 from ...records import Fault, Recognised
-from ..acceptance import ROWS
+from ..acceptance import MAX_ROWS_COMPARED
 from .view_edits import Repairer, apart
 
 Array = np.ndarray[Any, Any]
@@ -148,7 +149,7 @@ class Pipeline:
                 partly_corrected = self.evaluation_set.with_target_preprocess(replace(self.deployed, **mixed))
             except BadInput:
                 continue
-            rows = partly_corrected.rows[0][:ROWS]
+            rows = partly_corrected.rows[0][:MAX_ROWS_COMPARED]
             found[name] = compare_rows(partly_corrected, stage.side, stage.mapping, rows, "comparing a repair")
         return found
 

@@ -13,15 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from ...checking.verdict import compare_rows
 from ...comparison.compare import Comparison
 from ...conversion.onnx_view import convert_verified
 from ...conversion.stage import ConvertedModel
 from ...errors import WorkerFailed
-from ...models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs
+from ...models.input_mapping import InputMapping, apply_mapping
 from ...records import Fault, Localisation
 from ...runtimes.tensor_layout import arrangements
-from ..acceptance import ROWS
+from ..acceptance import Candidate, Gate
 from ..native_format.names import told, trace
 from ..native_format.parameters import Parameter, parameters
 from .view_edits import ALIEN, Outcome, Repairer
@@ -49,7 +48,7 @@ def reconvert(repairer: Repairer, mapping: Sequence[InputMapping], before: Compa
     if strange > ALIEN:
         reason = f"the Target is another model: {strange:.0%} of its weights have nothing to do with the Source's"
         return dataclasses.replace(outcome, faults=faults, localisation=looked, reasons=(*outcome.reasons, reason))
-    stage = _converted(repairer)
+    stage = _converted(repairer, repairer.gate(mapping, before))
     if stage is None:
         return dataclasses.replace(outcome, faults=faults, localisation=looked, attempts=tuple(repairer.attempts))
     used = [attempt for attempt in repairer.attempts if attempt.used and attempt.hop.endswith(repairer.target.format)]
@@ -69,7 +68,7 @@ def reconvert(repairer: Repairer, mapping: Sequence[InputMapping], before: Compa
     )
 
 
-def _converted(repairer: Repairer) -> ConvertedModel | None:
+def _converted(repairer: Repairer, gate: Gate) -> ConvertedModel | None:
     source, target = repairer.source, repairer.target
     if source.format == target.format:
         return None  # a copy of the Source is no repair
@@ -87,13 +86,8 @@ def _converted(repairer: Repairer) -> ConvertedModel | None:
     repairer.attempts += attempts
     if stage is None:
         return None
-    planned = map_inputs(source.signature, repairer.shapes, stage.side.signature)
-    if isinstance(planned, Mismatch):
-        return None
-    rows = repairer.evaluation_set.rows[0][:ROWS]
-    compared = compare_rows(repairer.evaluation_set, stage.side, planned, rows, "comparing a repair")
-    agrees = compared.agrees(max_discrepancy=repairer.options.max_discrepancy, values=repairer.is_unquantized)
-    return ConvertedModel(stage.side, planned) if agrees else None
+    decision = gate.consider(Candidate(stage.side, words="converted again from the Source"))
+    return decision.stage if decision.agrees else None
 
 
 def first_divergences(

@@ -26,9 +26,9 @@ from ...conversion.time_budget import RepairTime
 from ...models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs, sizes
 from ...models.loaded import LoadedModel
 from ...options import Observer, Options
-from ...records import Attempt, Fault, Localisation, Refusal
+from ...records import Attempt, Fault, Localisation, Recognised, Refusal
 from ...workers.pool import WorkerPool
-from ..acceptance import needed
+from ..acceptance import MAX_ROWS_COMPARED, Candidate, Decision, Gate
 from ..native_format.fault_names import Names
 from ..native_format.fault_types import merged, natively_typed
 from ..tvm_exemptions import TvmExemptions
@@ -70,6 +70,7 @@ class Repairer:
     options: Options
     observer: Observer
     attempts: list[Attempt] = field(default_factory=list)
+    compared_target: LoadedModel | None = None  # the Target in its second runtime, where that is what differs
 
     def __post_init__(self) -> None:
         self.source = self.evaluation_set.source
@@ -86,6 +87,13 @@ class Repairer:
     def is_unquantized(self) -> bool:
         """Are both models free of quantisation?"""
         return not (self.source.signature.quantized or self.target.signature.quantized)
+
+    def gate(self, mapping: Sequence[InputMapping], before: Comparison, max_rows: int = MAX_ROWS_COMPARED) -> Gate:
+        """The gate for changes of this Target; an empty ``mapping``: it does not take the Source's inputs."""
+        target = ConvertedModel(self.compared_target or self.target, tuple(mapping)) if mapping else None
+        return Gate(
+            self.evaluation_set, self.shapes, target, before, is_unquantized=self.is_unquantized, max_rows=max_rows
+        )
 
     def repair(self, mapping: Sequence[InputMapping], before: Comparison) -> Outcome:
         """``before`` compares Source and Target over the calibration set, on which they differ."""
@@ -129,7 +137,7 @@ class Repairer:
         assert not isinstance(plain, Mismatch)
         order = tuple(self._order(theirs))
         pair = Pair(self.source, self.target, theirs, ours, plain, tuple(mapping), order, row, self.is_unquantized)
-        made = self._mend(before, found)
+        made = self._mend(self.gate(mapping, before), before, found)
         refused, opinions = (*made.refused, *self.beside.refused), tuple(self.beside.opinions)
         return dataclasses.replace(made, pair=pair, refused=refused, opinions=opinions)
 
@@ -169,7 +177,14 @@ class Repairer:
 
     # -- mending
 
-    def _mend(self, before: Comparison, found: Mapping[str, Any]) -> Outcome:
+    def _with_repairs(self, chosen: Sequence[int]) -> Candidate:
+        """The Target's view with the repairs of these faults made."""
+        path = self.workers.scratch("repaired.onnx")
+        self._light().call("repair.localization.session", "write", path=str(path), chosen=list(chosen))
+        model = LoadedModel(self.workers, "onnx_tflite", Recognised(path, "onnx", "onnx"))
+        return Candidate(model, tuple(chosen), "the ONNX view of the Target, edited")
+
+    def _mend(self, gate: Gate, before: Comparison, found: Mapping[str, Any]) -> Outcome:
         faults = found["faults"]
         ranking = tuple((*names, _score(one)) for names, one in zip(self.names.pairs, faults, strict=True))
         looked = Localisation("replay", self.beside.engine, int(found["model_runs"]), ranking)
@@ -186,12 +201,13 @@ class Repairer:
             return Outcome(
                 None, left, looked, (), tuple(self.attempts), tuple(reasons), unrelated_weights=unrelated_weights
             )
-        side, mended, chosen, percents = needed(self, usable, before)
-        if side is None:
+        needed = gate.fewest_repairs(usable, self._with_repairs, self.budget.allows)
+        if isinstance(needed, Decision):
             left = tuple(self._fault(i, one, "unrepaired", before.percent) for i, one in enumerate(faults))
             return Outcome(
-                None, left, looked, (), tuple(self.attempts), (*reasons, "no repair lessens the discrepancy")
+                None, left, looked, (), tuple(self.attempts), (*reasons, f"no repair helps: {needed.refusal}")
             )
+        mended, chosen, percents = needed.decision, needed.decision.candidate.faults, needed.percents
         refused = tuple(
             Refusal(
                 one["type"], self.names.pairs[index][1], f"differs, and the Target agrees all the same: {one['words']}"
@@ -200,7 +216,7 @@ class Repairer:
             if index in usable and index not in chosen
         )
         notes: list[str] = []
-        stage, set_in = in_own_format(self, side, chosen, self.names.pairs, mended, before)
+        stage, set_in = in_own_format(self, gate, mended, self.names.pairs)
         if stage is not None and self.target.signature.quantized and not stage.side.signature.quantized:
             notes.append("the repaired Target is float32: its quantisation could not be kept; quantise it again")
         if stage is None:

@@ -5,6 +5,7 @@ Memory does not grow with the number of inputs: answers are spooled, a batch at 
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -50,7 +51,8 @@ class Reference:
     def outputs(self, batch: tuple[int, ...]) -> tuple[dict[str, Array], list[Array]]:
         """Inputs and Source outputs of one batch, from the spool where they are there. Raises :class:`WorkerFailed`."""
         arrays = self.inputs.read(batch)
-        spooled = self._folder / f"{batch[0]}-{batch[-1]}-{len(batch)}.npz"
+        rows = hashlib.sha256(np.asarray(batch, np.int64).tobytes()).hexdigest()[:32]
+        spooled = self._folder / f"{rows}.npz"
         with self._busy:
             if not spooled.exists():
                 results = self.source.run(arrays)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ..comparison.compare import Comparison, all_rows_differ, compare
 from ..errors import WorkerFailed
 from ..models.input_mapping import InputMapping, apply_mapping, match_outputs
@@ -76,23 +74,6 @@ def judge(
     return Judgement(Verdict.DIVERGED if reasons else Verdict.VERIFIED, reasons, compared)
 
 
-def judge_repaired(
-    judgement: Judgement,
-    evaluation_set: EvaluationSet,
-    before: LoadedModel,
-    mapping: Sequence[InputMapping],
-) -> Judgement:
-    """The judgement of a Target that was repaired on the way: what it was before is measured as well."""
-    if judgement.compared is None:
-        return judgement
-    calibration, heldout = (
-        compare_rows(evaluation_set, before, mapping, rows, "comparing with the unrepaired model")
-        for rows in evaluation_set.rows
-    )
-    verdict = Verdict.REPAIRED if judgement.verdict is Verdict.VERIFIED else judgement.verdict
-    return replace(judgement, verdict=verdict, before=(calibration, heldout))
-
-
 def compare_rows(
     evaluation_set: EvaluationSet,
     target: LoadedModel,
@@ -118,15 +99,3 @@ def compare_rows(
         done += len(batch)
         evaluation_set.observer.progress(what, done, len(rows))
     return total
-
-
-def is_closer(one: Comparison, other: Comparison) -> bool:
-    """Does the first differ less: in how many labels, then in problems, then in values?"""
-    return discrepancy_key(one) < discrepancy_key(other)
-
-
-def discrepancy_key(one: Comparison) -> tuple[float, int, int, float]:
-    """The smaller, the better: labels that differ, problems, values that are not finite, the largest difference."""
-    count = max(one.count, 1)
-    largest = one.max_abs
-    return one.labels_differ / count, len(one.problems), one.target_not_finite, np.inf if largest is None else largest

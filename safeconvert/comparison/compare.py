@@ -16,6 +16,7 @@ from .comparators import TOP1, Comparator
 
 Array = np.ndarray[Any, Any]
 TOP = 5
+MAX_DIFFERING_LISTED = 100
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Comparison:
             self.labelled or other.labelled,
             outputs,
             tuple(dict.fromkeys(self.problems + other.problems)),
-            (self.differing + other.differing)[:100],
+            (self.differing + other.differing)[:MAX_DIFFERING_LISTED],
             self.by,
         )
 

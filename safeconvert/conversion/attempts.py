@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..checking.evaluation_set import Sample
 from ..checking.second_runtime import WORDS, in_second_runtime, unavailable_reason
+from ..comparison.acceptance import agrees_on_sample
 from ..comparison.compare import all_rows_differ, compare
 from ..converters.hop import Hop
 from ..errors import CallRaised, Unchanged, WorkerFailed
@@ -53,13 +54,8 @@ class AttemptRunner:
 
     def agrees(self, stage: ConvertedModel) -> bool:
         assert stage.comparison is not None
-        if self.source.signature.quantized or stage.side.signature.quantized:
-            # A few inputs cannot judge rounding to integers, which the check over all inputs does; but a model of
-            # which most labels differ is another one.
-            found = stage.comparison
-            mostly = not found.labelled or 2 * found.labels_differ <= found.count
-            return mostly and not found.problems and not found.target_not_finite
-        return stage.comparison.agrees()
+        is_unquantized = not (self.source.signature.quantized or stage.side.signature.quantized)
+        return agrees_on_sample(stage.comparison, is_unquantized=is_unquantized)
 
     def take(self, stage: ConvertedModel, hop: Hop, form: str, *, last: bool) -> ConvertedModel | None:
         """Run one hop once; a second request for the same gives the same answer again."""

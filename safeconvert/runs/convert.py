@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..checking import second_runtime
 from ..checking.evaluation_set import EvaluationSet
-from ..checking.verdict import Judgement, compare_rows, judge, judge_repaired
+from ..checking.verdict import Judgement, compare_rows, judge
 from ..conversion.crash_nodes import crashes
 from ..conversion.findings import HopFinding, faults, localisation, refusals
 from ..conversion.route_search import Router
@@ -17,6 +17,7 @@ from ..conversion.stage import ConversionOptions, ConvertedModel
 from ..converters.hop import Hop
 from ..models.loaded import LoadedModel
 from ..records import Fault, Localisation, Recognised, Verdict
+from ..repair.acceptance import repaired, repaired_on_the_way
 from ..repair.exporter_faults import explain, settled
 from ..repair.layer_ranking import Ranker, check_core_layers
 from ..repair.strategies.float_weights import restored
@@ -61,7 +62,7 @@ class Conversion(Run):
                 findings = router.findings(stage)
                 for finding in [one for one in findings if one.after is not None][:1]:
                     before = finding.before
-                    judgement = judge_repaired(judgement, unrepaired_inputs, before.side, before.mapping)
+                    judgement = repaired_on_the_way(judgement, unrepaired_inputs, before.side, before.mapping)
                 judgement, target, finer = self._with_float_weights(judgement, target, unrepaired_inputs)
                 router.attempts += finer.attempts
                 judgement, around, looked = self._source_faults(judgement, router, stage, unrepaired_inputs)
@@ -103,8 +104,7 @@ class Conversion(Run):
             return judgement, target, nothing
         self.notes += outcome.notes
         finer = judge(evaluation_set, outcome.stage.side, outcome.stage.mapping)
-        verdict = Verdict.REPAIRED if finer.verdict is Verdict.VERIFIED else finer.verdict
-        finer = replace(finer, verdict=verdict, before=judgement.compared)
+        finer = repaired(finer, judgement.compared)
         after = None if finer.compared is None else finer.compared[0].percent
         faults = tuple(replace(fault, percent_after=after) for fault in outcome.faults)
         return finer, outcome.stage, replace(outcome, faults=faults)
@@ -131,7 +131,7 @@ class Conversion(Run):
         assert diverged.comparison is not None
         before = diverged.comparison.percent
         if good and found and used.form:
-            judgement = judge_repaired(judgement, evaluation_set, diverged.side, diverged.mapping)
+            judgement = repaired_on_the_way(judgement, evaluation_set, diverged.side, diverged.mapping)
             before = None if judgement.before is None else judgement.before[0].percent
         after = None if judgement.compared is None else judgement.compared[0].percent
         return judgement, settled(found, before, after), looked

@@ -13,7 +13,8 @@ from functools import cached_property
 from typing import Any
 
 from ..checking.evaluation_set import EvaluationSet
-from ..checking.verdict import Judgement, is_closer, judge
+from ..checking.verdict import Judgement, judge
+from ..comparison.acceptance import is_closer
 from ..comparison.compare import all_rows_differ
 from ..conversion.stage import ConvertedModel
 from ..conversion.time_budget import RepairTime
@@ -22,6 +23,7 @@ from ..models.input_mapping import Mismatch, map_inputs
 from ..models.loaded import LoadedModel
 from ..options import Observer, Options
 from ..records import Attempt, Fault, Verdict
+from ..repair.acceptance import repaired
 from ..repair.second_runtime_faults import differing_operators
 from ..repair.strategies.float_weights import restored
 from ..repair.strategies.input_shapes import Dimensions
@@ -97,18 +99,13 @@ class RepairRun:
             anew = reconvert(repairer, (), before[0], left)
             if anew.stage is None:
                 return RepairResult(judgement, self.target, self.deployed, anew)
-            judgement = self._judge(anew.stage)
-            verdict = Verdict.REPAIRED if judgement.verdict is Verdict.VERIFIED else judgement.verdict
-            return RepairResult(
-                replace(judgement, verdict=verdict, before=before), anew.stage.side, self.deployed, anew
-            )
+            judgement = repaired(self._judge(anew.stage), (before[0], before[1]))
+            return RepairResult(judgement, anew.stage.side, self.deployed, anew)
         stage = apart(stage)
         found = self._fed(stage)
         good = found.judgement.verdict in (Verdict.VERIFIED, Verdict.REPAIRED)
         faults = look.faults("repaired" if good else "unrepaired")
-        judgement = replace(found.judgement, before=before)
-        if good:
-            judgement = replace(judgement, verdict=Verdict.REPAIRED)
+        judgement = repaired(found.judgement, before)
         outcome = look.in_own_names(found.outcome, stage)
         return RepairResult(judgement, found.side, found.evaluation_set, _with(outcome, faults, repairer.attempts))
 
@@ -130,6 +127,7 @@ class RepairRun:
             judgement.in_second_runtime
         )  # set where LiteRT is right: what the other computes otherwise is at fault
         repairer = self._repairer(side)
+        repairer.compared_target = in_second_runtime
         with self.clock("repair"), repairer.budget.running():
             rounded = None if self.options.no_repair else restored(repairer, stage.mapping, before[0])
             outcome = rounded or repairer.repair(stage.mapping, before[0])
@@ -144,8 +142,7 @@ class RepairRun:
             if rounded is None:
                 outcome, judgement = self._unrounded(outcome, judgement, repairer.budget, evaluation_set)
                 side = outcome.stage.side if outcome.stage else side
-            verdict = Verdict.REPAIRED if judgement.verdict is Verdict.VERIFIED else judgement.verdict
-            judgement = replace(judgement, verdict=verdict, before=before)
+            judgement = repaired(judgement, before)
         if judgement.verdict is not Verdict.REPAIRED:
             judgement = replace(judgement, reasons=(*judgement.reasons, *outcome.reasons))
         if in_second_runtime is not None:
@@ -214,8 +211,7 @@ class RepairRun:
         if found.outcome.stage is not None:
             judgement = self._judge(stage)
             if judgement.verdict is Verdict.VERIFIED:  # the Target was wrong, and what the deployment does is right
-                judgement = replace(judgement, verdict=Verdict.REPAIRED, before=before)
-                return replace(found, judgement=judgement, evaluation_set=self.deployed)
+                return replace(found, judgement=repaired(judgement, before), evaluation_set=self.deployed)
         if judgement.compared is None:
             return replace(found, judgement=judgement, evaluation_set=self.deployed)
         percent = judgement.compared[0].percent
@@ -224,7 +220,7 @@ class RepairRun:
             return RepairResult(judgement, stage.side, self.deployed, _with(found.outcome, [fault]))
         if not self.options.embed_preprocessing:
             fault = pipeline.fault(stage, percent, "repaired")
-            final = replace(found.judgement, verdict=Verdict.REPAIRED, before=before)
+            final = repaired(found.judgement, before)
             return RepairResult(final, stage.side, evaluation_set, _with(found.outcome, [fault]))
         return self._embedded(pipeline, stage, judgement, before, found.outcome)
 
@@ -246,7 +242,7 @@ class RepairRun:
         final = self._judge(made)
         good = final.verdict is Verdict.VERIFIED
         fault = pipeline.fault(stage, percent, "repaired" if good else "unrepaired", words)
-        final = replace(final, verdict=Verdict.REPAIRED if good else final.verdict, before=before)
+        final = repaired(final, before)
         return RepairResult(final, made.side, self.deployed, _with(outcome, [fault], attempts))
 
 

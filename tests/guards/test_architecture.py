@@ -25,7 +25,6 @@ from tests.support.code_map import ROOT, Import, Module, circles, imported_by_te
 KNOWN_UPWARD = {("safeconvert.runtimes.pytorch.trace", "safeconvert.converters.onnx_torch")}
 KNOWN_CIRCLES: set[tuple[str, ...]] = {
     (
-        "safeconvert.repair.acceptance",
         "safeconvert.repair.strategies.native_edits",
         "safeconvert.repair.strategies.view_edits",
     )

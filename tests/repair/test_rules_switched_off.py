@@ -128,15 +128,15 @@ def test_a_repair_without_which_the_target_agrees_too_is_dropped(
 ) -> None:
     report = repaired(tmp_path, net(), harmless_and_not())
     assert (report["verdict"], len(report["faults"]), len(report["refused"])) == ("repaired", 1, 1)
-    monkeypatch.setattr(acceptance, "ALONE", 0)
+    monkeypatch.setattr(acceptance, "MAX_FAULTS_MEASURED_ALONE", 0)
     assert len(repaired(tmp_path, net(), harmless_and_not())["faults"]) == 2
 
 
 def test_a_repair_is_kept_only_where_fewer_inputs_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(*_: Any) -> bool:
-        return False
+    def never(*_: Any) -> str:
+        return "refused"
 
-    monkeypatch.setattr(acceptance, "is_closer", never)
+    monkeypatch.setattr(acceptance, "refusal", never)
     report = repaired(tmp_path, net(), broken("conv weights scaled"))
     assert report["verdict"] == "diverged"
     assert {fault["status"] for fault in report["faults"]} == {"unrepaired"}
