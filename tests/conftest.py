@@ -14,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.support.command import made_by
+from tests.support.shared_folders import shared_folder
 
 TORCH = """
 import collections, os, sys, torch
@@ -102,13 +103,13 @@ lambdas.save("lambda.h5")
 @pytest.fixture(scope="session")
 def torch_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``model.pt2``, ``weights.pth`` (with ``nets.py``), ``module.pt``, ``scripted.pt`` and trapped ones."""
-    return made_by(TORCH, tmp_path_factory.mktemp("torch"))
+    return shared_folder(tmp_path_factory, "torch", lambda folder: made_by(TORCH, folder))
 
 
 @pytest.fixture(scope="session")
 def keras_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Models by name, plain ones, ``integers.tflite``, and ``lambda.keras`` and ``lambda.h5``, which are trapped."""
-    return made_by(KERAS, tmp_path_factory.mktemp("keras"))
+    return shared_folder(tmp_path_factory, "keras", lambda folder: made_by(KERAS, folder))
 
 
 def conv_net(
@@ -150,9 +151,11 @@ def conv_net(
 @pytest.fixture(scope="session")
 def onnx_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``labels``, ``value``, ``two`` and ``map`` ``.onnx``, each with a ``_copy`` and a ``_off`` by 1 %; ``open``."""
-    folder = tmp_path_factory.mktemp("onnx")
+    return shared_folder(tmp_path_factory, "onnx", save_conv_nets)
+
+
+def save_conv_nets(folder: Path) -> None:
     for outputs in ("labels", "value", "two", "map"):
         for ending, scale in (("", 1.0), ("_copy", 1.0), ("_off", 1.01)):
             onnx.save(conv_net(outputs, scale), folder / f"{outputs}{ending}.onnx")
     onnx.save(conv_net(size="size"), folder / "open.onnx")
-    return folder
