@@ -25,7 +25,10 @@ from ..models.loaded import LoadedModel, shorten
 from ..options import Observer, Options
 from ..records import Localisation
 from ..workers.pool import WorkerPool
-from .native_format.names import layer_names, native_name, told, traced
+from .located_target import LocatedTarget
+from .native_format.names import Blame, layer_names, native_name, told, traced
+from .remote_functions import LOCATE
+from .statistics.aligned_layers import AlignedLayer
 from .strategies.view_edits import SHOWN
 
 Array = np.ndarray[Any, Any]
@@ -58,14 +61,14 @@ class Ranker:
     options: Options
     observer: Observer
 
-    def repaired(self, pair: Pair | None, looked: Localisation | None) -> Ranked:
-        """Of a Target that came from elsewhere, on the pair that ``locating.locate`` looked at last."""
+    def repaired(self, pair: Pair | None, located: LocatedTarget | None, looked: Localisation | None) -> Ranked:
+        """Rank the layers of a given Target, on the pair of views in which its faults were located."""
         if looked is None:
             return None, ()
-        if pair is None:
+        if pair is None or located is None:
             return looked, (_kept("there are no two ONNX views to rank layers of"),)
         try:
-            found, note = self._ranked(pair, looked)
+            found, note = self._ranked(pair, located, looked)
         except WorkerFailed as error:
             return looked, (_kept(shorten(_told(error))),)
         return found, (note,)
@@ -94,8 +97,9 @@ class Ranker:
         notes, parts = [], []
         for fed, diverged in stages:
             try:
-                pair, runs = self._walked(fed, diverged, settings)
-                one, note = self._ranked(pair, replace(looked, model_runs=runs))
+                pair, located = self._walked(fed, diverged, settings)
+                runs = located.result.model_runs
+                one, note = self._ranked(pair, located, replace(looked, model_runs=runs))
             except (WorkerFailed, _NoView) as error:
                 return looked, (_kept(shorten(_told(error))),)
             parts.append(one)
@@ -106,8 +110,10 @@ class Ranker:
 
     # -- one pair
 
-    def _walked(self, fed: ConvertedModel, diverged: ConvertedModel, settings: ConversionOptions) -> tuple[Pair, int]:
-        """What a hop was fed and what it gave as a pair that the light child has walked, and how many runs that took.
+    def _walked(
+        self, fed: ConvertedModel, diverged: ConvertedModel, settings: ConversionOptions
+    ) -> tuple[Pair, LocatedTarget]:
+        """Locate the faults of what a hop gave, with what it was fed as the Source.
 
         Raises :class:`_NoView` where a model has no view that agrees with it, and :class:`WorkerFailed`.
         """
@@ -128,18 +134,22 @@ class Ranker:
             {name: array[:1] for name, array in arrays.items()}, is_unquantized,
         )  # fmt: skip
         self.observer.say("aligning the layers of both models")
-        found = self.workers.worker("onnx_tflite", "onnx_tflite").call(
-            "repair.localization.locate",
-            "locate",
-            source=str(theirs.path),
-            target=str(ours.path),
-            arrays=_through(pair.given, theirs, arrays),
-            given=_through(pair.taken, ours, arrays),
-            order=order,
-            is_unquantized=is_unquantized,
-            seconds=settings.repair_time,
+        source_arrays, target_arrays = _through(pair.given, theirs, arrays), _through(pair.taken, ours, arrays)
+        located = LocatedTarget(
+            self.workers,
+            lambda worker: LOCATE(
+                worker,
+                None,
+                source=str(theirs.path),
+                target=str(ours.path),
+                arrays=source_arrays,
+                given=target_arrays,
+                order=order,
+                is_unquantized=is_unquantized,
+                seconds=settings.repair_time,
+            ),
         )
-        return pair, int(found["model_runs"])
+        return pair, located
 
     def _view(self, stage: ConvertedModel, sample: Sample, settings: ConversionOptions) -> tuple[View, LoadedModel]:
         """The view of a stage's model, and the model in a child that no converter uses, unless it is the Source."""
@@ -154,18 +164,12 @@ class Ranker:
             raise _NoView(f"no converter gives an ONNX view that agrees with the {side.format} model")
         return found, side
 
-    def _ranked(self, pair: Pair, looked: Localisation) -> tuple[Localisation, str]:
+    def _ranked(self, pair: Pair, located: LocatedTarget, looked: Localisation) -> tuple[Localisation, str]:
         """Raises :class:`WorkerFailed`."""
         core = self.options.core_layers
         self.observer.say("ranking layers by the Kruskal-Wallis test")
-        light = self.workers.worker("onnx_tflite", "onnx_tflite")
-        found = light.call(
-            "repair.statistics.layer_ranking",
-            "aligned",
-            source=str(pair.theirs.path),
-            core=None if core is None else list(core),
-        )
-        layers, alone = found["layers"], found["alone"]
+        found = located.aligned_layers(pair.theirs.path, core)
+        layers, alone = found.layers, found.unaligned
         if not layers:
             what = "layers with weights" if core is None else f"layers of type {' or '.join(core)}"
             lost = " that go with anything in the Source" if alone else ""
@@ -201,7 +205,7 @@ class Ranker:
             **self._arrays(pair, [rows[place] for place in groups["rows"]]),
         )
         self.workers.restart("ranking")  # it held activations
-        names = self._names(pair, layers)
+        names = self._names(pair, located, layers)
         ranking = tuple(
             (*names[place], float("inf") if share is None else share) for place, share, _ in answer["ranking"]
         )
@@ -224,27 +228,23 @@ class Ranker:
             "given": _through(pair.taken, pair.ours, arrays),
         }
 
-    def _names(self, pair: Pair, layers: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    def _names(self, pair: Pair, located: LocatedTarget, layers: Sequence[AlignedLayer]) -> list[tuple[str, str]]:
         """The native names of each layer, in the Source and in the Target, as faults have them."""
-        plain = [{**one, "type": "", "evidence": {}} for one in layers]
+        blames = [Blame("", layer.op_type) for layer in layers]
         found = [
-            traced(
-                self.workers,
-                side,
-                role,
-                apply_mapping(mapping, pair.row),
-                plain,
-                [one[f"{role}_tensor"] for one in layers],
+            traced(self.workers, side, role, apply_mapping(mapping, pair.row), blames, located, tensors)
+            for side, role, mapping, tensors in (
+                (pair.source, "source", pair.given, [layer.source_tensor for layer in layers]),
+                (pair.target, "target", pair.taken, [layer.target_tensor for layer in layers]),
             )
-            for side, role, mapping in ((pair.source, "source", pair.given), (pair.target, "target", pair.taken))
         ]
         known = layer_names(pair.target)
         return [
             (
-                one["source_node"] if origin is None else told(pair.source.format, origin),
+                one.source_node if origin is None else told(pair.source.format, origin),
                 native_name(pair.target.format, one, known) if own is None else told(pair.target.format, own),
             )
-            for one, origin, own in zip(plain, *found, strict=True)
+            for one, origin, own in zip(layers, *found, strict=True)
         ]
 
 

@@ -18,9 +18,13 @@ from ..errors import WorkerFailed
 from ..options import Options
 from ..records import Refusal
 from ..workers.pool import WorkerPool
+from .alignment.runtime_difference import RuntimeDifference
+from .localization.finding import FaultSummary
+from .located_target import LocatedTarget
+from .remote_functions import WRITE_CANONICAL
 
 Array = np.ndarray[Any, Any]
-EXCUSED = 12  # findings whose nodes are run alone in TVM; what more there is stands as found
+MAX_FAULTS_RUN_IN_TVM = 12  # located faults whose nodes are run alone in TVM; any further fault stands
 
 
 @dataclass
@@ -35,66 +39,66 @@ class TvmExemptions:
 
     def before(
         self, source: Path, arrays: Mapping[str, Array], target: Path, given: Mapping[str, Array]
-    ) -> dict[str, Any]:
-        """What ``repair.locating.locate`` is to be called with: the Source's view and TVM's activations of it.
+    ) -> tuple[Path, Path | None]:
+        """Run both views in TVM; return the Source's view to walk along, and the file of TVM's activations of it.
 
-        ``arrays`` are the Source view's inputs, ``given`` the Target view's. Nothing changes without ``--engine tvm``,
-        nor where TVM cannot give every tensor of the Source's view.
+        ``arrays`` are the Source view's inputs, ``given`` the Target view's. The view is unchanged and has no such file
+        without ``--engine tvm``, or where TVM cannot compute every tensor of the Source's view.
         """
         if self.options.engine != "tvm":
-            return {"source": str(source)}
-        same = self.workers.scratch("source.onnx")  # the graph that the walk goes along, in its own words
-        self._light("canonical", path=str(source), target=str(same))
+            return source, None
+        same = self.workers.scratch("source.onnx")  # the graph that the walk goes along, in its canonical form
+        worker = self.workers.worker("onnx_tflite", "onnx_tflite")
+        WRITE_CANONICAL(worker, None, path=str(source), target=str(same))
         theirs = self._ask("source view", source, same, arrays, keep=True)
         self._ask("target view", target, target, given)
         if theirs.kept is None:
-            return {"source": str(source)}
+            return source, None
         self.engine = theirs.engine
-        return {"source": str(same), "activations": str(theirs.kept)}
+        return same, theirs.kept
 
-    def after(self, found: dict[str, Any]) -> dict[str, Any]:
-        """What ``locate`` found without what is the runtimes' own; that stands in ``refused`` with both values."""
-        for one in found.get("excused", ()):
-            self.refused.append(_refusal("CG", one["target_node"], one))
+    def after(self, located: LocatedTarget) -> str:
+        """Dismiss the located faults that are differences between the runtimes; these are in ``refused`` then.
+
+        Returns why the search for faults ended early, or why none is left; "" for neither.
+        """
+        for difference in located.result.runtime_differences:
+            self.refused.append(_refusal("CG", difference))
         if self.engine == "onnxruntime":
-            return found
-        dismissed = [index for index, one in enumerate(found["faults"][:EXCUSED]) if self._excused(index, one)]
+            return located.result.stop_reason
+        candidates = enumerate(located.faults[:MAX_FAULTS_RUN_IN_TVM])
+        dismissed = [index for index, fault in candidates if self._is_exempt(located, index, fault)]
         if dismissed:
-            self.workers.worker("onnx_tflite", "onnx_tflite").call(
-                "repair.localization.session", "dismiss", indices=dismissed
-            )
-        faults = [one for index, one in enumerate(found["faults"]) if index not in dismissed]
-        why = found["why"]
-        if self.refused and not faults:
-            why = f"what differs is how two runtimes compute the same: {self.refused[0].reason}"
-        return {**found, "faults": faults, "why": why}
+            located.dismiss(dismissed)
+        if self.refused and not located.faults:
+            return f"what differs is how two runtimes compute the same: {self.refused[0].reason}"
+        return located.result.stop_reason
 
-    def _excused(self, index: int, one: Mapping[str, Any]) -> bool:
-        """Do the Target's nodes, alone in TVM, give what the Source gives? Then they are refused."""
+    def _is_exempt(self, located: LocatedTarget, index: int, fault: FaultSummary) -> bool:
+        """Tell whether the Target's nodes, run alone in TVM, give what the Source gives; then they are refused."""
         path, store = self.workers.scratch("segment.onnx"), self.workers.scratch("segment.npz")
         try:
-            taken = self._light("segment", index=index, path=str(path))
-            if taken is None:
+            segment = located.write_segment(index, path)
+            if segment is None:
                 return False
-            arrays = taken["arrays"]
             ran = self.workers.worker("tvm", "tvm").call(
                 "runtimes.tvm.model",
                 "activations",
                 timeout=self.options.timeout,
                 path=str(path),
-                arrays=arrays,
+                arrays=segment.arrays,
                 store=str(store),
             )
-            key = {record["tensor"]: record["key"] for record in ran["records"]}.get(taken["tensor"])
+            key = {record["tensor"]: record["key"] for record in ran["records"]}.get(segment.tensor)
             if key is None:
                 return False
             with np.load(store) as stored:
-                values = self._light("excuse", index=index, path=str(path), arrays=arrays, theirs=stored[key])
+                difference = located.exempt(index, path, segment.arrays, stored[key])
         except WorkerFailed:
-            return False  # TVM has no say in it
-        if values is None:
+            return False  # without TVM's result the fault stands
+        if difference is None:
             return False
-        self.refused.append(_refusal(one["type"], one["target_node"], {"operator": one["op_type"], **values}))
+        self.refused.append(_refusal(fault.type, difference))
         return True
 
     def _ask(
@@ -105,16 +109,11 @@ class TvmExemptions:
         self.opinions.append(replace(opinion, path=path))
         return opinion
 
-    def _light(self, function: str, **arguments: Any) -> Any:
-        return self.workers.worker("onnx_tflite", "onnx_tflite").call(
-            "repair.localization.runtime_exemptions", function, **arguments
-        )
 
-
-def _refusal(kind: str, node: str, one: Mapping[str, Any]) -> Refusal:
+def _refusal(kind: str, difference: RuntimeDifference) -> Refusal:
     return Refusal(
         kind,
-        node,
-        f"the runtime's difference, not the converter's: {one['operator']} gives {one['onnxruntime']} in onnxruntime "
-        f"and {one['tvm']} in TVM for the same inputs",
+        difference.target_node,
+        f"the runtime's difference, not the converter's: {difference.operator} gives {difference.onnxruntime} in "
+        f"onnxruntime and {difference.tvm} in TVM for the same inputs",
     )

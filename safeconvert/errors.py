@@ -3,9 +3,10 @@
 SafeconvertError
 ├── BadInput            exit 2: the person can mend it; the message says how
 │   └── NotInstalled    a framework is missing; the message is the install command
-└── ChildFailed         a child process did not give a result
+└── WorkerFailed        a worker process did not give a result
     ├── CallRaised      the function it ran raised
-    └── ChildDied       it crashed, ran out of time or out of memory, and is gone
+    ├── SessionLost     it holds nothing under that id, since it was started anew or had to make room
+    └── WorkerDied      it crashed, ran out of time or out of memory, and is gone
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ class CallRaised(WorkerFailed):
     def __init__(self, kind: str, message: str, details: str) -> None:
         self.kind, self.message, self.details = kind, message, details
         super().__init__(f"{kind}: {message}" if message else kind)
+
+
+class SessionLost(WorkerFailed):
+    """The worker lives and does not hold what a call names by an id: what made it must be done again."""
 
 
 class WorkerDied(WorkerFailed):

@@ -17,6 +17,7 @@ import onnx
 from .. import rewrites
 from ..graph.runner import GraphRunner
 from .matching import CLOSE, Array, Contents, Match, distance
+from .runtime_difference import RuntimeDifference
 
 
 def differences(
@@ -146,16 +147,17 @@ class RuntimeActivations(Contents):
         """Can one value stand in for the other? Where even the shapes differ, what follows could not be compared."""
         return bool(self.own.tensors[name].shape == self.tensors[name].shape)
 
-    def excused(
+    def exempt_differences(
         self, steps: GraphRunner, source: GraphRunner, aligned: Mapping[str, Sequence[Match]]
-    ) -> list[dict[str, Any]]:
-        """The Target's nodes that differ as the runtimes do, each of the Source's once, in the order of the graph."""
-        found: dict[str, dict[str, Any]] = {}
+    ) -> tuple[RuntimeDifference, ...]:
+        """List the Target's nodes that differ as the runtimes do: for each node of the Source one, in graph order."""
+        differences: dict[str, RuntimeDifference] = {}
         for node in steps.nodes:
             for name in node.output:
                 match = aligned[name][0] if aligned.get(name) else None
-                if isinstance(match, RuntimeMatch) and match.name not in found:
-                    origin = source.maker[match.name].name
-                    facts = {"target_node": node.name, "source_node": origin, "operator": node.op_type}
-                    found[match.name] = facts | told(self.own.tensors[match.name], self.tensors[match.name])
-        return list(found.values())
+                if isinstance(match, RuntimeMatch) and match.name not in differences:
+                    values = told(self.own.tensors[match.name], self.tensors[match.name])
+                    differences[match.name] = RuntimeDifference(
+                        node.name, source.maker[match.name].name, node.op_type, **values
+                    )
+        return tuple(differences.values())

@@ -1,7 +1,7 @@
-"""Find every fault of a Target by walking it on the Source's activations, and hold a repair ready for each.
+"""Locate every fault of a Target by walking it on the Source's activations, and hold a repair ready for each.
 
-Child side: both models are ONNX views. ``locate`` gives the findings as plain values and keeps their repairs; ``write``
-makes a Target with some of them. Which of them a Target needs is decided elsewhere, over all inputs.
+Worker side: both models are ONNX views. ``locate`` holds the faults and their repairs in a session (``session.py``), by
+whose id later calls write a Target with some of them repaired. The parent decides, over all inputs, which are needed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from ..faults.source_nodes import build
 from ..graph.edits import Edit, Rewire
 from ..graph.runner import GraphRunner, core
 from .explanation import UNRELATED, explain, located_fault
-from .session import HELD, LocalizationSession, LocatedFault
+from .finding import LocateResult
+from .session import LocalizationSession, LocatedFault, hold, make_room
 
 FAULTS = 400  # at most, in one Target
 
@@ -41,16 +42,15 @@ def locate(
     is_unquantized: bool = True,
     seconds: float = 300.0,
     activations: str | None = None,
-) -> dict[str, Any]:
-    """The Target's faults on these few inputs, in the order of the graph.
+) -> LocateResult:
+    """Locate the Target's faults on these few inputs, and hold them in a session of this worker.
 
     ``arrays`` are the Source view's inputs, ``given`` the same content as the Target's view takes it (batch first),
     ``order`` the Source's outputs in the order in which the Target should give them. ``is_unquantized`` is False for
-    quantised models. ``activations`` is the file of what another runtime gave for the Source (``runtimes.Kept``);
-    without one, onnxruntime runs it. Gives ``faults``, ``model_runs`` (whole passes, rounded up), ``alien`` (share of
-    the Target's weighted nodes whose weights have nothing to do with the Source's), ``why`` the search ended early,
-    if it did, and ``excused``, what differs only as the two runtimes do.
+    quantised models. The search ends after ``seconds``. ``activations`` is the file of what another runtime gave for
+    the Source (``RuntimeActivations``); without one, onnxruntime runs it.
     """
+    make_room()
     deadline = time.monotonic() + seconds
     models = [canonical(path) for path in (source, target)]
     theirs, ours = (GraphRunner(model) for model in models)
@@ -92,18 +92,21 @@ def locate(
     if not why:
         found += _ends(walk, dict(zip(order, ours.outputs, strict=False)))
     aligned = {name: matches[0] for name, matches in walk.aligned.items()}
-    HELD["last"] = LocalizationSession(
-        models[1], found, given, contents.tensors, aligned, None if activations is None else walk
+    session_id = hold(
+        LocalizationSession(models[1], found, given, contents.tensors, aligned, None if activations is None else walk)
     )
-    return {
-        "faults": [one.plain() for one in found],
-        "model_runs": 1 + -(-walk.runs // max(1, len(ours.nodes))),
-        "nodes_run": walk.runs,
-        "alien": unrelated_weights(ours, found),
-        "why": why,
-        "bound": len(walk.aligned),
-        "excused": contents.excused(ours, theirs, walk.aligned) if isinstance(contents, RuntimeActivations) else [],
-    }
+    return LocateResult(
+        session_id=session_id,
+        faults=tuple(fault.summary() for fault in found),
+        model_runs=1 + -(-walk.runs // max(1, len(ours.nodes))),
+        nodes_run=walk.runs,
+        unrelated_weights=unrelated_weights(ours, found),
+        stop_reason=why,
+        aligned_tensors=len(walk.aligned),
+        runtime_differences=(
+            contents.exempt_differences(ours, theirs, walk.aligned) if isinstance(contents, RuntimeActivations) else ()
+        ),
+    )
 
 
 def canonical(path: str) -> onnx.ModelProto:

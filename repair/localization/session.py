@@ -1,10 +1,11 @@
-"""The last Target that was looked at, and what is asked about it afterwards: repairs made, native names found.
+"""Localization sessions: what ``locate`` found in a Target, held in the worker for later calls under an id.
 
-Child side: only numbers of findings travel to the parent and back.
+Worker side. Edits and ONNX graphs stay here; plain values of ``finding.py`` travel to the parent and back.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from ...errors import SessionLost
 from ...runtimes.tensor_layout import moves
 from ..alignment.matching import CLOSE, Contents, Match
 from ..alignment.walk import Walk
@@ -19,8 +21,10 @@ from ..faults import batchnorm_folding, hyperparameters
 from ..faults.proposal import Array
 from ..graph.edits import Edit, Rewire, SetAttributes, SetConstant, applied
 from ..graph.runner import GraphRunner, core
+from .finding import AffineChange, ConstantChange, FaultSummary, SettingChange, SettingValue
 
-DRIFT = 1e-2  # what the roundings of two runtimes may add up to over a whole model; the nearest tensor is meant
+DRIFT = 1e-2  # relative distance up to which the nearest native tensor may hold the view's tensor: roundings add up
+MAX_SESSIONS_HELD = 2  # in one worker; each holds all activations of the Source on the inputs that were looked at
 
 
 @dataclass(frozen=True)
@@ -38,110 +42,154 @@ class LocatedFault:
     source_tensor: str = ""
     op_type: str = ""
 
-    def plain(self) -> dict[str, Any]:
-        return {
-            "type": self.type,
-            "target_node": self.target_node,
-            "target_tensor": self.target_tensor,
-            "source_node": self.source_node,
-            "evidence": dict(self.evidence),
-            "words": self.words,
-            "metadata": dict(self.metadata),
-            "op_type": self.op_type,
-            "repairable": bool(self.edits),
-        }
+    def summary(self) -> FaultSummary:
+        """The fault as the parent sees it."""
+        return FaultSummary(
+            type=self.type,
+            target_node=self.target_node,
+            target_tensor=self.target_tensor,
+            source_node=self.source_node,
+            evidence=dict(self.evidence),
+            description=self.words,
+            metadata=dict(self.metadata),
+            op_type=self.op_type,
+            is_repairable=bool(self.edits),
+            local_difference=self.evidence.get("local_difference"),
+            diverging_tensor=str(self.evidence.get("target_tensor", "")),
+            setting_names=tuple(setting["name"] for setting in self.evidence.get("settings", ())),
+            missing_operators=tuple(self.evidence.get("missing", ())),
+            has_scaled_channels_only=all(
+                array["channels_scaled_only"]
+                for array in self.evidence.get("tensors", ())
+                if array["role"] == "weights"
+            ),
+        )
 
 
 @dataclass
 class LocalizationSession:
-    """The last Target looked at: its canonical view and what was found in it."""
+    """A Target that was looked at: its canonical view and the faults located in it.
+
+    ``target_inputs`` are the inputs of the Target's view, ``source_tensors`` every tensor of the Source's view on the
+    same inputs, ``aligned`` the tensors of the Target with the Source's tensor that each of them ought to hold.
+    ``walk`` is kept only where faults are compared with a second runtime.
+    """
 
     model: onnx.ModelProto
-    found: list[LocatedFault]
-    given: Mapping[str, Array]
-    contents: Mapping[str, Array]
-    aligned: Mapping[str, Match]  # tensors of the Target, and what of the Source each ought to hold
-    walk: Walk | None = None  # kept where findings are held against another runtime
+    faults: list[LocatedFault]
+    target_inputs: Mapping[str, Array]
+    source_tensors: Mapping[str, Array]
+    aligned: Mapping[str, Match]
+    walk: Walk | None = None
 
 
-HELD: dict[str, LocalizationSession] = {}
+_sessions: dict[str, LocalizationSession] = {}  # the one used last comes last
 
 
-def write(path: str, chosen: Sequence[int]) -> None:
-    """Write the Target's view with the repairs of these findings (by their places in the list) made."""
-    held = HELD["last"]
-    edits = [edit for index in chosen for edit in held.found[index].edits]
-    onnx.save(applied(held.model, edits), path)
+def make_room() -> None:
+    """Drop the sessions that were not used for longest, so that one more does not exceed ``MAX_SESSIONS_HELD``."""
+    while len(_sessions) >= MAX_SESSIONS_HELD:
+        del _sessions[next(iter(_sessions))]
 
 
-def native(
-    role: str, store: str, records: Sequence[Mapping[str, Any]], tensors: Sequence[str] | None = None
-) -> list[Mapping[str, Any] | None]:
-    """For each finding, the record of the native tensor that holds what the view's node gives; None where none does.
+def hold(session: LocalizationSession) -> str:
+    """Hold a session in this worker, and give the id by which later calls name it: no two workers give the same."""
+    make_room()
+    session_id = secrets.token_hex(8)
+    _sessions[session_id] = session
+    return session_id
 
-    ``tensors`` are the view's tensors to look for in place of those of the findings.
+
+def held(session_id: str) -> LocalizationSession:
+    """The session of that id. Raises :class:`SessionLost` where this worker does not hold it."""
+    session = _sessions.pop(session_id, None)
+    if session is None:
+        raise SessionLost(
+            f"this worker holds no localization session {session_id}: it was started anew, or newer sessions took its "
+            "place. Locate the faults again."
+        )
+    _sessions[session_id] = session
+    return session
+
+
+def write(session_id: str, path: str, chosen: Sequence[int]) -> None:
+    """Write the Target's view to ``path`` with the repairs of the ``chosen`` faults, by their indices."""
+    session = held(session_id)
+    edits = [edit for index in chosen for edit in session.faults[index].edits]
+    onnx.save(applied(session.model, edits), path)
+
+
+def native_records(
+    session_id: str, role: str, store: str, records: Sequence[Mapping[str, Any]], tensors: Sequence[str] | None = None
+) -> tuple[int | None, ...]:
+    """For each fault, the index of the native record whose tensor holds what the view's node gives; None without one.
 
     ``role`` is "source" or "target"; ``store`` and ``records`` are the trace of that model (``runtimes/*/trace.py``) on
-    the first of the inputs that were walked on. The Target's tensor is the one that it gives by itself, unrepaired.
+    the first of the inputs that were looked at. ``tensors`` are tensors of the view to look for in place of those of
+    the faults. The Target's values are those before any repair.
     """
-    held = HELD["last"]
+    session = held(session_id)
     with np.load(store) as stored:
-        contents = Contents({str(i): stored[one["key"]] for i, one in enumerate(records)}, limit=DRIFT)
-    values = GraphRunner(held.model).everything(held.given) if role == "target" else held.contents
-    found: list[Mapping[str, Any] | None] = []
-    structural = {one.target_tensor for one in held.found if one.type == "TSS"} if role == "target" else set()
+        contents = Contents({str(i): stored[record["key"]] for i, record in enumerate(records)}, limit=DRIFT)
+    is_target = role == "target"
+    values = GraphRunner(session.model).everything(session.target_inputs) if is_target else session.source_tensors
+    reordered = {fault.target_tensor for fault in session.faults if fault.type == "TSS"} if is_target else set()
     if tensors is None:
-        tensors = [one.target_tensor if role == "target" else one.source_tensor for one in held.found]
+        tensors = [fault.target_tensor if is_target else fault.source_tensor for fault in session.faults]
+    indices: list[int | None] = []
     for tensor in tensors:
         value = values.get(tensor)
         matches = [] if value is None or not value.ndim else contents.find(value[:1])
         nearest = max(CLOSE, 2 * matches[0].apart) if matches else 0.0
-        holders = [records[i] for i in sorted(int(match.name) for match in matches if match.apart <= nearest)]
-        movers = [one for one in holders if moves(one["operator"])] if tensor in structural else []
-        found.append(next(iter(movers or holders), None))
-    return found
+        holders = sorted(int(match.name) for match in matches if match.apart <= nearest)
+        movers = [index for index in holders if moves(records[index]["operator"])] if tensor in reordered else []
+        indices.append(next(iter(movers or holders), None))
+    return tuple(indices)
 
 
-def constants_set(chosen: Sequence[int]) -> list[tuple[int, Array, Array]] | None:
-    """Finding, array before and array after of each constant that these repairs set; None where they do more."""
-    held = HELD["last"]
-    steps = GraphRunner(held.model)
+def constants_set(session_id: str, chosen: Sequence[int]) -> tuple[ConstantChange, ...] | None:
+    """The floating-point constants that the repairs of these faults set; None where they change anything else."""
+    session = held(session_id)
+    steps = GraphRunner(session.model)
     changes = []
     for index in chosen:
-        for edit in held.found[index].edits:
+        for edit in session.faults[index].edits:
             if not isinstance(edit, SetConstant) or edit.value.dtype.kind != "f":
                 return None
             node = steps.nodes[steps.index[edit.node]]
-            changes.append((index, steps.constants[node.input[edit.index]], edit.value))
-    return changes
+            changes.append(ConstantChange(index, steps.constants[node.input[edit.index]], edit.value))
+    return tuple(changes)
 
 
-def settings_set(index: int) -> list[tuple[str, Any, Any]] | None:
-    """Name, value before and value after of each setting that this repair sets, as plain values, by ONNX's names.
+def settings_set(session_id: str, index: int) -> tuple[SettingChange, ...] | None:
+    """The settings that the repair of a fault sets; None where it changes anything else.
 
-    What a node leaves out has its default. An activation that is added is one too, since formats have it in the
-    operator before it. None where the repair does anything else.
+    A setting that the node leaves out has ONNX's default before the repair. An added activation counts as the setting
+    ``fused_activation``, since formats such as TFLite have it in the operator before it.
     """
-    held = HELD["last"]
-    steps, one = GraphRunner(held.model), held.found[index]
-    if one.evidence.get("difference") == "missing nodes" and len(one.edits) == 1:
-        activation = _activation(one.edits[0])
-        return None if activation is None else [("fused_activation", "none", activation)]
-    if one.type != "LH" or not one.edits:
+    session = held(session_id)
+    steps, fault = GraphRunner(session.model), session.faults[index]
+    if fault.evidence.get("difference") == "missing nodes" and len(fault.edits) == 1:
+        activation = _activation(fault.edits[0])
+        return None if activation is None else (SettingChange("fused_activation", "none", activation),)
+    if fault.type != "LH" or not fault.edits:
         return None
-    changes: list[tuple[str, Any, Any]] = []
-    for edit in one.edits:
+    changes: list[SettingChange] = []
+    for edit in fault.edits:
         node = steps.nodes[steps.index[edit.node]] if isinstance(edit, (SetAttributes, SetConstant)) else None
         if isinstance(edit, SetAttributes) and node is not None:
             before = hyperparameters.settings_of(node)
             for name, value in edit.attributes.items():
-                changes.append((name, *(_told(node, name, v) for v in (before.get(name), value))))
+                changes.append(
+                    SettingChange(name, _plain_value(node, name, before.get(name)), _plain_value(node, name, value))
+                )
         elif isinstance(edit, SetConstant) and node is not None and node.input[edit.index] in steps.constants:
-            have = steps.constants[node.input[edit.index]]
-            changes.append((hyperparameters.input_name(node, edit.index), have.tolist(), edit.value.tolist()))
+            constant = steps.constants[node.input[edit.index]]
+            name = hyperparameters.input_name(node, edit.index)
+            changes.append(SettingChange(name, constant.tolist(), edit.value.tolist()))
         else:
             return None
-    return changes
+    return tuple(changes)
 
 
 ACTIVATIONS = {(0.0, np.inf): "relu", (0.0, 6.0): "relu6", (-1.0, 1.0): "relu_n1_to_1"}
@@ -164,43 +212,39 @@ def _activation(edit: Edit) -> str | None:
     return ACTIVATIONS.get((low, high))
 
 
-def _told(node: onnx.NodeProto, name: str, value: Any) -> Any:
-    """An attribute as a plain value; of an absent one the default, which for windows ONNX has in words only."""
+def _plain_value(node: onnx.NodeProto, name: str, value: Any) -> SettingValue:
+    """An attribute as a plain value; of an absent one ONNX's default, which for windows stands in its text only."""
     if value is None and name in ("strides", "dilations", "pads"):
         window = hyperparameters.settings_of(node).get("kernel_shape", (1, 1))
         return [0] * (2 * len(window)) if name == "pads" else [1] * len(window)
     if value is None:
         default = onnx.defs.get_schema(node.op_type).attributes[name].default_value
-        return onnx.helper.get_attribute_value(default) if default.name else None
-    return list(value) if isinstance(value, tuple) else value
+        value = onnx.helper.get_attribute_value(default) if default.name else None
+    plain: SettingValue = list(value) if isinstance(value, tuple) else value
+    return plain
 
 
-def folded(chosen: Sequence[int]) -> list[tuple[int, Array, Array, Array, Array]] | None:
-    """Finding, weights before and after, bias before and after of each convolution that these repairs change.
-
-    Weights are (out channels, in channels / group, kernel...) with all that scales the channels behind them multiplied
-    in. None where a repair changes anything else.
-    """
-    held = HELD["last"]
-    before = GraphRunner(held.model)
+def affine_changes(session_id: str, chosen: Sequence[int]) -> tuple[AffineChange, ...] | None:
+    """The convolutions that the repairs of these faults change; None where a repair changes anything else."""
+    session = held(session_id)
+    before = GraphRunner(session.model)
     changes = []
     for index in chosen:
-        one = held.found[index]
-        if not all(isinstance(edit, SetConstant) for edit in one.edits):
+        fault = session.faults[index]
+        if not all(isinstance(edit, SetConstant) for edit in fault.edits):
             return None
-        after = GraphRunner(applied(held.model, one.edits))
-        names = set(one.evidence["target_nodes"])
-        pair = [
+        after = GraphRunner(applied(session.model, fault.edits))
+        names = set(fault.evidence["target_nodes"])
+        first, second = (
             batchnorm_folding.affine(steps, [n for n in steps.nodes if n.name in names]) for steps in (before, after)
-        ]
-        if pair[0] is None or pair[1] is None:
+        )
+        if first is None or second is None:
             return None
-        (w0, b0), (w1, b1) = ((a.whole, a.shift) for a in pair if a)
-        changes.append((index, w0, w1, b0, b1))
-    return changes
+        changes.append(AffineChange(index, first.whole, second.whole, first.shift, second.shift))
+    return tuple(changes)
 
 
-def dismiss(indices: Sequence[int]) -> None:
-    """Forget these findings: they are no faults. Those that stay keep their order."""
-    held = HELD["last"]
-    held.found = [one for index, one in enumerate(held.found) if index not in set(indices)]
+def dismiss(session_id: str, indices: Sequence[int]) -> None:
+    """Remove these from the faults of the session, since they are none. The others keep their order."""
+    session = held(session_id)
+    session.faults = [fault for index, fault in enumerate(session.faults) if index not in set(indices)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,12 +12,12 @@ import numpy as np
 from ...errors import WorkerFailed
 from ...models.loaded import LoadedModel
 from ...workers.pool import WorkerPool
-from .names import Record, layer_names, native_name, told, traced
+from ..localization.finding import FaultSummary
+from ..located_target import LocatedTarget
+from .names import Blame, Record, layer_names, native_name, told, traced
 from .parameters import parameters, unlike
 
 Array = np.ndarray[Any, Any]
-LocatedFault = Mapping[str, Any]
-"""A finding of ``repair/localization/locate.py``, as plain values."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,20 @@ class Names:
     pairs: list[tuple[str, str]] = field(default_factory=list)
     _operators: list[tuple[Record | None, Record | None]] = field(default_factory=list)
 
-    def look(self, faults: Sequence[LocatedFault], arrays: Mapping[str, Array], given: Mapping[str, Array]) -> None:
+    def look(self, located: LocatedTarget, arrays: Mapping[str, Array], given: Mapping[str, Array]) -> None:
         """Find the names, on one input: ``arrays`` as the Source takes it, ``given`` as the Target does."""
-        heavy = any(one["type"] == "WB" for one in faults)
+        faults = located.faults
+        heavy = any(fault.type == "WB" for fault in faults)
+        blames = [Blame.of(fault) for fault in faults]
         own, original = (self.changed if heavy else None) or ([], [])
-        theirs = traced(self.workers, self.source, "source", arrays, faults, changed=original)
+        theirs = traced(self.workers, self.source, "source", arrays, blames, located, changed=original)
         tensors = [_told_by(self.target.format, one) for one in faults]
-        ours = traced(self.workers, self.target, "target", given, faults, tensors, changed=own)
+        ours = traced(self.workers, self.target, "target", given, blames, located, tensors, changed=own)
         layers = layer_names(self.target)
         self._operators = list(zip(theirs, ours, strict=True))
         self.pairs = [
             (
-                one["source_node"] if origin is None else told(self.source.format, origin),
+                one.source_node if origin is None else told(self.source.format, origin),
                 native_name(self.target.format, one, layers) if own is None else told(self.target.format, own),
             )
             for one, origin, own in zip(faults, theirs, ours, strict=True)
@@ -93,9 +95,9 @@ class Names:
             return None
         return str(record["layer" if self.target.format == "keras" else "node"])
 
-    def operations(self, index: int, one: LocatedFault) -> dict[str, str]:
+    def operations(self, index: int, fault: FaultSummary) -> dict[str, str]:
         """The single operators behind the names: in the views, and in the models' own graphs where they were found."""
-        found = {"view_node": one["target_node"], "source_view_node": one["source_node"]}
+        found = {"view_node": fault.target_node, "source_view_node": fault.source_node}
         for key, record in zip(("source_operation", "target_operation"), self._operators[index], strict=True):
             if record is not None:
                 found[key] = str(record["node"])
@@ -105,10 +107,10 @@ class Names:
 FUSED = frozenset({"Relu", "Clip"})
 
 
-def _told_by(format: str, fault: LocatedFault) -> str:
+def _told_by(format: str, fault: FaultSummary) -> str:
     """The view's tensor whose operator has the fault's name: of an activation that a TFLite file lacks it is the one
     that gives what ought to be activated, since TFLite has the two in one operator."""
-    missing = fault["evidence"].get("missing")
+    missing = fault.missing_operators
     if format == "tflite" and missing and FUSED.issuperset(missing):
-        return str(fault["evidence"]["target_tensor"])
-    return str(fault["target_tensor"])
+        return fault.diverging_tensor
+    return fault.target_tensor

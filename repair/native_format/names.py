@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from ...errors import WorkerFailed
 from ...models.loaded import LoadedModel
 from ...runtimes.tensor_layout import moves
 from ...workers.pool import WorkerPool
+from ..localization.finding import FaultSummary
+from ..located_target import LocatedTarget
 from .parameters import MODULES
 
 Array = np.ndarray[Any, Any]
@@ -23,8 +26,29 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 """Metadata that torch.onnx leaves on a node: the modules around it, from the outermost to itself."""
 
 
-ROUNDED: Mapping[str, Any] = {"role": "weights", "channels_scaled_only": False}
-"""Evidence of weights that were rounded: a convolution's, not those of the normalisation behind it."""
+@dataclass(frozen=True)
+class Blame:
+    """What decides which native operator is to blame for a fault of the view: the fields of ``FaultSummary``."""
+
+    type: str
+    op_type: str
+    setting_names: tuple[str, ...] = ()
+    has_scaled_channels_only: bool = True
+
+    @classmethod
+    def of(cls, fault: FaultSummary) -> Blame:
+        return cls(fault.type, fault.op_type, fault.setting_names, fault.has_scaled_channels_only)
+
+
+class ViewNode(Protocol):
+    """A located node of the Target's view: a fault's, or a layer's that is ranked."""
+
+    @property
+    def target_node(self) -> str: ...
+    @property
+    def target_tensor(self) -> str: ...
+    @property
+    def metadata(self) -> Mapping[str, str]: ...
 
 
 def layer_names(side: LoadedModel) -> frozenset[str]:
@@ -42,33 +66,35 @@ def traced(
     side: LoadedModel,
     role: str,
     arrays: Mapping[str, Array],
-    faults: Sequence[Record],
+    blames: Sequence[Blame],
+    located: LocatedTarget,
     tensors: Sequence[str] | None = None,
     changed: Collection[str] = (),
 ) -> list[Record | None]:
-    """The native operator of each fault that the light child holds: a record of ``runtimes/*/trace.py:trace``.
+    """Find the native operator of each located fault: a record of ``runtimes/*/trace.py:trace``.
 
-    Found by content: the native tensor that holds what the view's node gives for ``arrays`` (one input). ``role`` is
-    "source" or "target". An ONNX model is its own view and needs none; None stands where nothing was found.
-    ``tensors``: the view's tensors, where ``faults`` are other nodes than those that the child found. ``changed`` are
-    the layers that are known to hold other weights than they should.
+    It is found by content: the native tensor that holds what the view's node computes for ``arrays`` (one input).
+    ``role`` is "source" or "target". An ONNX model is its own view and needs none; None stands where nothing was found.
+    ``blames`` has an entry for each fault, or for each of ``tensors``, which are other tensors of the view. ``changed``
+    are the layers that are known to hold other weights than they should.
     """
     if side.format == "onnx":
-        return [None] * len(faults)
+        return [None] * len(blames)
     try:
         store, records = trace(workers, side, arrays)
-        light = workers.worker("onnx_tflite", "onnx_tflite")
-        found = light.call(
-            "repair.localization.session", "native", role=role, store=store, records=records, tensors=tensors
-        )
+        indices = located.native_records(role, store, records, tensors)
     except WorkerFailed:
-        return [None] * len(faults)
-    makers = {one["tensor"]: one for one in records}
-    turned = [role == "target" and fault["type"] == "TSS" for fault in faults]
-    return [
-        None if one is None else _mover(one, makers) if moved else _meant(one, makers, fault, changed)
-        for one, fault, moved in zip(found, faults, turned, strict=True)
-    ]
+        return [None] * len(blames)
+    makers = {record["tensor"]: record for record in records}
+    operators: list[Record | None] = []
+    for index, blame in zip(indices, blames, strict=True):
+        if index is None:
+            operators.append(None)
+        elif role == "target" and blame.type == "TSS":
+            operators.append(_mover(records[index], makers))
+        else:
+            operators.append(_meant(records[index], makers, blame, changed))
+    return operators
 
 
 def trace(workers: WorkerPool, side: LoadedModel, arrays: Mapping[str, Array]) -> tuple[str, list[dict[str, Any]]]:
@@ -102,8 +128,10 @@ def origins(
     named = {}
     for tensor, origin in found.items():
         kind = "Conv" if "CONV" in operators[tensor].upper() else ""
-        fault = {"type": "WB", "op_type": kind, "evidence": {"tensors": [ROUNDED]}}
-        named[tensor] = told(source.format, _meant(makers[origin], makers, fault))
+        rounded = Blame(
+            "WB", kind, has_scaled_channels_only=False
+        )  # a convolution's, not the normalisation's behind it
+        named[tensor] = told(source.format, _meant(makers[origin], makers, rounded))
     return named
 
 
@@ -129,23 +157,20 @@ def renamings(
     }
 
 
-def _meant(record: Record, makers: Mapping[str, Record], fault: Record, changed: Collection[str] = ()) -> Record:
+def _meant(record: Record, makers: Mapping[str, Record], blame: Blame, changed: Collection[str] = ()) -> Record:
     """The operator to blame: a view folds batch normalisations into the convolutions before them.
 
     Weights of which each channel is only scaled are the normalisation's fault, all else is the convolution's.
     """
-    evidence = fault["evidence"]
-    weights = [t for t in evidence.get("tensors", ()) if t["role"] == "weights"]
-    settings = [setting["name"] for setting in evidence.get("settings", ())]
-    if fault["type"] == "LH" and (not settings or "pads" in settings):
+    if blame.type == "LH" and (not blame.setting_names or "pads" in blame.setting_names):
         before = [makers[name] for name in record["inputs"] if name in makers]
         if any("pad" in one["operator"].lower() for one in before):  # exporters fold a Pad into what reads it
             return next(one for one in before if "pad" in one["operator"].lower())
-    if fault["type"] == "WB" and (found := _nearest(record, makers, lambda one: one["layer"] in changed)):
+    if blame.type == "WB" and (found := _nearest(record, makers, lambda one: one["layer"] in changed)):
         return found
-    if fault["op_type"] != "Conv":
+    if blame.op_type != "Conv":
         return record
-    if fault["type"] == "WB" and all(t["channels_scaled_only"] for t in weights):
+    if blame.type == "WB" and blame.has_scaled_channels_only:
         return record
     return _nearest(record, makers, lambda one: "conv" in one["operator"].lower()) or record
 
@@ -172,17 +197,17 @@ def told(format: str, record: Record) -> str:
     return str(record["node"])
 
 
-def native_name(format: str, found: Mapping[str, Any], layers: Collection[str]) -> str:
+def native_name(format: str, node: ViewNode, layers: Collection[str]) -> str:
     """The native name of a located node, or the view's own where the exporter left no trace of it."""
-    name = str(found["target_node"])
+    name = node.target_node
     if format == "tflite":
-        return str(found["target_tensor"]) or name
+        return node.target_tensor or name
     if format == "keras":
-        return _layer(name, layers) or _layer(str(found["target_tensor"]), layers) or name
+        return _layer(name, layers) or _layer(node.target_tensor, layers) or name
     if format == "tf":
         return name.removeprefix("StatefulPartitionedCall/")
     if format == "torch":
-        return _module(found.get("metadata", {}).get(SCOPES, "")) or name
+        return _module(node.metadata.get(SCOPES, "")) or name
     return name
 
 

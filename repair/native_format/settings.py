@@ -14,6 +14,7 @@ import numpy as np
 from ...models.loaded import LoadedModel
 from ...records import Recognised
 from ...workers.pool import WorkerPool
+from ..localization.finding import SettingChange
 from .parameters import SUFFIX
 
 MODULES = {
@@ -38,12 +39,9 @@ NAMES = {
 }
 """What the frameworks call the settings of ONNX's operators."""
 
-Change = tuple[str, Any, Any]
-"""ONNX's name of a setting, its value in the Target's view, and the Source's."""
-
 
 def reset(
-    workers: WorkerPool, side: LoadedModel, file: Recognised, place: str, changes: Sequence[Change]
+    workers: WorkerPool, side: LoadedModel, file: Recognised, place: str, changes: Sequence[SettingChange]
 ) -> tuple[Recognised, dict[str, Any]] | None:
     """A copy of the file with other settings of the layer or operator ``place``, and these by name.
 
@@ -57,9 +55,9 @@ def reset(
     found = side.worker().call(module, "settings", path=path, place=place)
     values: dict[str, Any] = {}
     for change in changes:
-        if change[0] == "pads" and len(changes) > 1 and isinstance(found.get("padding"), str):
+        if change.name == "pads" and len(changes) > 1 and isinstance(found.get("padding"), str):
             continue  # "same" follows the other settings
-        meant = translated(found, *change)
+        meant = translated(found, change.name, change.before, change.after)
         if meant is None:
             return None
         values |= meant

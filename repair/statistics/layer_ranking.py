@@ -2,7 +2,7 @@
 
 After FetaFix (arXiv 2312.15101, fault localisation); which layer goes with which is known from the walk (``walking``),
 not from names or weights. Both views run as they are, unrepaired, so a fault shows in its layer and in those behind it.
-Child side: ``aligned`` needs the child that ``locating.locate`` ran in, ``rank`` two files only.
+Worker side: ``aligned`` needs a session of ``locate``, ``rank`` two files only.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from ...runtimes.tensor_layout import TensorLayout
 from ..alignment.matching import CLOSE, Match
 from ..graph.runner import GraphRunner
 from ..localization.locate import canonical
-from ..localization.session import HELD
+from ..localization.session import held
 from . import kruskal
+from .aligned_layers import AlignedLayer, AlignedLayers
 from .row_runner import Model
 
 Array = np.ndarray[Any, Any]
@@ -62,40 +63,38 @@ def unknown(names: Sequence[str]) -> dict[str, list[str]]:
     }
 
 
-def aligned(source: str, core: Sequence[str] | None) -> dict[str, Any]:
-    """The core layers of the Target that was looked at last, each beside what it is held against.
+def aligned(session_id: str, source: str, core: Sequence[str] | None) -> AlignedLayers:
+    """The core layers of a Target that ``locate`` looked at, each with the Source's tensor that it is compared with.
 
-    ``source`` is the Source's view, ``core`` operator types (None: ``CORE``). Gives ``layers`` as plain values, in the
-    order of the graph, and ``alone``, the names of those that nothing in the Source goes with.
+    ``source`` is the Source's view, ``core`` operator types (None: ``CORE``).
     """
-    held = HELD["last"]
-    ours, theirs = GraphRunner(held.model), GraphRunner(canonical(source))
+    session = held(session_id)
+    ours, theirs = GraphRunner(session.model), GraphRunner(canonical(source))
     types = set(CORE if core is None else core)
-    layers: list[dict[str, Any]] = []
-    alone: list[str] = []
+    layers: list[AlignedLayer] = []
+    unaligned: list[str] = []
     for node in ours.nodes:
         if node.op_type not in types or not ours.dynamic(node):
             continue
-        tensor = _seen(ours, node, held.aligned)
+        tensor = _seen(ours, node, session.aligned)
         if tensor is None:
-            alone.append(node.name)
+            unaligned.append(node.name)
             continue
-        match = held.aligned[tensor]
+        match = session.aligned[tensor]
         origin = theirs.maker.get(match.name)
         layers.append(
-            {
-                "op_type": node.op_type,
-                "target_node": node.name,
-                "target_tensor": node.output[0],
-                "source_node": match.name if origin is None else origin.name,
-                "source_tensor": match.name,
-                "metadata": {entry.key: entry.value for entry in node.metadata_props},
-                "compared": tensor,
-                "perm": list(match.arrangement.perm),
-                "shape": list(match.arrangement.shape),
-            }
+            AlignedLayer(
+                op_type=node.op_type,
+                target_node=node.name,
+                target_tensor=node.output[0],
+                source_node=match.name if origin is None else origin.name,
+                source_tensor=match.name,
+                metadata={entry.key: entry.value for entry in node.metadata_props},
+                compared_tensor=tensor,
+                layout=match.arrangement,
+            )
         )
-    return {"layers": layers, "alone": alone}
+    return AlignedLayers(tuple(layers), tuple(unaligned))
 
 
 def _seen(steps: GraphRunner, node: onnx.NodeProto, aligned: Mapping[str, Match]) -> str | None:
@@ -110,7 +109,7 @@ def _seen(steps: GraphRunner, node: onnx.NodeProto, aligned: Mapping[str, Match]
 def rank(
     source: str,
     target: str,
-    layers: Sequence[Mapping[str, Any]],
+    layers: Sequence[AlignedLayer],
     arrays: Mapping[str, Array],
     given: Mapping[str, Array],
     similar: Array,
@@ -130,8 +129,7 @@ def rank(
     """
     models = Model(source, arrays, batches[0]), Model(target, given, batches[1])
     count = models[0].count
-    told = [Layer(one["compared"], one["source_tensor"], TensorLayout(tuple(one["perm"]), tuple(one["shape"])))
-            for one in layers]  # fmt: skip
+    told = [Layer(layer.compared_tensor, layer.source_tensor, layer.layout) for layer in layers]
     unique = list(dict.fromkeys(told))
     results: dict[Layer, list[tuple[Array, Array]]] = {one: [] for one in unique}
     strange: set[Layer] = set()

@@ -14,10 +14,12 @@ from ...errors import WorkerFailed
 from ...models.loaded import LoadedModel
 from ...records import Fault, Recognised
 from ..acceptance import Candidate, Decision, Gate
+from ..localization.finding import ConstantChange, SettingChange
 from ..native_format.parameters import Parameter, by_change, leftovers, parameters, replaced, unfolded
-from ..native_format.settings import Change, reset
+from ..native_format.settings import reset
 
 if TYPE_CHECKING:
+    from ..located_target import LocatedTarget
     from .view_edits import Repairer
 
 Array = np.ndarray[Any, Any]
@@ -36,7 +38,7 @@ class Own:
 
 
 def in_own_format(
-    repairer: Repairer, gate: Gate, mended: Decision, names: Names
+    repairer: Repairer, located: LocatedTarget, gate: Gate, mended: Decision, names: Names
 ) -> tuple[ConvertedModel | None, Mapping[int, Own]]:
     """The mended Target, and what was set in it by fault: its own file with other weights or settings, where that
     agrees, or is all that can be had (rounding may be left in a quantised one, and in its view); else the view,
@@ -45,7 +47,7 @@ def in_own_format(
     ``mended`` is the gate's decision on the repaired view of the Target.
     """
     view, chosen = mended.candidate.model, mended.candidate.faults
-    changed = _set_in_place(repairer, chosen, names)
+    changed = _set_in_place(repairer, located, chosen, names)
     if changed is None:
         return repairer.back(view), {}
     file, set_in = changed
@@ -59,7 +61,9 @@ def in_own_format(
     return (decision.stage, set_in) if back is None and is_closer_but_rounded else (back, {})
 
 
-def _set_in_place(repairer: Repairer, chosen: Sequence[int], names: Names) -> tuple[LoadedModel, dict[int, Own]] | None:
+def _set_in_place(
+    repairer: Repairer, located: LocatedTarget, chosen: Sequence[int], names: Names
+) -> tuple[LoadedModel, dict[int, Own]] | None:
     """The Target's own file with other weights and settings in it, where these are all that is wrong, and which by
     fault.
 
@@ -67,22 +71,22 @@ def _set_in_place(repairer: Repairer, chosen: Sequence[int], names: Names) -> tu
     """
     if repairer.target.format == "onnx":
         return None
-    light = repairer.workers.worker("onnx_tflite", "onnx_tflite")
-    wanted = {index: light.call("repair.localization.session", "settings_set", index=index) for index in chosen}
+    wanted = {index: located.settings_set(index) for index in chosen}
     others = [index for index in chosen if wanted[index] is None]
-    if light.call("repair.localization.session", "constants_set", chosen=others) is None:
+    if located.constants_set(others) is None:
         return None
     made, set_in, heavy = repairer.target.recognised, dict[int, Own](), list[int]()
     try:
         for index in chosen:
-            found = None if index in others else _settings(repairer, made, index, wanted[index])
+            changes = wanted[index]
+            found = None if changes is None else _settings(repairer, made, index, changes)
             if found is None:
                 heavy.append(index)
             else:
                 made, set_in[index] = found
         if heavy:
-            changes = light.call("repair.localization.session", "constants_set", chosen=heavy)
-            weighted = None if changes is None else _weights(repairer, made, heavy, changes, names)
+            constants = located.constants_set(heavy)
+            weighted = None if constants is None else _weights(repairer, located, made, heavy, constants, names)
             if weighted is None:
                 return None
             made = weighted[0]
@@ -96,7 +100,7 @@ def _set_in_place(repairer: Repairer, chosen: Sequence[int], names: Names) -> tu
 
 
 def _settings(
-    repairer: Repairer, file: Recognised, index: int, changes: Sequence[Change]
+    repairer: Repairer, file: Recognised, index: int, changes: Sequence[SettingChange]
 ) -> tuple[Recognised, Own] | None:
     """The file with these settings of the fault's layer; None where its framework has no words for them."""
     place = repairer.names.place(index)
@@ -114,9 +118,10 @@ def _settings(
 
 def _weights(
     repairer: Repairer,
+    located: LocatedTarget,
     file: Recognised,
     heavy: Sequence[int],
-    changes: Sequence[tuple[int, Array, Array]],
+    changes: Sequence[ConstantChange],
     names: Names,
 ) -> tuple[Recognised, dict[int, Own]] | None:
     """The file with the arrays of these faults; None where it holds them in other pieces than the others do."""
@@ -125,7 +130,7 @@ def _weights(
     pairs = leftovers(own, parameters(repairer.workers, repairer.source))
     set_in = _assigned(heavy, [one for one, _ in pairs], names)
     if not pairs or len(pairs) > PIECES * len(heavy):
-        by_fault = _native_changes(repairer, own, changes, names) or {}
+        by_fault = _native_changes(located, own, changes, names) or {}
         pairs = [pair for found in by_fault.values() for pair in found]
         set_in = {index: [one for one, _ in found] for index, found in by_fault.items()}
     if not pairs or len(pairs) > PIECES * len(heavy):
@@ -149,25 +154,23 @@ def _assigned(chosen: Sequence[int], changed: Sequence[Parameter], names: Names)
 
 
 def _native_changes(
-    repairer: Repairer, own: Sequence[Parameter], changes: Sequence[tuple[int, Array, Array]], names: Names
+    located: LocatedTarget, own: Sequence[Parameter], changes: Sequence[ConstantChange], names: Names
 ) -> dict[int, list[tuple[Parameter, Array]]] | None:
     """Each fault's changes of the model's own arrays; None where one has none."""
     by_fault: dict[int, list[tuple[Parameter, Array]]] = {}
     lacking: set[int] = set()
-    for index, before, after in changes:
-        found = by_change(own, before, after, names[index][1])
+    for change in changes:
+        found = by_change(own, change.before, change.after, names[change.fault][1])
         if found is None:
-            lacking.add(index)
+            lacking.add(change.fault)
         else:
-            by_fault.setdefault(index, []).append(found)
+            by_fault.setdefault(change.fault, []).append(found)
     if lacking:
-        whole = repairer.workers.worker("onnx_tflite", "onnx_tflite").call(
-            "repair.localization.session", "folded", chosen=sorted(lacking)
-        )
-        for index, w0, w1, b0, b1 in whole or ():
-            if pieces := unfolded(own, (w0, b0), (w1, b1)):
-                by_fault[index] = pieces
-                lacking.discard(index)
+        for affine in located.affine_changes(sorted(lacking)) or ():
+            before, after = (affine.weights_before, affine.bias_before), (affine.weights_after, affine.bias_after)
+            if pieces := unfolded(own, before, after):
+                by_fault[affine.fault] = pieces
+                lacking.discard(affine.fault)
     return None if lacking else by_fault
 
 

@@ -23,14 +23,18 @@ from ...comparison.compare import Comparison
 from ...conversion.onnx_view import Pair, View, convert_verified, ordered, view
 from ...conversion.stage import ConversionOptions, ConvertedModel
 from ...conversion.time_budget import RepairTime
+from ...errors import WorkerFailed
 from ...models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs, sizes
-from ...models.loaded import LoadedModel
+from ...models.loaded import LoadedModel, shorten
 from ...options import Observer, Options
 from ...records import Attempt, Fault, Localisation, Recognised, Refusal
 from ...workers.pool import WorkerPool
 from ..acceptance import MAX_ROWS_COMPARED, Candidate, Decision, Gate
+from ..localization.finding import FaultSummary
+from ..located_target import LocatedTarget
 from ..native_format.fault_names import Names
 from ..native_format.fault_types import merged, natively_typed
+from ..remote_functions import LOCATE
 from ..tvm_exemptions import TvmExemptions
 from .native_edits import in_own_file, in_own_format
 
@@ -44,7 +48,7 @@ class Outcome:
     """What repair came to. ``stage`` is the Target to judge (None: none better than the one given).
 
     ``faults`` have no percentages after the whole repair yet: the final check gives them. ``pair`` is what they were
-    looked for on, ``opinions`` what a second engine says of the views.
+    looked for on, ``located`` what was found there, ``opinions`` what a second engine says of the views.
     """
 
     stage: ConvertedModel | None = None
@@ -56,6 +60,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
     unrelated_weights: bool = False
     pair: Pair | None = None
+    located: LocatedTarget | None = None
     opinions: tuple[RuntimeComparison, ...] = ()
 
 
@@ -96,7 +101,17 @@ class Repairer:
         )
 
     def repair(self, mapping: Sequence[InputMapping], before: Comparison) -> Outcome:
-        """``before`` compares Source and Target over the calibration set, on which they differ."""
+        """Locate the Target's faults and repair them; an outcome that says so where a worker fails for good.
+
+        ``before`` compares Source and Target over the calibration set, on which they differ.
+        """
+        try:
+            return self._repair(mapping, before)
+        except WorkerFailed as error:
+            reason = f"the search for a repair ended early: {shorten(str(error))}"
+            return Outcome(attempts=tuple(self.attempts), reasons=(reason,))
+
+    def _repair(self, mapping: Sequence[InputMapping], before: Comparison) -> Outcome:
         sample = self.evaluation_set.sample()
         theirs = self._view(self.source, self.shapes, sample)
         ours = self._view(self.target, sizes(mapping, self.shapes), self._target_sample(mapping, sample))
@@ -115,34 +130,35 @@ class Repairer:
             apply_mapping(theirs.mapping, arrays),
             apply_mapping(ours.mapping, apply_mapping(mapping, arrays)),
         )
-        ways = self.beside.before(theirs.path, taken, ours.path, given)
-        found = self._light().call(
-            "repair.localization.locate",
-            "locate",
-            **ways,
-            target=str(ours.path),
-            arrays=taken,
-            given=given,
-            order=self._order(theirs),
-            is_unquantized=self.is_unquantized,
-            seconds=self.budget.left,
+        source, activations = self.beside.before(theirs.path, taken, ours.path, given)
+        order, seconds = tuple(self._order(theirs)), self.budget.left
+        located = LocatedTarget(
+            self.workers,
+            lambda worker: LOCATE(
+                worker,
+                None,
+                source=str(source),
+                target=str(ours.path),
+                arrays=taken,
+                given=given,
+                order=order,
+                is_unquantized=self.is_unquantized,
+                seconds=seconds,
+                activations=None if activations is None else str(activations),
+            ),
         )
-        found = self.beside.after(found)
+        stop_reason = self.beside.after(located)
         row = {name: array[:1] for name, array in arrays.items()}
-        if found["faults"]:
+        if located.faults:
             self.observer.say("naming what was found")
-            self.names.look(found["faults"], row, apply_mapping(mapping, row))
+            self.names.look(located, row, apply_mapping(mapping, row))
         self.localising = time.monotonic() - begun
         plain = map_inputs(self.source.signature, self.shapes, self.source.signature)
         assert not isinstance(plain, Mismatch)
-        order = tuple(self._order(theirs))
         pair = Pair(self.source, self.target, theirs, ours, plain, tuple(mapping), order, row, self.is_unquantized)
-        made = self._mend(self.gate(mapping, before), before, found)
+        made = self._mend(self.gate(mapping, before), before, located, stop_reason)
         refused, opinions = (*made.refused, *self.beside.refused), tuple(self.beside.opinions)
-        return dataclasses.replace(made, pair=pair, refused=refused, opinions=opinions)
-
-    def _light(self) -> Any:
-        return self.workers.worker("onnx_tflite", "onnx_tflite")
+        return dataclasses.replace(made, pair=pair, located=located, refused=refused, opinions=opinions)
 
     def _target_sample(self, mapping: Sequence[InputMapping], sample: Sample) -> Sample:
         """The sample as the Target takes and answers it."""
@@ -177,31 +193,29 @@ class Repairer:
 
     # -- mending
 
-    def _with_repairs(self, chosen: Sequence[int]) -> Candidate:
+    def _with_repairs(self, located: LocatedTarget, chosen: Sequence[int]) -> Candidate:
         """The Target's view with the repairs of these faults made."""
         path = self.workers.scratch("repaired.onnx")
-        self._light().call("repair.localization.session", "write", path=str(path), chosen=list(chosen))
+        located.write(path, chosen)
         model = LoadedModel(self.workers, "onnx_tflite", Recognised(path, "onnx", "onnx"))
         return Candidate(model, tuple(chosen), "the ONNX view of the Target, edited")
 
-    def _mend(self, gate: Gate, before: Comparison, found: Mapping[str, Any]) -> Outcome:
-        faults = found["faults"]
+    def _mend(self, gate: Gate, before: Comparison, located: LocatedTarget, stop_reason: str) -> Outcome:
+        faults, unrelated_weights = located.faults, located.result.unrelated_weights
         ranking = tuple((*names, _score(one)) for names, one in zip(self.names.pairs, faults, strict=True))
-        looked = Localisation("replay", self.beside.engine, int(found["model_runs"]), ranking)
-        reasons = [found["why"]] if found["why"] else []
-        if found["alien"] > ALIEN:
-            share = f"{found['alien']:.0%} of the weighted layers looked at"
+        looked = Localisation("replay", self.beside.engine, located.result.model_runs, ranking)
+        reasons = [stop_reason] if stop_reason else []
+        if unrelated_weights > ALIEN:
+            share = f"{unrelated_weights:.0%} of the weighted layers looked at"
             reasons = [f"the Target is another model: the weights of {share} have nothing to do with the Source's"]
-        usable = [index for index, one in enumerate(faults) if one["repairable"]]
+        usable = [index for index, one in enumerate(faults) if one.is_repairable]
         if not self.is_unquantized and not usable and (faults or not reasons):
             return self._quantised(faults, looked)
-        if found["alien"] > ALIEN or not usable or self.options.no_repair:
+        if unrelated_weights > ALIEN or not usable or self.options.no_repair:
             left = tuple(self._fault(i, one, "unrepaired", before.percent) for i, one in enumerate(faults))
-            unrelated_weights = found["alien"] > ALIEN
-            return Outcome(
-                None, left, looked, (), tuple(self.attempts), tuple(reasons), unrelated_weights=unrelated_weights
-            )
-        needed = gate.fewest_repairs(usable, self._with_repairs, self.budget.allows)
+            is_unrelated = unrelated_weights > ALIEN
+            return Outcome(None, left, looked, (), tuple(self.attempts), tuple(reasons), unrelated_weights=is_unrelated)
+        needed = gate.fewest_repairs(usable, lambda faults: self._with_repairs(located, faults), self.budget.allows)
         if isinstance(needed, Decision):
             left = tuple(self._fault(i, one, "unrepaired", before.percent) for i, one in enumerate(faults))
             return Outcome(
@@ -210,13 +224,13 @@ class Repairer:
         mended, chosen, percents = needed.decision, needed.decision.candidate.faults, needed.percents
         refused = tuple(
             Refusal(
-                one["type"], self.names.pairs[index][1], f"differs, and the Target agrees all the same: {one['words']}"
+                one.type, self.names.pairs[index][1], f"differs, and the Target agrees all the same: {one.description}"
             )
             for index, one in enumerate(faults)
             if index in usable and index not in chosen
         )
         notes: list[str] = []
-        stage, set_in = in_own_format(self, gate, mended, self.names.pairs)
+        stage, set_in = in_own_format(self, located, gate, mended, self.names.pairs)
         if stage is not None and self.target.signature.quantized and not stage.side.signature.quantized:
             notes.append("the repaired Target is float32: its quantisation could not be kept; quantise it again")
         if stage is None:
@@ -230,10 +244,10 @@ class Repairer:
         told = natively_typed(told, self.names)
         return Outcome(stage, tuple(merged(told)), looked, refused, tuple(self.attempts), tuple(reasons), tuple(notes))
 
-    def _quantised(self, faults: Sequence[Mapping[str, Any]], looked: Localisation) -> Outcome:
+    def _quantised(self, faults: Sequence[FaultSummary], looked: Localisation) -> Outcome:
         """A quantised model that differs, and not by anything that can be told from its rounding."""
         refused = tuple(
-            Refusal(one["type"], self.names.pairs[index][1], "differs by no more than quantisation may explain")
+            Refusal(one.type, self.names.pairs[index][1], "differs by no more than quantisation may explain")
             for index, one in enumerate(faults)
         )
         reason = (
@@ -271,16 +285,16 @@ class Repairer:
 
     # -- telling
 
-    def _fault(self, index: int, one: Mapping[str, Any], status: str, percent: float | None) -> Fault:
+    def _fault(self, index: int, one: FaultSummary, status: str, percent: float | None) -> Fault:
         return Fault(
-            one["type"],
+            one.type,
             f"{self.source.format}->{self.target.format}",
             *self.names.pairs[index],
-            {**one["evidence"], **self.names.operations(index, one)},
+            {**one.evidence, **self.names.operations(index, one)},
             status,
             percent,
             None,
-            one["words"],
+            one.description,
         )
 
 
@@ -293,6 +307,5 @@ def apart(stage: ConvertedModel) -> ConvertedModel:
     return dataclasses.replace(stage, side=side)
 
 
-def _score(one: Mapping[str, Any]) -> float:
-    apart = one["evidence"].get("local_difference")
-    return float("inf") if apart is None else float(apart)
+def _score(one: FaultSummary) -> float:
+    return float("inf") if one.local_difference is None else one.local_difference

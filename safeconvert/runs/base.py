@@ -93,7 +93,7 @@ class Run:
             if self.options.ranking == "kruskal":
                 ranker = Ranker(self.workers, evaluation_set, self.shapes, self.options, self.observer)
                 with self.clock("rank"):
-                    looked, notes = ranker.repaired(outcome.pair, looked)
+                    looked, notes = ranker.repaired(outcome.pair, outcome.located, looked)
                 self.notes += notes
             return self.finish(
                 settled.judgement,

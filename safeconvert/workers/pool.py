@@ -27,7 +27,7 @@ from typing import IO, Any
 
 import psutil
 
-from ..errors import BadInput, CallRaised, WorkerDied
+from ..errors import BadInput, CallRaised, SessionLost, WorkerDied
 
 HERE = Path(__file__).resolve().parent
 PRELOADS = {
@@ -103,7 +103,7 @@ class Worker:
         """Run ``function`` of ``module`` (a path below the mounts, such as ``runtimes.registry``) in the child.
 
         Arguments and result are plain values and numpy arrays. ``timeout`` is in seconds.
-        Raises :class:`CallRaised` or :class:`WorkerDied`.
+        Raises :class:`CallRaised`, :class:`SessionLost` or :class:`WorkerDied`.
         """
         with self._lock:
             try:
@@ -112,7 +112,7 @@ class Worker:
             except (EOFError, OSError) as error:
                 raise self._died() from error
         if kind == "raised":
-            raise CallRaised(**value)
+            raise SessionLost(value["message"]) if value["kind"] == SessionLost.__name__ else CallRaised(**value)
         return value
 
     def _wait(self, timeout: float | None) -> tuple[str, Any]:

@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from safeconvert.repair.localization import locate, session
+from safeconvert.repair.localization.finding import FaultSummary
 
 Array = np.ndarray[Any, Any]
 SIZES = (3, 20, 14)  # channels, height, width: no two alike, and none that a layer gives
@@ -209,7 +210,7 @@ def instead(model: onnx.ModelProto, name: str, *nodes: onnx.NodeProto) -> None:
 class Looked:
     """What ``locate`` said of a Target, and how far its view is from the Source's, as it is and repaired (relative)."""
 
-    faults: list[dict[str, Any]]
+    faults: list[FaultSummary]
     why: str
     unrelated_weights: float
     model_runs: int
@@ -219,7 +220,7 @@ class Looked:
 
     @property
     def brief(self) -> list[tuple[str, str]]:
-        return [(one["type"], one["target_node"]) for one in self.faults]
+        return [(fault.type, fault.target_node) for fault in self.faults]
 
 
 def takes(model: onnx.ModelProto, x: Array) -> bool:
@@ -265,9 +266,16 @@ def look(
     mapping = {"x": x}, {target.graph.input[0].name: given(x)}
     order = [o.name for o in source.graph.output]
     found = locate.locate(str(paths[0]), str(paths[1]), *mapping, order)
-    session.write(str(paths[2]), range(len(found["faults"])))
+    session.write(found.session_id, str(paths[2]), range(len(found.faults)))
     expected = run(source, fresh)
     x = given(fresh)
     distances = [apart(expected, run(each, x) if takes(each, x) else None) for each in (target, onnx.load(paths[2]))]
-    kept = {key: found[key] for key in ("faults", "why", "model_runs", "nodes_run")}
-    return Looked(**kept, unrelated_weights=found["alien"], before=distances[0], after=distances[1])
+    return Looked(
+        faults=list(found.faults),
+        why=found.stop_reason,
+        unrelated_weights=found.unrelated_weights,
+        model_runs=found.model_runs,
+        nodes_run=found.nodes_run,
+        before=distances[0],
+        after=distances[1],
+    )

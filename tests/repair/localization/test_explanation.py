@@ -405,7 +405,7 @@ def test_a_missing_softmax_at_the_end_is_put_there(tmp_path: Path) -> None:
     behind(source, "y", "Softmax", axis=1)
     looked = look(tmp_path, source, net())
     assert [kind for kind, _ in looked.brief] == ["CG"]
-    assert looked.faults[0]["evidence"]["missing"] == ["Softmax"]
+    assert looked.faults[0].missing_operators == ("Softmax",)
     assert agrees(looked)
 
 

@@ -13,6 +13,7 @@ import onnx
 import pytest
 from safeconvert.repair.localization import locate
 from safeconvert.repair.statistics import input_groups, kruskal, layer_ranking
+from safeconvert.repair.statistics.aligned_layers import AlignedLayers
 from scipy import stats
 
 from safeconvert.reporting.document import schema
@@ -95,23 +96,23 @@ def test_one_group_alone_is_refused() -> None:
 def ranked(
     folder: Path, source: onnx.ModelProto, target: onnx.ModelProto, x: Array, core: Sequence[str] | None = None,
     **options: Any,
-) -> tuple[list[tuple[str, float | None, float]], dict[str, Any], list[str]]:  # fmt: skip
-    """Node, share and statistic of each layer in the order ranked; the groups; the layers that stand alone."""
+) -> tuple[list[tuple[str, float | None, float]], dict[str, Any], AlignedLayers]:  # fmt: skip
+    """Node, share and statistic of each layer in the order ranked; the groups; the layers as they were aligned."""
     paths = {"source": str(folder / "source.onnx"), "target": str(folder / "target.onnx")}
     onnx.save(source, paths["source"])
     onnx.save(target, paths["target"])
     order = [o.name for o in source.graph.output]
-    locate.locate(**paths, arrays={"x": x[:3]}, given={"x": x[:3]}, order=order)
-    found = layer_ranking.aligned(paths["source"], core)
+    located = locate.locate(**paths, arrays={"x": x[:3]}, given={"x": x[:3]}, order=order)
+    found = layer_ranking.aligned(located.session_id, paths["source"], core)
     agree, apart = input_groups.answers(**paths, arrays={"x": x}, given={"x": x}, order=order, batches=(1, 1))
     groups = input_groups.chosen(agree, apart, 0)
     given = {"x": x[groups["rows"]]}
     answer = layer_ranking.rank(
-        **paths, layers=found["layers"], arrays=given, given=given, similar=groups["similar"], draws=groups["draws"],
+        **paths, layers=found.layers, arrays=given, given=given, similar=groups["similar"], draws=groups["draws"],
         batches=(1, 1), **options,
     )  # fmt: skip
-    names = [one["target_node"] for one in found["layers"]]
-    return [(names[place], share, h) for place, share, h in answer["ranking"]], groups, found["alone"]
+    names = [layer.target_node for layer in found.layers]
+    return [(names[place], share, h) for place, share, h in answer["ranking"]], groups, found
 
 
 BEFORE = {
@@ -125,12 +126,12 @@ BEFORE = {
 @pytest.mark.parametrize("name", BEFORE)
 def test_a_wrong_layer_stands_among_the_first_and_above_all_before_it(name: str, tmp_path: Path) -> None:
     place, before = BEFORE[name]
-    found, _, alone = ranked(tmp_path, net(), broken(name), inputs(net(), 1, 64))
+    found, _, aligned = ranked(tmp_path, net(), broken(name), inputs(net(), 1, 64))
     names = [one for one, _, _ in found]
     assert names.index(place) < 4, found
     assert {one for one, share, h in found if share == 0 and h == 0} == before
     assert names.index(place) < min(map(names.index, before))
-    assert alone == []
+    assert aligned.unaligned == ()
 
 
 def test_a_fault_that_only_some_inputs_meet_is_significant(tmp_path: Path) -> None:
@@ -152,12 +153,11 @@ def test_layers_that_one_side_folds_are_held_against_what_is_behind_them(tmp_pat
     """The Source has no tensor between a convolution and its norm; the Target's convolution is ranked all the same."""
     source = net()
     folded(source)
-    found, _, alone = ranked(tmp_path, source, broken("conv weights noisy"), inputs(net(), 1, 40))
-    layers = layer_ranking.aligned(str(tmp_path / "source.onnx"), None)["layers"]
-    against = {one["target_node"]: (one["compared"], one["source_tensor"]) for one in layers}
+    found, _, aligned = ranked(tmp_path, source, broken("conv weights noisy"), inputs(net(), 1, 40))
+    against = {layer.target_node: (layer.compared_tensor, layer.source_tensor) for layer in aligned.layers}
     assert [against[name] for name in ("c1", "b1", "dw", "b2")] == [("b1", "c1")] * 2 + [("b2", "dw")] * 2
     assert {name for name, share, h in found if (share, h) == (0, 0)} >= {"c1", "b1", "dw", "b2", "pw", "b3"}
-    assert alone == []
+    assert aligned.unaligned == ()
 
 
 def test_a_layer_of_another_shape_comes_first_and_has_no_share(tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""Typed handles of repair's worker functions: what the parent may ask the worker ``onnx_tflite`` for.
+
+Every function takes and returns plain values, arrays and frozen dataclasses. The modules are imported for mypy alone:
+they load onnx and onnxruntime, which the parent does not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..workers.remote import remote
+
+if TYPE_CHECKING:
+    from .localization import locate, runtime_exemptions, session
+    from .statistics import layer_ranking
+
+LOCATE = remote("repair.localization.locate", "locate", lambda: locate.locate)
+
+# Each of these names the session that LOCATE returned, and raises SessionLost where the worker does not hold it.
+WRITE_REPAIRED = remote("repair.localization.session", "write", lambda: session.write)
+NATIVE_RECORDS = remote("repair.localization.session", "native_records", lambda: session.native_records)
+CONSTANTS_SET = remote("repair.localization.session", "constants_set", lambda: session.constants_set)
+SETTINGS_SET = remote("repair.localization.session", "settings_set", lambda: session.settings_set)
+AFFINE_CHANGES = remote("repair.localization.session", "affine_changes", lambda: session.affine_changes)
+DISMISS = remote("repair.localization.session", "dismiss", lambda: session.dismiss)
+WRITE_SEGMENT = remote(
+    "repair.localization.runtime_exemptions", "write_segment", lambda: runtime_exemptions.write_segment
+)
+EXEMPT = remote("repair.localization.runtime_exemptions", "exempt", lambda: runtime_exemptions.exempt)
+ALIGNED_LAYERS = remote("repair.statistics.layer_ranking", "aligned", lambda: layer_ranking.aligned)
+
+WRITE_CANONICAL = remote(
+    "repair.localization.runtime_exemptions", "write_canonical", lambda: runtime_exemptions.write_canonical
+)
