@@ -27,9 +27,10 @@ from safeconvert import Options  # noqa: E402
 from safeconvert.checking import tvm_check  # noqa: E402
 from safeconvert.checking.evaluation_set import EvaluationSet  # noqa: E402
 from safeconvert.models import loading  # noqa: E402
-from safeconvert.models.detect import recognise  # noqa: E402
+from safeconvert.models.detect import detect  # noqa: E402
 from safeconvert.options import Silent  # noqa: E402
 from safeconvert.workers.pool import WorkerPool  # noqa: E402
+from safeconvert.workers.runtime_functions import FORGET  # noqa: E402
 
 
 def main() -> int:
@@ -56,8 +57,8 @@ def measured(network: Network, data: Path, cache: Path, photos: int) -> dict[str
     images = link(choose(network, data, 2 * photos), cache / f"engines-{network.name}-{photos}")
     options = Options.of({"images": images, "preprocess": str(preprocess_file(network, cache)), "engine": "tvm"})
     with WorkerPool() as workers, ThreadPoolExecutor(1) as pool:
-        side = loading.side(workers, "source", recognise(built.path), options)
-        side.start().call("runtimes.registry", "forget", path="")  # the process is up, its imports are done
+        side = loading.model_of(workers, "source", detect(built.path), options)
+        FORGET(side.start(), None, path="")  # the process is up, its imports are done
         begun = time.monotonic()
         loading.load(side)
         loaded = time.monotonic() - begun

@@ -35,7 +35,7 @@ from model_zoo.making import preprocess_file  # noqa: E402
 from safeconvert import Options  # noqa: E402
 from safeconvert.checking.evaluation_set import EvaluationSet  # noqa: E402
 from safeconvert.models import loading  # noqa: E402
-from safeconvert.models.detect import recognise  # noqa: E402
+from safeconvert.models.detect import detect  # noqa: E402
 from safeconvert.models.input_mapping import apply_mapping, map_inputs  # noqa: E402
 from safeconvert.options import Silent  # noqa: E402
 from safeconvert.workers.pool import WorkerPool  # noqa: E402
@@ -104,8 +104,8 @@ def passed(source: Path, target: Path, images: Path, preprocess: Path) -> float:
     """Seconds of one pass of both models over the photos, each in its own runtime, one after the other."""
     options = Options.of({"images": images, "preprocess": str(preprocess)})
     with WorkerPool() as workers, ThreadPoolExecutor(1) as pool:
-        one = loading.side(workers, "source", recognise(source), options)
-        other = loading.side(workers, "target", recognise(target), options)
+        one = loading.model_of(workers, "source", detect(source), options)
+        other = loading.model_of(workers, "target", detect(target), options)
         loading.load(one)
         loading.load(other)
         shapes = loading.resolve_shapes(source, one.signature, options)

@@ -6,15 +6,13 @@ Child side. A ``.pt2`` loads with torch alone: neither onnx2torch nor its layer 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 
 from ..runtimes.pytorch import model as pytorch_model
-from .forms.pytorch.exported_program import examples
+from ..runtimes.pytorch.exporting import export
 from .hop_function import HopAnswer, Shapes
 from .support.constant_arguments import bake
 from .support.input_names import with_plain_inputs
@@ -53,26 +51,3 @@ def without_empty_regions(model: Any) -> Any:
     for node in [n for n in model.graph.node if n.op_type == "Constant" and n.output[0] in empty - used]:
         model.graph.node.remove(node)
     return model
-
-
-def typed(made: tuple[torch.Tensor, ...], kinds: Sequence[Any] | None) -> tuple[torch.Tensor, ...]:
-    """Inputs of the graph's own types: whole numbers are zeros, which are positions in any table."""
-    if kinds is None:
-        return made
-    types = [torch.from_numpy(np.zeros(1, kind)).dtype for kind in kinds]
-    pairs = zip(made, types, strict=True)
-    return tuple(x.to(t) if t.is_floating_point else torch.zeros_like(x, dtype=t) for x, t in pairs)
-
-
-def export(module: torch.nn.Module, shapes: Shapes, kinds: Sequence[Any] | None = None) -> Any:
-    """The module as an exported program, for inputs of these NumPy types (float32 where none are given).
-
-    Where the graph fixes the batch after all, it is fixed at 1.
-    """
-    free = [shape[0] is None for shape in shapes.values()]
-    dynamic = tuple({0: torch.export.Dim.AUTO} if f else {} for f in free)
-    program = torch.export.export(module, typed(examples(shapes), kinds), dynamic_shapes=dynamic, strict=False)
-    if any(free) and any(isinstance(i["shape"][0], int) for i in pytorch_model.program_inputs(program)):
-        single: Shapes = {name: [1 if d is None else d for d in shape] for name, shape in shapes.items()}
-        program = torch.export.export(module, typed(examples(single), kinds), strict=False)
-    return program

@@ -92,7 +92,7 @@ def saved_model(
     With ``input_permutation`` alone, by ``from_concrete_functions`` on a function around the signature.
     """
     loaded = tensorflow_model.loaded(path, "savedmodel")
-    names = [described["name"] for described in loaded.inputs]
+    names = [described.name for described in loaded.inputs]
     model, chosen = loaded.native
     chosen = signature or chosen
     function = model.signatures[chosen]

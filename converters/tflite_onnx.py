@@ -1,7 +1,7 @@
 """tflite -> onnx, by tf2onnx: as it is, or with integer arithmetic taken out. Child side.
 
 A TFLite file whose inputs and outputs are integers with a scale is spoken to in real numbers (see
-``runtimes/onnx_tflite``), and so is what becomes of it: the integers stay inside.
+``runtimes/litert/model.py``), and so is what becomes of it: the integers stay inside.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from ..runtimes.onnx_tflite import outputs_in_order
+from ..runtimes.litert.model import outputs_in_order
 from .forms.tflite import plain
 from .hop_function import HopAnswer
 from .support.garbage import lean

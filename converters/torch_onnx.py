@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from ..runtimes.pytorch import model as pytorch_model
+from ..runtimes.pytorch.exporting import examples
 from .forms.pytorch.decompositions import decomposable, decomposed
-from .forms.pytorch.exported_program import by_argument, examples, traceable
+from .forms.pytorch.exported_program import by_argument, traceable
 from .hop_function import HopAnswer, Shapes
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from safeconvert.formats import FORMAT_NAMES as FORMATS
 from safeconvert.inputs.preprocess import Preprocess
-from safeconvert.records import FORMATS
 
 IMAGES = "images/dev"
 

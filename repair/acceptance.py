@@ -15,6 +15,7 @@ from ..comparison.acceptance import discrepancy_key, is_closer, refusal
 from ..comparison.compare import Comparison, all_rows_differ
 from ..conversion.stage import ConvertedModel
 from ..errors import WorkerFailed
+from ..formats import TFLITE
 from ..models.input_mapping import InputMapping, Mismatch, map_inputs
 from ..models.loaded import LoadedModel, shorten
 from ..records import Verdict
@@ -164,7 +165,7 @@ class Gate:
 
     def _values_decide(self, model: LoadedModel) -> bool:
         """Values decide for models without quantisation; also where the change took the Target's away (TFLite)."""
-        if model.format == "tflite":
+        if model.format == TFLITE:
             return not (self.evaluation_set.source.signature.quantized or model.signature.quantized)
         return self.is_unquantized
 

@@ -43,7 +43,7 @@ def explain(
     if not diverged.mapping:
         return _inputs(source, diverged, attempt, used), None
     try:
-        if diverged.side.runtime is None:
+        if diverged.side.other_runtime is None:
             found = _walked(workers, source, sample, diverged, settings)
         else:
             one = {name: array[:1] for name, array in sample.arrays.items()}
@@ -91,7 +91,7 @@ def _walked(
     workers: WorkerPool, source: LoadedModel, sample: Sample, diverged: ConvertedModel, settings: ConversionOptions
 ) -> Mapping[str, Any]:
     """What the trace search finds on one input, with native names; nothing where the result has no view."""
-    own = LoadedModel(workers, "given", diverged.side.recognised, diverged.side.options)
+    own = LoadedModel(workers, "given", diverged.side.file, diverged.side.options)
     own.worker()
     assert diverged.comparison is not None
     row = diverged.comparison.differing[0] if diverged.comparison.differing else 0
@@ -113,13 +113,13 @@ def _walked(
             own.output_names, source.output_names, [array[row : row + 1] for array in sample.outputs]
         ),
         is_unquantized=not (source.signature.quantized or own.signature.quantized),
-        tflite=own.format == "tflite",
+        tflite=own.format.layer_naming == "tensor",
     )
     makers = {one["node"]: one for one in records}
     for one in found["faults"]:
         record = makers.get(one["source_node"])
         one["source_name"] = one["source_node"] if record is None else told(source.format, record)
-        one["target_name"] = one["target_tensor"] if own.format == "tflite" else one["target_node"]
+        one["target_name"] = one["target_tensor"] if own.format.layer_naming == "tensor" else one["target_node"]
         one["evidence"]["source_operation"] = one["source_node"]
     return found
 

@@ -155,7 +155,7 @@ class Ranker:
         """The view of a stage's model, and the model in a child that no converter uses, unless it is the Source."""
         side = stage.side
         if side is not self.evaluation_set.source:
-            side = LoadedModel(self.workers, f"ranked-{side.framework}", side.recognised, side.options)
+            side = LoadedModel(self.workers, f"ranked-{side.framework}", side.file, side.options)
             side.worker()
         shapes = sizes(stage.mapping, {name: list(shape) for name, shape in self.shapes.items()})
         taken = apply_mapping(stage.mapping, sample.arrays)

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..checking.second_runtime import RUNTIME, WORDS
+from ..checking.second_runtime import WORDS
 from ..comparison.compare import Tolerance
 from ..models.input_mapping import InputMapping, apply_mapping
 from ..models.loaded import LoadedModel
+from ..workers.runtime_functions import LARGEST_DIFFERENCES, SPLIT_OPERATORS
 from .native_format.names import origins
 
 Array = np.ndarray[Any, Any]
@@ -29,25 +30,24 @@ def differing_operators(
     the same inputs for each operator. Returns "type" (LH for operators with windows, else CG), "source_name",
     "target_name" and "evidence" for each differing operator, in execution order. Raises :class:`WorkerFailed`.
     """
-    workers, first = target.workers, LoadedModel(target.workers, "given", target.recognised)
+    workers, first = target.workers, LoadedModel(target.workers, "given", target.file)
     target_inputs = apply_mapping(mapping, arrays)
     folder = workers.scratch("operators")
     folder.mkdir()
-    operators = first.worker().call(
-        "runtimes.litert.single_operators", "apart", path=first.location, arrays=target_inputs, folder=str(folder)
+    operators = SPLIT_OPERATORS(first.worker(), None, path=first.location, arrays=target_inputs, folder=str(folder))
+    differences = LARGEST_DIFFERENCES(
+        target.worker(), None, operators=operators, atol=tolerance.atol, rtol=tolerance.rtol
     )
-    limits = {"atol": tolerance.atol, "rtol": tolerance.rtol}
-    differences = target.worker().call(RUNTIME[1], "differing", operators=operators, **limits)
     wrong = [(operator, by) for operator, by in zip(operators, differences, strict=True) if by is not None]
     source_names = origins(workers, source, arrays, first, target_inputs) if wrong else {}
     return [
         {
-            "type": "LH" if operator["window"] else "CG",
-            "source_name": source_names.get(operator["tensor"], ""),
-            "target_name": operator["tensor"],
+            "type": "LH" if operator.has_window else "CG",
+            "source_name": source_names.get(operator.tensor, ""),
+            "target_name": operator.tensor,
             "evidence": {
-                "operator": operator["operator"],
-                "tflite_operator": operator["operator"],
+                "operator": operator.operator,
+                "tflite_operator": operator.operator,
                 "difference": WORDS,
                 "local_difference": by if np.isfinite(by) else None,
             },

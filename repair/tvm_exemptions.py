@@ -18,6 +18,8 @@ from ..errors import WorkerFailed
 from ..options import Options
 from ..records import Refusal
 from ..workers.pool import WorkerPool
+from ..workers.runtime import TVM
+from ..workers.runtime_functions import TVM_ACTIVATIONS
 from .alignment.runtime_difference import RuntimeDifference
 from .localization.finding import FaultSummary
 from .located_target import LocatedTarget
@@ -81,15 +83,9 @@ class TvmExemptions:
             segment = located.write_segment(index, path)
             if segment is None:
                 return False
-            ran = self.workers.worker("tvm", "tvm").call(
-                "runtimes.tvm.model",
-                "activations",
-                timeout=self.options.timeout,
-                path=str(path),
-                arrays=segment.arrays,
-                store=str(store),
-            )
-            key = {record["tensor"]: record["key"] for record in ran["records"]}.get(segment.tensor)
+            worker, timeout = self.workers.worker(TVM.worker, TVM.worker), self.options.timeout
+            ran = TVM_ACTIVATIONS(worker, timeout, path=str(path), arrays=dict(segment.arrays), store=str(store))
+            key = {record.tensor: record.key for record in ran.records}.get(segment.tensor)
             if key is None:
                 return False
             with np.load(store) as stored:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from .checking import tvm_check
-from .conversion.hop_runner import SUFFIX
 from .errors import BadInput
-from .models.detect import recognise
+from .formats import FORMAT_NAMES, TF, TFLITE, Format, ModelFile, format_named
+from .models.detect import detect
 from .options import Observer, Options, Silent
-from .records import Recognised
 from .reporting import output_files
 from .runs.base import Result, Run
 from .runs.convert import Conversion
@@ -28,28 +27,29 @@ def convert(
     """
     chosen = Options.of(options)
     tvm_check.require(chosen.engine)
-    if to not in SUFFIX:
-        raise BadInput(f"{to!r} is no format. Known: {', '.join(SUFFIX)}.")
-    recognised = recognise(Path(source))
+    if to not in FORMAT_NAMES:
+        raise BadInput(f"{to!r} is no format. Known: {', '.join(FORMAT_NAMES)}.")
+    target = format_named(to)
+    file = detect(Path(source))
     if chosen.embed_preprocessing and (chosen.quantize != "none" or chosen.input_layout != "keep"):
         other = "--quantize" if chosen.quantize != "none" else "--input-layout"
         raise BadInput(f"--embed-preprocessing does not go with {other}. Leave one of them out.")
-    if to == recognised.format:
+    if target == file.format:
         raise BadInput(f"{source} is a {to} model already. There is nothing to convert.")
-    if chosen.max_size is not None and (to != "tflite" or chosen.quantize not in ("dynamic", "float16")):
+    if chosen.max_size is not None and (target != TFLITE or chosen.quantize not in ("dynamic", "float16")):
         raise BadInput("--max-size is for weights rounded by --quantize dynamic or float16. Give one of these too.")
-    if chosen.quantize != "none" and to != "tflite":
+    if chosen.quantize != "none" and target != TFLITE:
         raise BadInput(f"--quantize {chosen.quantize} is for TFLite Targets; the Target here is {to}.")
-    if chosen.signature is not None and recognised.format != "tf":
-        raise BadInput(f"--signature is for SavedModels; {source} is a {recognised.format} model.")
+    if chosen.signature is not None and file.format != TF:
+        raise BadInput(f"--signature is for SavedModels; {source} is a {file.format} model.")
     if chosen.quantize == "int8" and chosen.images is None and chosen.inputs is None:
         raise BadInput("--quantize int8 is calibrated on real inputs. Pass --images or --inputs.")
-    final = Path(output) if output is not None else default_output(recognised, to)
-    if final.resolve() == recognised.path.resolve():
+    final = Path(output) if output is not None else default_output(file, target)
+    if final.resolve() == file.path.resolve():
         raise BadInput(f"--output {final} is the Source itself. Choose another path with -o.")
     output_files.check_output(final, force=chosen.force)
     with output_files.sole_writer(final), WorkerPool() as workers:
-        return Conversion(workers, recognised, chosen, observer or Silent()).convert(to, final)
+        return Conversion(workers, file, chosen, observer or Silent()).convert(to, final)
 
 
 def check(
@@ -69,12 +69,12 @@ def check(
     tvm_check.require(chosen.engine)
     if chosen.embed_preprocessing:
         raise BadInput("--embed-preprocessing changes the Target, and check changes nothing. Use repair.")
-    models = recognise(Path(source)), recognise(Path(target))
+    models = detect(Path(source)), detect(Path(target))
     report = None if output is None else Path(output)
     if report is not None:
         output_files.refuse_special_file(report)
         output_files.check_output(report.with_name(report.name + ".report.json"), force=True)
-    if chosen.signature is not None and all(model.format != "tf" for model in models):
+    if chosen.signature is not None and all(model.format != TF for model in models):
         raise BadInput("--signature is for SavedModels; neither of these is one.")
     with WorkerPool() as workers:
         return Run(workers, models[0], chosen, observer or Silent()).check(models[1], report)
@@ -95,24 +95,24 @@ def repair(
     """
     chosen = Options.of(options)
     tvm_check.require(chosen.engine)
-    models = recognise(Path(source)), recognise(Path(target))
-    if chosen.max_size is not None and models[1].format != "tflite":
+    models = detect(Path(source)), detect(Path(target))
+    if chosen.max_size is not None and models[1].format != TFLITE:
         raise BadInput(f"--max-size is for TFLite Targets; {target} is a {models[1].format} model.")
     final = Path(output)
     for model in models:
         if final.resolve() == model.path.resolve():
             raise BadInput(f"--output {final} is the model {model.path} itself. Choose another path with -o.")
-    if chosen.signature is not None and all(model.format != "tf" for model in models):
+    if chosen.signature is not None and all(model.format != TF for model in models):
         raise BadInput("--signature is for SavedModels; neither of these is one.")
     output_files.check_output(final, force=chosen.force)
     with output_files.sole_writer(final), WorkerPool() as workers:
         return Run(workers, models[0], chosen, observer or Silent()).repair(models[1], final)
 
 
-def default_output(source: Recognised, to: str) -> Path:
+def default_output(source: ModelFile, target: Format) -> Path:
     """Beside the Source: ``model.pt`` -> ``model.keras``; a SavedModel folder is ``model_savedmodel``."""
-    stem = source.path.name if source.format == "tf" else source.path.stem
-    return source.path.parent / (f"{stem}_savedmodel" if to == "tf" else stem + SUFFIX[to])
+    stem = source.path.name if source.format.is_folder else source.path.stem
+    return source.path.parent / f"{stem}{target.suffix or '_savedmodel'}"
 
 
 __all__ = ["Observer", "Options", "Result", "Silent", "check", "convert", "repair"]

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-FORMATS = ("torch", "keras", "tf", "tflite", "onnx")
 
 
 @dataclass(frozen=True)
@@ -44,28 +41,25 @@ class Signature:
     quantized: bool = False
     notes: tuple[str, ...] = ()
 
-    @classmethod
-    def from_child(cls, answer: Mapping[str, Any]) -> Signature:
-        def specs(key: str) -> tuple[TensorSpec, ...]:
-            return tuple(
-                TensorSpec(s["name"], None if s["shape"] is None else tuple(s["shape"]), s["dtype"])
-                for s in answer[key]
-            )
-
-        return cls(specs("inputs"), specs("outputs"), bool(answer["quantized"]), tuple(answer.get("notes", ())))
-
 
 @dataclass(frozen=True)
-class Recognised:
-    """What the bytes of a file say that it is: ``format`` and, within it, the ``flavour``.
+class LoadOptions:
+    """What a file leaves open about its model, as a person's options say it; each runtime reads what concerns it.
 
-    Flavours: torch ``pt2``, ``torchscript``, ``module`` (a pickled nn.Module), ``state_dict``; keras
-    ``keras``, ``h5``; tf ``savedmodel``; tflite ``tflite``; onnx ``onnx``.
+    ``input_shapes``: sizes by input name ("" for the only input), batch first, for torch files that do not say.
+    ``model_fn`` is ``package.module:function`` and builds the architecture of a state dict; ``import_folder`` is a
+    folder to import it, or a pickled module's code, from. ``is_trusted`` lets the file's own code run while it is
+    read. ``signature`` names one of a SavedModel's signatures.
     """
 
-    path: Path
-    format: str
-    flavour: str
+    input_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    model_fn: str | None = None
+    import_folder: str | None = None
+    is_trusted: bool = False
+    signature: str | None = None
+
+
+NO_LOAD_OPTIONS = LoadOptions()
 
 
 @dataclass(frozen=True)

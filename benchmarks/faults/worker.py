@@ -145,10 +145,10 @@ def run(format: str, path: str, image: np.ndarray[Any, Any]) -> tuple[list[str],
     _load(format, path)
     taken = registry.MODELS[path].inputs
     try:
-        result = registry.run(path, {taken[0]["name"]: fitted(image, taken[0]["shape"], format)})
+        result = registry.run(path, {taken[0].name: fitted(image, taken[0].shape or (), format)})
     finally:
         registry.forget(path)
-    return result["names"], result["outputs"]
+    return list(result.names), result.outputs
 
 
 def fitted(image: np.ndarray[Any, Any], shape: Sequence[int | None], format: str) -> np.ndarray[Any, Any]:
@@ -166,10 +166,12 @@ def export(format: str, source: str, out: str, model_fn: str | None, shape: Sequ
     """A torch state dict as an exported program with an open batch: the right Target of a torch Source in torch."""
     import torch
 
+    from safeconvert.records import LoadOptions
     from safeconvert.runtimes import registry
     from safeconvert.runtimes.pytorch import model as pytorch_model
 
-    pytorch_model.load(source, "state_dict", shapes={"": list(shape)}, model_fn=model_fn)
+    options = LoadOptions({"": list(shape)}, model_fn=model_fn)
+    pytorch_model.load(source, "state_dict", options)
     module = registry.MODELS[source].native[1]
     example = (torch.zeros(2, *shape[1:]),)
     program = torch.export.export(module.eval(), example, dynamic_shapes=({0: torch.export.Dim("batch")},))
@@ -184,10 +186,14 @@ def small(format: str, name: str, out: str) -> None:
 
 
 def _load(format: str, path: str) -> None:
-    if format in ("onnx", "tflite"):
-        from safeconvert.runtimes import onnx_tflite
+    if format == "onnx":
+        from safeconvert.runtimes.onnxruntime import model as onnxruntime_model
 
-        onnx_tflite.load(path, format)
+        onnxruntime_model.load(path, format)
+    elif format == "tflite":
+        from safeconvert.runtimes.litert import model as litert_model
+
+        litert_model.load(path, format)
     elif format == "keras":
         from safeconvert.runtimes.tensorflow import model as tensorflow_model
 

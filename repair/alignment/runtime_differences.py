@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from ...runtimes.trace_store import TvmRecord
 from .. import rewrites
 from ..graph.runner import GraphRunner
 from .matching import CLOSE, Array, Contents, Match, distance
@@ -24,7 +25,7 @@ def differences(
     path: str,
     arrays: Mapping[str, Array],
     store: str,
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[TvmRecord],
     *,
     atol: float,
     rtol: float,
@@ -40,9 +41,9 @@ def differences(
     ``RuntimeActivations`` reads.
     """
     steps = GraphRunner(rewrites.named(onnx.load(path)))
-    calls = {record["tensor"]: record["call"] for record in records}
+    calls = {record.tensor: record.call for record in records}
     with np.load(store) as stored:
-        theirs = {record["tensor"]: stored[record["key"]] for record in records}
+        theirs = {record.tensor: stored[record.key] for record in records}
     ours = steps.everything(arrays)
     shared = [name for name in ours if name in theirs]
     nodes: list[dict[str, Any]] = []

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import WorkerFailed
+from ...formats import Format
 from ...models.loaded import LoadedModel
 from ...workers.pool import WorkerPool
 from ..localization.finding import FaultSummary
@@ -78,7 +79,7 @@ class Names:
 
     @cached_property
     def _layers(self) -> _Layers | None:
-        if "onnx" in (self.source.format, self.target.format) or not self.is_unquantized:
+        if self.source.format.is_view or self.target.format.is_view or not self.is_unquantized:
             return None
         try:
             own, theirs = parameters(self.workers, self.target), parameters(self.workers, self.source)
@@ -93,7 +94,7 @@ class Names:
         record = self._operators[index][1]
         if record is None:
             return None
-        return str(record["layer" if self.target.format == "keras" else "node"])
+        return str(record["layer" if self.target.format.layer_naming == "layer scopes" else "node"])
 
     def operations(self, index: int, fault: FaultSummary) -> dict[str, str]:
         """The single operators behind the names: in the views, and in the models' own graphs where they were found."""
@@ -107,10 +108,10 @@ class Names:
 FUSED = frozenset({"Relu", "Clip"})
 
 
-def _told_by(format: str, fault: FaultSummary) -> str:
+def _told_by(format: Format, fault: FaultSummary) -> str:
     """The view's tensor whose operator has the fault's name: of an activation that a TFLite file lacks it is the one
     that gives what ought to be activated, since TFLite has the two in one operator."""
     missing = fault.missing_operators
-    if format == "tflite" and missing and FUSED.issuperset(missing):
+    if format.layer_naming == "tensor" and missing and FUSED.issuperset(missing):
         return fault.diverging_tensor
     return fault.target_tensor

@@ -11,12 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from ...errors import WorkerFailed
+from ...formats import Format
 from ...models.loaded import LoadedModel
 from ...runtimes.tensor_layout import moves
 from ...workers.pool import WorkerPool
+from ...workers.runtime_functions import LAYER_NAMES
 from ..localization.finding import FaultSummary
 from ..located_target import LocatedTarget
-from .parameters import MODULES
 
 Array = np.ndarray[Any, Any]
 Record = Mapping[str, Any]
@@ -53,10 +54,10 @@ class ViewNode(Protocol):
 
 def layer_names(side: LoadedModel) -> frozenset[str]:
     """The names of a Keras model's layers; empty for other formats, whose names need no list."""
-    if side.format != "keras":
+    if side.format.layer_naming != "layer scopes":
         return frozenset()
     try:
-        return frozenset(side.worker().call("runtimes.tensorflow.model", "layer_names", path=side.location))
+        return frozenset(LAYER_NAMES(side.worker(), None, path=side.location))
     except WorkerFailed:
         return frozenset()
 
@@ -78,7 +79,7 @@ def traced(
     ``blames`` has an entry for each fault, or for each of ``tensors``, which are other tensors of the view. ``changed``
     are the layers that are known to hold other weights than they should.
     """
-    if side.format == "onnx":
+    if side.format.is_view:
         return [None] * len(blames)
     try:
         store, records = trace(workers, side, arrays)
@@ -101,11 +102,12 @@ def trace(workers: WorkerPool, side: LoadedModel, arrays: Mapping[str, Array]) -
     """The model's own activations: where they are stored, and the records of ``runtimes/*/trace.py:trace``."""
     store = str(workers.scratch("trace.npz"))
     given: dict[str, Any] = {"path": side.location, "arrays": dict(arrays), "store": store}
-    if side.format == "onnx":
+    run_trace = side.format.runtime.trace
+    if run_trace is None:  # an ONNX graph, which repair runs node by node
         return store, workers.worker("onnx_tflite", "onnx_tflite").call(
             "repair.localization.first_divergence", "trace", **given
         )
-    return store, side.worker().call(MODULES[side.format], "trace", **given)
+    return store, run_trace(side.worker(), None, **given)
 
 
 def origins(
@@ -190,25 +192,27 @@ def _nearest(record: Record, makers: Mapping[str, Record], meant: Callable[[Reco
     return None
 
 
-def told(format: str, record: Record) -> str:
+def told(format: Format, record: Record) -> str:
     """What to call a native operator: its layer where layers are what a person knows, else its own name."""
-    if format in ("keras", "torch"):
+    if format.is_named_by_layer:
         return str(record["layer"] or record["node"])
     return str(record["node"])
 
 
-def native_name(format: str, node: ViewNode, layers: Collection[str]) -> str:
+def native_name(format: Format, node: ViewNode, layers: Collection[str]) -> str:
     """The native name of a located node, or the view's own where the exporter left no trace of it."""
     name = node.target_node
-    if format == "tflite":
-        return node.target_tensor or name
-    if format == "keras":
-        return _layer(name, layers) or _layer(node.target_tensor, layers) or name
-    if format == "tf":
-        return name.removeprefix("StatefulPartitionedCall/")
-    if format == "torch":
-        return _module(node.metadata.get(SCOPES, "")) or name
-    return name
+    match format.layer_naming:
+        case "tensor":
+            return node.target_tensor or name
+        case "layer scopes":
+            return _layer(name, layers) or _layer(node.target_tensor, layers) or name
+        case "graph scopes":
+            return name.removeprefix("StatefulPartitionedCall/")
+        case "module scopes":
+            return _module(node.metadata.get(SCOPES, "")) or name
+        case "node":
+            return name
 
 
 def _layer(name: str, layers: Collection[str]) -> str:

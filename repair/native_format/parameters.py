@@ -12,20 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from ...formats import ModelFile
 from ...models.loaded import LoadedModel
-from ...records import Recognised
 from ...runtimes.tensor_layout import TensorLayout, arrangements
 from ...workers.pool import WorkerPool
 
 Array = np.ndarray[Any, Any]
-MODULES = {
-    "torch": "runtimes.pytorch.trace",
-    "keras": "runtimes.tensorflow.trace",
-    "tf": "runtimes.tensorflow.trace",
-    "tflite": "runtimes.litert.trace",
-    "onnx": "repair.graph.parameters",
-}
-SUFFIX = {"torch": ".pt2", "keras": ".keras", "tf": "", "tflite": ".tflite"}
 
 
 @dataclass(frozen=True)
@@ -38,26 +30,28 @@ class Parameter:
     quantized: bool
 
 
-def parameters(workers: WorkerPool, side: LoadedModel) -> list[Parameter]:
-    """The model's trained arrays. Raises :class:`WorkerFailed`."""
-    store = workers.scratch("parameters.npz")
-    records = side.worker().call(MODULES[side.format], "parameters", path=side.location, store=str(store))
+def parameters(workers: WorkerPool, model: LoadedModel) -> list[Parameter]:
+    """Read the model's trained arrays. Raises :class:`WorkerFailed`."""
+    read, store = model.format.runtime.read_parameters, workers.scratch("parameters.npz")
+    if read is None:
+        return []
+    records = read(model.worker(), None, path=model.location, store=str(store))
     with np.load(store) as stored:
-        found = [
-            Parameter(one["name"], one["layer"], stored[one["key"]], bool(one.get("quantized"))) for one in records
-        ]
+        own = [Parameter(record.name, record.layer, stored[record.key], record.is_quantized) for record in records]
     store.unlink()
-    return found
+    return own
 
 
-def replaced(workers: WorkerPool, side: LoadedModel, path: str, values: Mapping[str, Array]) -> Recognised:
-    """A copy of the file, which is one of this model's, with these arrays in place of its own.
+def replaced(workers: WorkerPool, model: LoadedModel, path: str, values: Mapping[str, Array]) -> ModelFile | None:
+    """Write a copy of the file, which is one of this model's, with these arrays in place of its own.
 
-    Raises :class:`WorkerFailed`.
+    None where the format's runtime cannot. Raises :class:`WorkerFailed`.
     """
-    target = workers.scratch("model" + SUFFIX[side.format])
-    flavour = side.worker().call(MODULES[side.format], "replaced", path=path, target=str(target), values=dict(values))
-    return Recognised(target, side.format, str(flavour))
+    replace, target = model.format.runtime.replace_parameters, workers.scratch("model" + model.format.suffix)
+    if replace is None:
+        return None
+    flavour = replace(model.worker(), None, path=path, target=str(target), values=dict(values))
+    return ModelFile(target, model.format, flavour)
 
 
 def by_change(own: Sequence[Parameter], before: Array, after: Array, layer: str) -> tuple[Parameter, Array] | None:

@@ -11,17 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from ...formats import ModelFile
 from ...models.loaded import LoadedModel
-from ...records import Recognised
 from ...workers.pool import WorkerPool
 from ..localization.finding import SettingChange
-from .parameters import SUFFIX
 
-MODULES = {
-    "torch": "runtimes.pytorch.settings",
-    "keras": "runtimes.tensorflow.settings",
-    "tflite": "runtimes.litert.settings",
-}
 NAMES = {
     "strides": ("stride", "strides"),
     "dilations": ("dilation", "dilation_rate", "dilations"),
@@ -41,31 +35,31 @@ NAMES = {
 
 
 def reset(
-    workers: WorkerPool, side: LoadedModel, file: Recognised, place: str, changes: Sequence[SettingChange]
-) -> tuple[Recognised, dict[str, Any]] | None:
-    """A copy of the file with other settings of the layer or operator ``place``, and these by name.
+    workers: WorkerPool, model: LoadedModel, file: ModelFile, place: str, changes: Sequence[SettingChange]
+) -> tuple[ModelFile, dict[str, Any]] | None:
+    """Write a copy of the file with other settings of the layer or operator ``place``; return it, and these by name.
 
-    The file itself where a layer that is called twice has them already. None where the framework has no word for one
-    of them. Raises :class:`WorkerFailed`.
+    Returns the file itself where a layer that is called twice has them already, and None where the framework has no
+    word for one of them. Raises :class:`WorkerFailed`.
     """
-    module = MODULES.get(side.format)
-    if module is None:
+    read, change_settings = model.format.runtime.read_settings, model.format.runtime.change_settings
+    if read is None or change_settings is None:
         return None
     path = str(file.path.absolute())
-    found = side.worker().call(module, "settings", path=path, place=place)
+    settings = read(model.worker(), None, path=path, place=place)
     values: dict[str, Any] = {}
     for change in changes:
-        if change.name == "pads" and len(changes) > 1 and isinstance(found.get("padding"), str):
+        if change.name == "pads" and len(changes) > 1 and isinstance(settings.get("padding"), str):
             continue  # "same" follows the other settings
-        meant = translated(found, change.name, change.before, change.after)
+        meant = translated(settings, change.name, change.before, change.after)
         if meant is None:
             return None
         values |= meant
-    if all(found[name] == value for name, value in values.items()):
+    if all(settings[name] == value for name, value in values.items()):
         return file, values
-    target = workers.scratch("model" + SUFFIX[side.format])
-    flavour = side.worker().call(module, "with_settings", path=path, target=str(target), place=place, values=values)
-    return Recognised(target, side.format, str(flavour)), values
+    target = workers.scratch("model" + model.format.suffix)
+    flavour = change_settings(model.worker(), None, path=path, target=str(target), place=place, values=values)
+    return ModelFile(target, model.format, flavour), values
 
 
 def translated(found: Mapping[str, Any], name: str, before: Any, after: Any) -> dict[str, Any] | None:

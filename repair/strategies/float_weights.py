@@ -19,9 +19,13 @@ from ...comparison.compare import Comparison
 from ...conversion.onnx_view import convert_verified
 from ...conversion.stage import ConvertedModel
 from ...errors import WorkerFailed
+from ...formats import TFLITE
 from ...models.input_mapping import InputMapping, apply_mapping
 from ...models.loaded import LoadedModel
-from ...records import Fault, Localisation, Recognised
+from ...records import Fault, Localisation
+from ...runtimes.litert.float_weights import RoundedWeight
+from ...workers.pool import Worker
+from ...workers.runtime_functions import MATCH_ROUNDINGS, RESTORE_FLOAT_WEIGHTS, ROUNDED_WEIGHTS, ROUNDING_COSTS
 from ..acceptance import Candidate, Decision, Gate
 from ..native_format.names import origins
 from .view_edits import Outcome, Repairer
@@ -29,7 +33,6 @@ from .view_edits import Outcome, Repairer
 Array = np.ndarray[Any, Any]
 COSTED = 8  # calibration inputs on which each weight's cost is measured
 MAX_ROWS_COMPARED = 512  # calibration inputs on which a file with some weights in float32 is compared
-MODULE = "runtimes.litert.float_weights"
 MB = 1e6  # bytes
 
 
@@ -54,14 +57,15 @@ def restored(repairer: Repairer, mapping: Sequence[InputMapping], before: Compar
     All of them are, so that values too can be held against the Source's, or as many as ``--max-size`` leaves room for.
     """
     target, options = repairer.target, repairer.options
-    if target.format != "tflite" or not target.signature.quantized or repairer.source.signature.quantized:
+    if target.format != TFLITE or not target.signature.quantized or repairer.source.signature.quantized:
         return None
     try:
-        weights = {one["name"]: one for one in _light(repairer, "small", path=target.location)}
+        worker, seconds = _worker(repairer), _seconds(repairer)
+        weights = {weight.name: weight for weight in ROUNDED_WEIGHTS(worker, seconds, path=target.location)}
         twin = _twin(repairer) if weights else None
         if twin is None:
             return None
-        rounding = _light(repairer, "paired", path=target.location, twin=twin.location)
+        rounding = MATCH_ROUNDINGS(worker, _seconds(repairer), path=target.location, twin=twin.location)
         if not rounding:
             return None
         gate = repairer.gate(mapping, before, MAX_ROWS_COMPARED)
@@ -102,29 +106,29 @@ class _Search:
     def with_float(self, names: Sequence[str]) -> Mixed:
         repairer = self.repairer
         path = repairer.workers.scratch("mixed.tflite")
-        size = _light(
-            repairer, "restored", path=repairer.target.location, twin=self.twin.location,
+        size = RESTORE_FLOAT_WEIGHTS(
+            _worker(repairer), _seconds(repairer), path=repairer.target.location, twin=self.twin.location,
             names=list(names), target=str(path),
         )  # fmt: skip
-        side = LoadedModel(repairer.workers, "mended", Recognised(path, "tflite", "tflite"))
+        side = LoadedModel(repairer.workers, "mended", TFLITE.written_at(path))
         decision = self.gate.consider(Candidate(side, words=f"{len(names)} weights in float32"))
         if decision.stage is None:
             raise WorkerFailed(decision.refusal)
         self.runs += 1
         return Mixed(decision.stage, tuple(names), int(size), decision)
 
-    def costs(self, weights: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    def costs(self, weights: Mapping[str, RoundedWeight]) -> dict[str, float]:
         """Each weight's cost; from now on the dearest for their size come first."""
         repairer = self.repairer
         rows = tuple(repairer.evaluation_set.rows[0][:COSTED])
         arrays = apply_mapping(self.mapping, repairer.evaluation_set.inputs.read(rows))
-        found: dict[str, float] = _light(
-            repairer, "costs", path=repairer.target.location, twin=self.twin.location, names=self.names,
-            arrays=arrays, seconds=repairer.budget.left / 3,
+        found = ROUNDING_COSTS(
+            _worker(repairer), _seconds(repairer), path=repairer.target.location, twin=self.twin.location,
+            names=self.names, arrays=arrays, seconds=repairer.budget.left / 3,
         )  # fmt: skip
         self.runs += len(found) + 1
         # What was not reached is large, and goes last.
-        self.order = sorted(self.names, key=lambda name: -found.get(name, 0.0) / max(1, weights[name]["bytes"]))
+        self.order = sorted(self.names, key=lambda name: -found.get(name, 0.0) / max(1, weights[name].extra_bytes))
         return found
 
     def first(self, count: int) -> Mixed:
@@ -156,9 +160,13 @@ class _Search:
         return self.first(low)
 
 
-def _light(repairer: Repairer, function: str, **arguments: Any) -> Any:
-    timeout = max(repairer.budget.left, 1.0)
-    return repairer.workers.worker("onnx_tflite", "onnx_tflite").call(MODULE, function, timeout=timeout, **arguments)
+def _worker(repairer: Repairer) -> Worker:
+    return repairer.workers.worker(TFLITE.worker, TFLITE.worker)
+
+
+def _seconds(repairer: Repairer) -> float:
+    """What is left of --repair-time for the next call."""
+    return max(repairer.budget.left, 1.0)
 
 
 def _twin(repairer: Repairer) -> LoadedModel | None:
@@ -182,7 +190,7 @@ def _twin(repairer: Repairer) -> LoadedModel | None:
 def _faults(
     repairer: Repairer,
     before: Comparison,
-    weights: Mapping[str, Mapping[str, Any]],
+    weights: Mapping[str, RoundedWeight],
     rounding: Mapping[str, float],
     costs: Mapping[str, float],
     whole: Mixed,
@@ -196,10 +204,10 @@ def _faults(
     found = origins(repairer.workers, repairer.source, arrays, side, apply_mapping(whole.stage.mapping, arrays))
     faults = []
     for name in sorted(rounding, key=lambda name: -costs.get(name, 0.0)):
-        node = weights[name]["node"]
+        node = weights[name].node
         evidence = {
             "weight": name,
-            "dtype": weights[name]["dtype"],
+            "dtype": weights[name].dtype,
             "largest_rounding": rounding[name],
             "cost": costs.get(name),
             "cost_is": "mean square change of the outputs by this rounding alone",

@@ -17,13 +17,13 @@ import numpy as np
 
 from ...checking.evaluation_set import Sample
 from ...comparison.compare import all_rows_differ
-from ...conversion.hop_runner import SUFFIX
 from ...conversion.stage import ConvertedModel
 from ...errors import BadInput, WorkerFailed
+from ...formats import ONNX, Format, ModelFile
 from ...inputs.base import ProbeInputs
 from ...models.input_mapping import TO_NCHW, TO_NHWC, Mismatch, apply_mapping, layout_of, map_inputs, to_other_layout
 from ...models.loaded import LoadedModel
-from ...records import Fault, Recognised, TensorSpec
+from ...records import Fault, TensorSpec
 from ..acceptance import Candidate, Gate
 from ..native_format.names import renamings
 from .view_edits import Outcome, Repairer
@@ -32,11 +32,6 @@ Shape = tuple[int | None, ...]
 PLAIN = (0, 1, 2, 3)
 SEEN = 4  # probes on which the view of a Target is held against it
 WAYS = 12  # ways tried, at most
-NATIVE = {
-    "keras": "runtimes.tensorflow.input_shapes",
-    "torch": "runtimes.pytorch.input_shapes",
-    "tflite": "runtimes.litert.input_shapes",
-}
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,7 @@ class Way:
         )
 
 
-def ways(source: Shape, theirs: str, spec: TensorSpec, ours: str) -> Iterator[Way]:
+def ways(source: Shape, theirs: Format, spec: TensorSpec, ours: Format) -> Iterator[Way]:
     """How a Target's input ``spec`` may come to take the Source's sizes, likeliest first; ``theirs`` and ``ours`` are
     the formats of Source and Target, whose customs decide where sizes do not tell the layout."""
     shape = spec.shape or ()
@@ -85,7 +80,7 @@ def ways(source: Shape, theirs: str, spec: TensorSpec, ours: str) -> Iterator[Wa
             yield Way((batch, *sizes[1:]))
 
 
-def _layouts(shape: Shape, format: str, axis: int | None) -> list[Shape]:
+def _layouts(shape: Shape, format: Format, axis: int | None) -> list[Shape]:
     """The shape as NCHW and as NHWC, first that with the channels at ``axis`` (None: as it is)."""
     if len(shape) != 4:
         return [shape]
@@ -180,19 +175,20 @@ class Dimensions:
         """The Target's own file with other sizes declared, where no axes need turning and it runs on them."""
         format, repairer = self.target.format, self.repairer
         several = [list(ways(tuple(self.shapes[a.name]), self.source.format, b, format)) for a, b in pairs]
-        if format not in NATIVE or any(way.axes or way.squeezed for found in several for way in found):
+        change = format.runtime.change_input_shapes
+        if change is None or any(way.axes or way.squeezed for found in several for way in found):
             return None
         gate = self.gate()
         for chosen in itertools.islice(itertools.product(*several), WAYS):
             shapes = {two.name: list(way.declared) for (_, two), way in zip(pairs, chosen, strict=True)}
-            target = repairer.workers.scratch("model" + SUFFIX[format])
-            given: dict[str, Any] = {"path": self.target.location, "target": str(target), "shapes": shapes}
+            target = repairer.workers.scratch("model" + format.suffix)
+            worker, path = self.target.worker(), self.target.location
             try:
-                flavour = self.target.worker().call(NATIVE[format], "redimensioned", **given)
+                flavour = change(worker, None, path=path, target=str(target), shapes=shapes)
             except WorkerFailed:
                 continue
             words = "; ".join(way.words for way in chosen)
-            model = LoadedModel(repairer.workers, "mended", Recognised(target, format, flavour))
+            model = LoadedModel(repairer.workers, "mended", ModelFile(target, format, flavour))
             decision = gate.consider(Candidate(model, words=words))
             if decision.is_accepted:  # whatever else is wrong with it
                 self.words = words
@@ -201,7 +197,7 @@ class Dimensions:
 
     def in_own_names(self, outcome: Outcome, stage: ConvertedModel) -> Outcome:
         """What was found in the Target as it came back from its view, by the names that its layers had before."""
-        if not self.turned or self.target.format == "onnx" or not outcome.faults:
+        if not self.turned or self.target.format.is_view or not outcome.faults:
             return outcome
         evaluation_set = self.repairer.evaluation_set
         given = apply_mapping(stage.mapping, evaluation_set.inputs.read(tuple(evaluation_set.rows[0][:1])))
@@ -224,7 +220,7 @@ class Dimensions:
     def _view(self) -> tuple[Path | None, dict[str, TensorSpec]]:
         """A view that agrees with the Target on probes of its own sizes; the view's inputs by the Target's names."""
         own = self.target.signature.inputs
-        if self.target.format == "onnx":
+        if self.target.format.is_view:
             return Path(self.target.location), {one.name: one for one in own}
         probes = ProbeInputs.make(own, self.repairer.options.seed, SEEN).read(range(SEEN))
         view = self.repairer.view_of(self.target, {one.name: one.shape or () for one in own}, probes)
@@ -236,7 +232,7 @@ class Dimensions:
         """Ways for all inputs at once, by the view's names, and whether pads follow."""
         several = []
         for one, two in pairs:
-            custom = "onnx" if specs[two.name].shape != two.shape else self.target.format
+            custom = ONNX if specs[two.name].shape != two.shape else self.target.format
             found = ways(tuple(self.shapes[one.name]), self.source.format, specs[two.name], custom)
             several.append([(specs[two.name].name, way) for way in found])
         for chosen in itertools.islice(itertools.product(*several), WAYS):
@@ -271,7 +267,7 @@ class Dimensions:
             )
         except WorkerFailed:
             return None
-        model = LoadedModel(repairer.workers, "onnx_tflite", Recognised(written, "onnx", "onnx"))
+        model = LoadedModel(repairer.workers, "onnx_tflite", ONNX.written_at(written))
         return Candidate(model, words="; ".join(way.words for way in inputs.values()), preference=0 if undone else 1)
 
     def _back(self, side: LoadedModel) -> ConvertedModel | None:

@@ -11,8 +11,9 @@ import numpy as np
 
 from ...conversion.stage import ConvertedModel
 from ...errors import WorkerFailed
+from ...formats import ModelFile
 from ...models.loaded import LoadedModel
-from ...records import Fault, Recognised
+from ...records import Fault
 from ..acceptance import Candidate, Decision, Gate
 from ..localization.finding import ConstantChange, SettingChange
 from ..native_format.parameters import Parameter, by_change, leftovers, parameters, replaced, unfolded
@@ -69,13 +70,13 @@ def _set_in_place(
 
     None where they are not, or where the model has no such arrays and settings of its own.
     """
-    if repairer.target.format == "onnx":
+    if repairer.target.format.is_view:
         return None
     wanted = {index: located.settings_set(index) for index in chosen}
     others = [index for index in chosen if wanted[index] is None]
     if located.constants_set(others) is None:
         return None
-    made, set_in, heavy = repairer.target.recognised, dict[int, Own](), list[int]()
+    made, set_in, heavy = repairer.target.file, dict[int, Own](), list[int]()
     try:
         for index in chosen:
             changes = wanted[index]
@@ -100,8 +101,8 @@ def _set_in_place(
 
 
 def _settings(
-    repairer: Repairer, file: Recognised, index: int, changes: Sequence[SettingChange]
-) -> tuple[Recognised, Own] | None:
+    repairer: Repairer, file: ModelFile, index: int, changes: Sequence[SettingChange]
+) -> tuple[ModelFile, Own] | None:
     """The file with these settings of the fault's layer; None where its framework has no words for them."""
     place = repairer.names.place(index)
     if place is None:
@@ -119,11 +120,11 @@ def _settings(
 def _weights(
     repairer: Repairer,
     located: LocatedTarget,
-    file: Recognised,
+    file: ModelFile,
     heavy: Sequence[int],
     changes: Sequence[ConstantChange],
     names: Names,
-) -> tuple[Recognised, dict[int, Own]] | None:
+) -> tuple[ModelFile, dict[int, Own]] | None:
     """The file with the arrays of these faults; None where it holds them in other pieces than the others do."""
     own = parameters(repairer.workers, repairer.target)
     # Where both hold their weights in the same pieces, those that differ are told for sure.
@@ -138,6 +139,8 @@ def _weights(
     repairer.observer.say(f"setting {', '.join(one.name for one, _ in pairs[:3])} in {repairer.target.path.name}")
     values = {one.name: array for one, array in pairs}
     made = replaced(repairer.workers, repairer.target, str(file.path.absolute()), values)
+    if made is None:
+        return None
     told = {
         index: Own(found[0].layer, tuple(one.name for one in found), {"parameters": [one.name for one in found]})
         for index, found in set_in.items()

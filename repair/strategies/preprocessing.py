@@ -18,10 +18,11 @@ from ...comparison.acceptance import discrepancy_key
 from ...comparison.compare import Comparison
 from ...conversion.stage import ConvertedModel
 from ...errors import BadInput, WorkerFailed
+from ...formats import ONNX
 from ...inputs.preprocess import Preprocess
 from ...models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs, sizes
 from ...models.loaded import LoadedModel
-from ...records import Fault, Recognised
+from ...records import Fault
 from ..acceptance import MAX_ROWS_COMPARED
 from .view_edits import Repairer, apart
 
@@ -189,7 +190,7 @@ class Pipeline:
                 factor=list(made.factor),
                 offset=list(made.offset),
             )
-            side = LoadedModel(repairer.workers, "onnx_tflite", Recognised(path, "onnx", "onnx"))
+            side = LoadedModel(repairer.workers, "onnx_tflite", ONNX.written_at(path))
             side.worker()
         except WorkerFailed:
             return None

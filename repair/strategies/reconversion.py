@@ -51,7 +51,9 @@ def reconvert(repairer: Repairer, mapping: Sequence[InputMapping], before: Compa
     stage = _converted(repairer, repairer.gate(mapping, before))
     if stage is None:
         return dataclasses.replace(outcome, faults=faults, localisation=looked, attempts=tuple(repairer.attempts))
-    used = [attempt for attempt in repairer.attempts if attempt.used and attempt.hop.endswith(repairer.target.format)]
+    used = [
+        attempt for attempt in repairer.attempts if attempt.used and attempt.hop.endswith(repairer.target.format.name)
+    ]
     by = f" by {used[-1].converter}" if used else ""
     mended = tuple(
         dataclasses.replace(fault, status="repaired", repair=f"the Target was made anew from the Source{by}")
@@ -77,7 +79,7 @@ def _converted(repairer: Repairer, gate: Gate) -> ConvertedModel | None:
     stage, attempts = convert_verified(
         repairer.workers,
         source,
-        target.format,
+        target.format.name,
         shapes,
         repairer.evaluation_set.sample(),
         repairer.settings,

@@ -24,10 +24,11 @@ from ...conversion.onnx_view import Pair, View, convert_verified, ordered, view
 from ...conversion.stage import ConversionOptions, ConvertedModel
 from ...conversion.time_budget import RepairTime
 from ...errors import WorkerFailed
+from ...formats import ONNX
 from ...models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs, sizes
 from ...models.loaded import LoadedModel, shorten
 from ...options import Observer, Options
-from ...records import Attempt, Fault, Localisation, Recognised, Refusal
+from ...records import Attempt, Fault, Localisation, Refusal
 from ...workers.pool import WorkerPool
 from ..acceptance import MAX_ROWS_COMPARED, Candidate, Decision, Gate
 from ..localization.finding import FaultSummary
@@ -197,7 +198,7 @@ class Repairer:
         """The Target's view with the repairs of these faults made."""
         path = self.workers.scratch("repaired.onnx")
         located.write(path, chosen)
-        model = LoadedModel(self.workers, "onnx_tflite", Recognised(path, "onnx", "onnx"))
+        model = LoadedModel(self.workers, "onnx_tflite", ONNX.written_at(path))
         return Candidate(model, tuple(chosen), "the ONNX view of the Target, edited")
 
     def _mend(self, gate: Gate, before: Comparison, located: LocatedTarget, stop_reason: str) -> Outcome:
@@ -263,7 +264,7 @@ class Repairer:
         and what the view gives for them: the Source's own, where none is given."""
         planned = map_inputs(self.source.signature, self.shapes, side.signature)
         assert not isinstance(planned, Mismatch)
-        if self.target.format == "onnx":
+        if self.target.format.is_view:
             return ConvertedModel(side, planned)
         sample = sample or self.evaluation_set.sample()
         taken = Sample(apply_mapping(planned, sample.arrays), sample.outputs)
@@ -271,7 +272,7 @@ class Repairer:
         stage, attempts = convert_verified(
             self.workers,
             side,
-            self.target.format,
+            self.target.format.name,
             sizes(planned, self.shapes),
             taken,
             self.settings,
@@ -302,7 +303,7 @@ def apart(stage: ConvertedModel) -> ConvertedModel:
     """The model in a child that no conversion uses: the one called ``target`` is stopped for another framework."""
     if stage.side.worker_name != "target":
         return stage
-    side = LoadedModel(stage.side.workers, "mended", stage.side.recognised, stage.side.options)
+    side = LoadedModel(stage.side.workers, "mended", stage.side.file, stage.side.options)
     side.worker()
     return dataclasses.replace(stage, side=side)
 

@@ -28,9 +28,6 @@ from ..workers.pool import WorkerPool
 from .source_outputs import Reference
 
 Array = np.ndarray[Any, Any]
-# Which preset stands in where a person names none; both sides get the same tensors, so agreement is well tested
-# with any sensible one, and the report says which it was.
-DEFAULT_PREPROCESS = {"torch": "torch", "onnx": "torch", "keras": "keras", "tf": "keras", "tflite": "keras"}
 PROBES = 32  # where a person gives no inputs
 SAMPLE = 4  # inputs of each kind that every hop is checked on
 QUANTISING = 200  # rows that integer quantisation is calibrated on, at most
@@ -90,7 +87,7 @@ class EvaluationSet:
             paths, skipped = ImageInputs.scan(options.images)
             name = options.preprocess
             if name is None:
-                name = DEFAULT_PREPROCESS[self.source.format]
+                name = self.source.format.default_preprocess
                 self.notes.append(self._assumed(load_preprocess(name)))
             self.preprocess = load_preprocess(name)
             if options.target_preprocess is not None:
@@ -118,7 +115,7 @@ class EvaluationSet:
                 f"--images need a model with one input of four axes, not {'; '.join(map(str, self.specs))}.\n"
                 "Pass ready arrays with --inputs FILE.npz."
             )
-        layout: Layout = "nchw" if layout_of(shape, self.source.format) == "nchw" else "nhwc"
+        layout = layout_of(shape, self.source.format)
         channels, height, width = (shape[i] or 0 for i in ((1, 2, 3) if layout == "nchw" else (3, 1, 2)))
         return ImageInput(self.specs[0].name, height, width, channels, layout, self.specs[0].dtype)
 

@@ -7,28 +7,28 @@ not right. Where TensorFlow is not installed there is no second runtime.
 
 from __future__ import annotations
 
-import importlib.util
-
 from ..errors import CallRaised, WorkerFailed
+from ..formats import Format, has_second_runtime
 from ..models.loaded import LoadedModel, shorten
+from ..workers.runtime import TENSORFLOW_INTERPRETER
 
-RUNTIME = ("tensorflow", "runtimes.litert.tensorflow_interpreter")
-ELSEWHERE = "TensorFlow's own interpreter"
-WORDS = f"{ELSEWHERE} answers otherwise than LiteRT"
+WORDS = f"{TENSORFLOW_INTERPRETER.name} answers otherwise than LiteRT"
 
 
-def warm(source: LoadedModel, format: str) -> None:
+def warm(source: LoadedModel, format: Format) -> None:
     """Let TensorFlow load while other things are done."""
-    if _applies(format):
-        source.workers.worker(_child_name(source), "tensorflow")
+    if has_second_runtime(format):
+        source.workers.worker(_worker_name(source), TENSORFLOW_INTERPRETER.worker)
 
 
 def in_second_runtime(source: LoadedModel, target: LoadedModel) -> LoadedModel | None:
     """The Target in its second runtime; None where it has none."""
-    if target.runtime is not None or not _applies(target.format):
+    if target.other_runtime is not None or not has_second_runtime(target.format):
         return None
     if target.second is None:
-        target.second = LoadedModel(target.workers, _child_name(source), target.recognised, runtime=RUNTIME)
+        target.second = LoadedModel(
+            target.workers, _worker_name(source), target.file, other_runtime=target.format.second_runtime
+        )
         target.second.signature = target.signature  # it is the same file
     return target.second
 
@@ -43,16 +43,13 @@ def unavailable_reason(other: LoadedModel) -> str:
         except CallRaised:
             return ""
         except WorkerFailed as error:
-            why = f"{ELSEWHERE} could not be asked: {shorten(str(error))}"
+            why = f"{TENSORFLOW_INTERPRETER.name} could not be asked: {shorten(str(error))}"
         else:
             return ""
     return why
 
 
-def _applies(format: str) -> bool:
-    return format == "tflite" and importlib.util.find_spec("tensorflow") is not None
-
-
-def _child_name(source: LoadedModel) -> str:
-    """The child that has TensorFlow already, or will be the one to have it."""
-    return source.worker_name if source.framework == "tensorflow" else "convert-tensorflow"
+def _worker_name(source: LoadedModel) -> str:
+    """The worker that has TensorFlow already, or will be the one to have it."""
+    worker = TENSORFLOW_INTERPRETER.worker
+    return source.worker_name if source.framework == worker else f"convert-{worker}"

@@ -16,10 +16,12 @@ import numpy as np
 
 from ..comparison.compare import Tolerance
 from ..errors import NotInstalled, WorkerFailed
+from ..formats import extra_with
 from ..models.input_mapping import Mismatch, apply_mapping, map_inputs
-from ..models.loaded import EXTRAS, LoadedModel, shorten
+from ..models.loaded import LoadedModel, shorten
 from ..models.loading import Shapes
 from ..workers.pool import WorkerPool
+from ..workers.runtime_functions import TVM_ACTIVATIONS
 from .evaluation_set import EvaluationSet
 
 Array = np.ndarray[Any, Any]
@@ -92,7 +94,7 @@ class RuntimeComparison:
 def require(engine: str) -> None:
     """Raises :class:`NotInstalled` where the engine's package is not there."""
     if engine == "tvm" and importlib.util.find_spec("tvm") is None:
-        advice = f"pip install 'safeconvert[{EXTRAS['tvm']}]'"
+        advice = f"pip install 'safeconvert[{extra_with('tvm')}]'"
         raise NotInstalled(f"--engine tvm needs apache-tvm, which is not installed.\n{advice}")
 
 
@@ -117,9 +119,7 @@ def ask(
     who = "TVM"
     try:
         worker = workers.worker("tvm", "tvm")
-        ran = worker.call(
-            "runtimes.tvm.model", "activations", timeout=timeout, path=str(path), arrays=given, store=str(store)
-        )
+        ran = TVM_ACTIVATIONS(worker, timeout, path=str(path), arrays=given, store=str(store))
         who = "onnxruntime"
         held = workers.worker("onnx_tflite", "onnx_tflite").call(
             "repair.alignment.runtime_differences",
@@ -128,7 +128,7 @@ def ask(
             path=str(path),
             arrays=given,
             store=str(store),
-            records=ran["records"],
+            records=ran.records,
             atol=tolerance.atol,
             rtol=tolerance.rtol,
             keep=str(kept) if keep else None,
@@ -147,12 +147,12 @@ def ask(
         model,
         path,
         agrees,
-        _told(held, differences, ran["why"]),
+        _told(held, differences, ran.why),
         compared=int(held["compared"]),
         max_abs=held["max_abs"],
         differences=differences,
-        kept=kept if keep and not ran["missing"] else None,
-        seconds={key: float(ran[f"{key}_seconds"]) for key in ("compile", "run")},
+        kept=kept if keep and not ran.missing else None,
+        seconds={"compile": ran.compile_seconds, "run": ran.run_seconds},
     )
 
 
@@ -187,7 +187,7 @@ def of_files(
         return ()
     found = list(known)
     for model, side in (("source", source), ("target", target)):
-        if side is None or side.format != "onnx" or any(str(one.path) == side.location for one in found):
+        if side is None or not side.format.is_view or any(str(one.path) == side.location for one in found):
             continue
         mapping = map_inputs(source.signature, shapes, side.signature)
         rows = evaluation_set.rows[0][:FEW]

@@ -61,7 +61,7 @@ def judge(
         )
     if reasons and evaluation_set.target_inputs is not None:
         reasons = (*reasons, "the Target's images were prepared by --target-preprocess, another way than the Source's")
-    if reasons and target.runtime is not None:
+    if reasons and target.other_runtime is not None:
         reasons = (WORDS, *reasons)
     if not reasons and (other := in_second_runtime(evaluation_set.source, target)) is not None:
         if why := unavailable_reason(other):

@@ -11,31 +11,32 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ..conversion.routes import hops_between, missing, package_version, pairs, routes
+from ..conversion.routes import extra_of, hops_between, missing, package_version, pairs, routes
 from ..converters import ENVIRONMENTS
 from ..errors import WorkerFailed
-from ..models.loaded import EXTRAS, shorten
+from ..models.loaded import shorten
+from ..records import NO_LOAD_OPTIONS
 from ..reporting.document import PACKAGES
 from ..workers.environments import installed_version
-from ..workers.pool import PRELOADS, WorkerPool
-
-RUNTIMES = {"torch": "torch", "tensorflow": "tensorflow", "onnx_tflite": "onnxruntime and LiteRT", "tvm": "Apache TVM"}
+from ..workers.pool import Worker, WorkerPool
+from ..workers.runtime import TVM, Runtime, runtimes_of_workers
 
 
 def diagnose() -> dict[str, Any]:
     """Versions, each runtime loaded for real in a child of its own, and which of the twenty pairs have a route."""
-    with WorkerPool() as workers, ThreadPoolExecutor(len(PRELOADS)) as pool:
-        wanted = [name for name in PRELOADS if name != "tvm" or package_version("apache-tvm")]
-        children = {name: workers.worker(name, name) for name in wanted}
-        pending = {name: pool.submit(_loads, worker, PRELOADS[name]) for name, worker in children.items()}
+    hosted = runtimes_of_workers()
+    with WorkerPool() as workers, ThreadPoolExecutor(len(hosted)) as pool:
+        wanted = [name for name in hosted if name != TVM.worker or package_version("apache-tvm")]
+        running = {name: workers.worker(name, name) for name in wanted}
+        pending = {name: pool.submit(_loads, worker, *hosted[name]) for name, worker in running.items()}
         runtimes = {name: future.result() for name, future in pending.items()}
-    runtimes.setdefault("tvm", "not installed (optional): pip install 'safeconvert[tvm]'")
+    runtimes.setdefault(TVM.worker, "not installed (optional): pip install 'safeconvert[tvm]'")
     packages = {name: package_version(name) or None for name in PACKAGES}
     lacking = [f"{a}2{b}" for a, b in pairs() if not _has_route(a, b)]
     advice = sorted({
-        f"pip install 'safeconvert[{EXTRAS[name.replace('-', '_')]}]'"
-        for name, found in packages.items()
-        if found is None and name.replace("-", "_") in EXTRAS and name != "apache-tvm"
+        f"pip install 'safeconvert[{extra}]'"
+        for name, version in packages.items()
+        if version is None and (extra := extra_of(name.replace("-", "_")))
     })  # fmt: skip
     return {
         "python": platform.python_version(),
@@ -49,13 +50,14 @@ def diagnose() -> dict[str, Any]:
     }
 
 
-def _loads(worker: Any, module: str) -> str:
-    """ "ok", or why the runtime does not load."""
-    try:
-        worker.call(module, "load", timeout=120, path="", flavour="none")
-    except WorkerFailed as error:
-        kind = getattr(error, "kind", "")
-        return shorten(str(error)) if kind in ("ModuleNotFoundError", "ImportError", "") else "ok"
+def _loads(worker: Worker, *runtimes: Runtime) -> str:
+    """Load no model in each runtime; return "ok", or why one of them cannot be imported."""
+    for runtime in runtimes:
+        try:
+            runtime.load(worker, 120, path="", flavour="none", options=NO_LOAD_OPTIONS)
+        except WorkerFailed as error:
+            if getattr(error, "kind", "") in ("ModuleNotFoundError", "ImportError", ""):
+                return shorten(str(error))
     return "ok"
 
 
@@ -77,8 +79,9 @@ def show(found: dict[str, Any]) -> None:
     for name, version in found["packages"].items():
         table.add_row(name, version or "not installed")
     console.print(table)
+    hosted = runtimes_of_workers()
     for name, state in found["runtimes"].items():
-        console.print(f"{RUNTIMES[name]}: {state}", markup=False)
+        console.print(f"{' and '.join(runtime.name for runtime in hosted[name])}: {state}", markup=False)
     for name, version in found["environments"].items():
         console.print(
             f"environment {name}: {version or f'not installed (optional): safeconvert env install {name}'}",

@@ -12,16 +12,8 @@ from typing import Any
 import click
 
 from ..errors import BadInput
-from ..records import FORMATS
+from ..formats import FORMAT_NAMES, FORMATS, Format
 from .arguments import CONVERTING, OPTIONS, options
-
-FIRST = {
-    "torch": "model.pt2",
-    "keras": "model.keras",
-    "tf": "saved_model/",
-    "tflite": "model.tflite",
-    "onnx": "model.onnx",
-}
 
 SECTIONS = """\b
 Convert (20 pairs of torch, keras, tf, tflite, onnx):
@@ -39,7 +31,7 @@ class Commands(click.Group):
     """Lists the twenty pair commands in one line instead of twenty."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = [("SRC2DST", f"Convert and verify; SRC and DST are two of {', '.join(FORMATS)}.")]
+        rows = [("SRC2DST", f"Convert and verify; SRC and DST are two of {', '.join(FORMAT_NAMES)}.")]
         for name in self.list_commands(ctx):
             command = self.get_command(ctx, name)
             if command is not None and not command.hidden and name not in PAIRS:
@@ -58,28 +50,28 @@ def cli() -> None:
     """Convert models between frameworks; you get a file only if its predictions match the original's."""
 
 
-PAIRS = tuple(f"{a}2{b}" for a in FORMATS for b in FORMATS if a != b)
+PAIRS = tuple(f"{a}2{b}" for a in FORMAT_NAMES for b in FORMAT_NAMES if a != b)
 
 
-def _pair(source: str, target: str) -> click.Command:
+def _pair(source: Format, target: Format) -> click.Command:
     name = f"{source}2{target}"
 
     @click.command(
         name,
         help=f"Convert {source} to {target}; you get a file only if its predictions match the original's.",
-        epilog=f"\b\nExample:\n  safeconvert {name} {FIRST[source]} --images photos/ -o {FIRST[target]}",
+        epilog=f"\b\nExample:\n  safeconvert {name} {source.example} --images photos/ -o {target.example}",
         context_settings={"max_content_width": 110},
     )
     @click.argument("model", type=click.Path(path_type=Path))
     @options()
     def run(model: Path, **given: Any) -> None:
-        from ..models.detect import recognise
+        from ..models.detect import detect
 
         def work(observer: Any, output: Path | None, **chosen: Any) -> Any:
             from ..api import convert
 
-            recognise(model, source)
-            return convert(model, target, output=output, observer=observer, **chosen)
+            detect(model, source)
+            return convert(model, target.name, output=output, observer=observer, **chosen)
 
         _call(work, given)
 
@@ -133,8 +125,8 @@ def repair(source: Path, target: Path, **given: Any) -> None:
 
 
 @cli.command()
-@click.argument("source", type=click.Choice(FORMATS), required=False)
-@click.argument("target", type=click.Choice(FORMATS), required=False)
+@click.argument("source", type=click.Choice(FORMAT_NAMES), required=False)
+@click.argument("target", type=click.Choice(FORMAT_NAMES), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def routes(source: str | None, target: str | None, as_json: bool) -> None:
     """Show the chains of converters between two formats, in the order tried."""

@@ -98,7 +98,7 @@ class AttemptRunner:
         except WorkerFailed as error:
             over = form and error.status == "timeout" and not self.hop_runner.repair_time.left
             record(error.status, "stopped: --repair-time is over" if over else str(error))
-            if error.status == "crashed" and stage.format == "onnx" and not form:
+            if error.status == "crashed" and stage.format.is_view and not form:
                 self.crashed[number] = stage, hop
             return None
         finally:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, cast
 from ..converters.hop import Hop
 from ..converters.hop_function import HopAnswer, HopArguments, InputPermutation, Shapes
 from ..errors import CallRaised, Unchanged
+from ..formats import ONNX, format_named
 from ..models.input_mapping import TO_NCHW, TO_NHWC, InputMapping, layout_of, sizes
-from ..models.loaded import RUNTIMES, LoadedModel
-from ..records import Recognised
+from ..models.loaded import LoadedModel
+from ..records import NO_LOAD_OPTIONS
 from ..workers.environments import interpreter
 from ..workers.pool import Worker, WorkerPool
 from ..workers.remote import remote
@@ -22,8 +23,6 @@ from .time_budget import RepairTime
 if TYPE_CHECKING:
     from ..converters.support import input_layout
 
-SUFFIX = {"torch": ".pt2", "keras": ".keras", "tf": "", "tflite": ".tflite", "onnx": ".onnx"}
-FLAVOUR = {"torch": "pt2", "keras": "keras", "tf": "savedmodel", "tflite": "tflite", "onnx": "onnx"}
 PERMUTE_ONNX_INPUTS = remote(
     "converters.support.input_layout", "permute_onnx_inputs", lambda: input_layout.permute_onnx_inputs
 )
@@ -75,9 +74,9 @@ class HopRunner:
         the form would be the model as it is, and :class:`WorkerFailed`.
         """
         is_permuted_in_file = self.has_permuted_inputs(stage) and "input_permutation" not in hop.takes
-        if is_permuted_in_file and stage.format == "onnx":
+        if is_permuted_in_file and stage.format.is_view:
             path = self._with_permuted_inputs(path, stage)
-        written = self.workers.scratch("model" + SUFFIX[hop.target])
+        written = self.workers.scratch("model" + format_named(hop.target).suffix)
         self._before(hop)
         worker = self._worker(hop)
         arguments = self.arguments(hop, stage, self.shapes_of(stage) if shapes is None else shapes, form, last=last)
@@ -86,7 +85,7 @@ class HopRunner:
             raise Unchanged(f"the {form} form would be the model as it is")
         if not written.exists():
             raise CallRaised("FileNotFoundError", "the converter ended without writing a file", "")
-        if is_permuted_in_file and stage.format != "onnx":
+        if is_permuted_in_file and not stage.format.is_view:
             written = self._with_permuted_inputs(written, stage)
         return written
 
@@ -124,19 +123,19 @@ class HopRunner:
 
     def side(self, hop: Hop, written: Path, *, last: bool) -> LoadedModel:
         """Return what the hop wrote as a model in its own runtime, to be loaded when it is first used."""
-        recognised = Recognised(written, hop.target, FLAVOUR[hop.target])
-        framework = RUNTIMES[hop.target][0]
+        file = format_named(hop.target).written_at(written)
+        framework = file.format.worker
         if last:
             name = "target"  # a fresh process: the Target must run where its converter never was
             if self.workers.worker(name, framework).framework != framework:
                 self.workers.restart(name)
-        elif hop.target in ("onnx", "tflite"):
-            name = "onnx_tflite"
+        elif framework == "onnx_tflite":
+            name = framework
         elif hop.framework == self.source.framework:
             name = self.source.worker_name
         else:
             name = f"convert-{hop.framework}"
-        return LoadedModel(self.workers, name, recognised)
+        return LoadedModel(self.workers, name, file)
 
     def arguments(self, hop: Hop, stage: ConvertedModel, shapes: Shapes, form: str, *, last: bool) -> HopArguments:
         """Return the keyword arguments of the hop's function: of all that there are, those that it takes."""
@@ -173,10 +172,12 @@ class HopRunner:
         target = self.workers.scratch("model.onnx")
         names = self._permuted_names(stage)
         worker = self.workers.worker("onnx_tflite", "onnx_tflite")
-        if stage.format != "onnx":
+        if not stage.format.is_view:
             # The exporter may have named the inputs its own way: they are taken by position.
-            written = worker.call("runtimes.onnx_tflite", "load", path=str(path.absolute()), flavour="onnx")
-            named = zip([entry["name"] for entry in written["inputs"]], stage.mapping, strict=False)
+            written = ONNX.runtime.load(
+                worker, None, path=str(path.absolute()), flavour=ONNX.flavour, options=NO_LOAD_OPTIONS
+            )
+            named = zip([spec.name for spec in written.inputs], stage.mapping, strict=False)
             names = [name for name, mapped in named if mapped.source in self.input_permutations]
         permutation = self._permutation(names)
         PERMUTE_ONNX_INPUTS(worker, None, path=str(path.absolute()), target=str(target), permutation=permutation)
@@ -190,4 +191,4 @@ class HopRunner:
 
     def shapes_of(self, stage: ConvertedModel) -> Shapes:
         """Return the shapes of the stage's inputs in this run, by its own names; a free batch stays None."""
-        return sizes(self.model_inputs(stage) if stage.format == "onnx" else stage.mapping, self.shapes)
+        return sizes(self.model_inputs(stage) if stage.format.is_view else stage.mapping, self.shapes)

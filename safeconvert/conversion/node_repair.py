@@ -21,6 +21,7 @@ from ..converters.hop import Hop
 from ..errors import WorkerFailed
 from ..models.input_mapping import Mismatch, apply_mapping, map_inputs, match_outputs
 from ..records import Signature, TensorSpec
+from ..workers.runtime_functions import FORGET, RUN_ONCE
 from .findings import Crash, HopFinding, NodeDifference, decides
 from .hop_runner import HopRunner
 from .stage import ConvertedModel, Rewritten
@@ -235,10 +236,10 @@ class NodeRepair:
         mapping = map_inputs(Signature(specs, ()), given, side.signature)
         if isinstance(mapping, Mismatch):
             raise WorkerFailed(mapping.reason)
-        answer = worker.call("runtimes.registry", "run_once", path=side.location, arrays=apply_mapping(mapping, arrays))
-        worker.call("runtimes.registry", "forget", path=side.location)
+        answer = RUN_ONCE(worker, None, path=side.location, arrays=apply_mapping(mapping, arrays))
+        FORGET(worker, None, path=side.location)
         self.runs += 1
-        results = match_outputs([o["name"] for o in outputs], answer["names"], answer["outputs"])
+        results = match_outputs([o["name"] for o in outputs], answer.names, answer.outputs)
         if len(results) != len(outputs):
             raise WorkerFailed(f"{len(results)} of {len(outputs)} pieces came out")
         return results

@@ -79,7 +79,7 @@ def view(
     """
     stage: ConvertedModel | None
     attempts: tuple[Attempt, ...] = ()
-    if side.format == "onnx":
+    if side.format.is_view:
         mapping = map_inputs(side.signature, shapes, side.signature)
         assert not isinstance(mapping, Mismatch)
         stage = ConvertedModel(side, mapping)
@@ -116,7 +116,7 @@ def convert_verified(
         after=lambda hop: None,
         say=say,
     )
-    stage = router.find(routes(side.format, to))
+    stage = router.find(routes(side.format.name, to))
     if stage is not None and stage.comparison is not None and not router.attempt_runner.agrees(stage):
         stage = None
     return stage, tuple(router.attempts)

@@ -100,7 +100,7 @@ class Router:
     def _extend(self, stage: ConvertedModel, rest: tuple[str, ...]) -> ConvertedModel | None:
         if not rest:
             return stage
-        for hop in hops_between(stage.format, rest[0], last=len(rest) == 1):
+        for hop in hops_between(stage.format.name, rest[0], last=len(rest) == 1):
             diverged: ConvertedModel | None = None
             for form in self._forms(hop):
                 reached = self.attempt_runner.take(stage, hop, form, last=len(rest) == 1)
@@ -122,7 +122,7 @@ class Router:
 
     def _mend(self, stage: ConvertedModel, hop: Hop, diverged: ConvertedModel, *, last: bool) -> ConvertedModel | None:
         """The hop repaired where single nodes of the ONNX graph it was fed are at fault."""
-        if stage.format != "onnx" or not diverged.mapping or self.hop_runner.has_permuted_inputs(stage):
+        if not stage.format.is_view or not diverged.mapping or self.hop_runner.has_permuted_inputs(stage):
             return None
         if diverged.attempts not in self._findings:
             with self.hop_runner.repair_time.running():
@@ -175,7 +175,7 @@ class Router:
         """
         for stage, _ in self._strayed:
             one = self.attempts[stage.attempts[0]]
-            if len(stage.attempts) == 1 and not one.form and self.source.format != "onnx":
+            if len(stage.attempts) == 1 and not one.form and not self.source.format.is_view:
                 return None if target.attempts[:1] == stage.attempts else stage
         return None
 
@@ -190,7 +190,7 @@ class Router:
         """Go on from a stage that differs, so that there is a Target to look at."""
         if not rest:
             return stage
-        for hop in hops_between(stage.format, rest[0], last=len(rest) == 1):
+        for hop in hops_between(stage.format.name, rest[0], last=len(rest) == 1):
             for form in self._forms(hop):
                 reached = self.attempt_runner.take(stage, hop, form, last=len(rest) == 1)
                 if reached is not None and (found := self._finish(reached, rest[1:])) is not None:

@@ -9,7 +9,7 @@ from importlib import metadata
 
 from ..converters import HOPS
 from ..converters.hop import Hop
-from ..records import FORMATS
+from ..formats import FORMAT_NAMES, extra_with
 from ..workers.environments import installed_version, interpreter
 
 LONGEST = 4
@@ -47,7 +47,7 @@ def routes(source: str, target: str) -> tuple[tuple[str, ...], ...]:
 
 def pairs() -> tuple[tuple[str, str], ...]:
     """The twenty ordered pairs of formats."""
-    return tuple((a, b) for a in FORMATS for b in FORMATS if a != b)
+    return tuple((a, b) for a in FORMAT_NAMES for b in FORMAT_NAMES if a != b)
 
 
 def missing(hop: Hop) -> str | None:
@@ -60,6 +60,11 @@ def missing(hop: Hop) -> str | None:
     if absent:
         return f"needs {', '.join(absent)}: pip install 'safeconvert[{hop.extra}]'"
     return None
+
+
+def extra_of(module: str) -> str | None:
+    """Return the extra of safeconvert that installs the module of a runtime or a converter; None for others."""
+    return extra_with(module) or next((hop.extra for hop in HOPS if module in hop.requires), None)
 
 
 def version(hop: Hop) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..comparison.comparators import TOP1, Comparator
 from ..comparison.compare import Comparison, Tolerance
+from ..formats import Format
 from ..models.input_mapping import InputMapping
 from ..models.loaded import LoadedModel
 
@@ -44,7 +45,7 @@ class ConvertedModel:
     comparison: Comparison | None = None
 
     @property
-    def format(self) -> str:
+    def format(self) -> Format:
         return self.side.format
 
 

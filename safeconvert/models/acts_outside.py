@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from ..records import Recognised
+from ..formats import ModelFile
 from .saved_model import allowed_operators, operator_outside
 
 # Keras layers that load another model from a path, or Python objects from a pickle. Lambda is Keras's own to refuse.
@@ -22,20 +22,20 @@ LOOKUP_LAYERS = ("StringLookup", "IntegerLookup", "TextVectorization")
 FLEX_OPERATOR = re.compile(rb"Flex([A-Za-z0-9_>]+)\0")  # a TensorFlow operator in a TFLite file, as a custom operator
 
 
-def acts_outside(recognised: Recognised) -> str | None:
+def acts_outside(file: ModelFile) -> str | None:
     """Return the part of the model that acts outside it, such as "a PrintV2 operator"; None where there is none.
 
     Raises :class:`BadInput` for a SavedModel that cannot be read.
     """
-    if recognised.flavour == "savedmodel":
-        operator = operator_outside(recognised.path)
+    if file.flavour == "savedmodel":
+        operator = operator_outside(file.path)
         return None if operator is None else f"a {operator} operator"
-    if recognised.flavour == "tflite":
-        return _flex_operator(recognised.path)
-    if recognised.flavour == "keras":
-        return _keras_layer(recognised.path)
-    if recognised.flavour == "h5":
-        return _hdf5_layer(recognised.path)
+    if file.flavour == "tflite":
+        return _flex_operator(file.path)
+    if file.flavour == "keras":
+        return _keras_layer(file.path)
+    if file.flavour == "h5":
+        return _hdf5_layer(file.path)
     return None
 
 

@@ -7,37 +7,32 @@ import zipfile
 from pathlib import Path
 
 from ..errors import BadInput
-from ..records import Recognised
+from ..formats import KERAS, ONNX, TF, TFLITE, TORCH, Format, ModelFile, format_of_suffix
 from .torch_archive import is_legacy_torch, torch_flavour
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
-SUFFIXES = {
-    ".pt2": "torch", ".pt": "torch", ".pth": "torch", ".keras": "keras", ".h5": "keras", ".hdf5": "keras",
-    ".tflite": "tflite", ".onnx": "onnx",
-}  # fmt: skip
-NAMES = {"torch": "a PyTorch", "keras": "a Keras", "tf": "a SavedModel", "tflite": "a TFLite", "onnx": "an ONNX"}
 
 
-def recognise(path: Path, expected: str | None = None) -> Recognised:
-    """The format and flavour of the model at ``path``.
+def detect(path: Path, expected: Format | None = None) -> ModelFile:
+    """Tell the format and flavour of the model at ``path`` from its bytes.
 
-    ``expected`` is the format that the command names; another one is refused with the right command.
+    ``expected`` is the format that the command names; any other is refused with the right command.
     Raises :class:`BadInput` where the path is no model file that safeconvert knows.
     """
     if (shown := printable(path)) != str(path):
         raise BadInput(
             f"the path {shown} is not UTF-8, and frameworks open no other. Rename it, or give it through a link."
         )
-    found = _recognise(path)
-    if expected is not None and found.format != expected:
+    file = _detect(path)
+    if expected is not None and file.format != expected:
         raise BadInput(
-            f"{path} holds {NAMES[found.format]} model ({found.flavour}), not {NAMES[expected]} one.\n"
-            f"Use the {found.format}2... command for it."
+            f"{path} holds {file.format.description} model ({file.flavour}), not {expected.description} one.\n"
+            f"Use the {file.format}2... command for it."
         )
-    return found
+    return file
 
 
-def _recognise(path: Path) -> Recognised:
+def _detect(path: Path) -> ModelFile:
     try:
         if path.is_dir():
             return _directory(path)
@@ -54,41 +49,41 @@ def _recognise(path: Path) -> Recognised:
     if head.startswith(b"PK\x03\x04"):
         return _zip(path)
     if head.startswith(HDF5):
-        return Recognised(path, "keras", "h5")
+        return ModelFile(path, KERAS, "h5")
     if head[4:8] == b"TFL3":
-        return Recognised(path, "tflite", "tflite")
+        return ModelFile(path, TFLITE, "tflite")
     if is_legacy_torch(head):
-        return Recognised(path, "torch", torch_flavour(path))
+        return ModelFile(path, TORCH, torch_flavour(path))
     if looks_like_onnx(head):
-        return Recognised(path, "onnx", "onnx")
-    suffix = SUFFIXES.get(path.suffix.lower())
-    claim = f"not {NAMES[suffix]} model, whatever its name says" if suffix else "no model"
+        return ModelFile(path, ONNX, "onnx")
+    named = format_of_suffix(path.suffix)
+    claim = f"not {named.description} model, whatever its name says" if named else "no model"
     raise BadInput(
         f"{path} is {claim}: its first bytes are {head[:8]!r}.\n"
         "Known are .pt2 .pt .pth, .keras .h5, SavedModel folders, .tflite and .onnx."
     )
 
 
-def _directory(path: Path) -> Recognised:
+def _directory(path: Path) -> ModelFile:
     if (path / "saved_model.pb").is_file():
-        return Recognised(path, "tf", "savedmodel")
+        return ModelFile(path, TF, "savedmodel")
     if (path / "saved_model.pbtxt").is_file():
         raise BadInput(f"{path} is a SavedModel in text form, which TensorFlow no longer writes. Save it again.")
     raise BadInput(f"{path} is a folder without saved_model.pb, so it is no SavedModel. Give the model file itself.")
 
 
-def _zip(path: Path) -> Recognised:
+def _zip(path: Path) -> ModelFile:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError) as error:
         raise BadInput(f"{path} is a truncated or damaged archive ({error}). Copy or download it again.") from error
     if "config.json" in names and any(n.endswith(".weights.h5") for n in names):
-        return Recognised(path, "keras", "keras")
+        return ModelFile(path, KERAS, "keras")
     if "config.json" in names and "metadata.json" in names:
         raise BadInput(f"{path} is a Keras archive without its model.weights.h5. Save the model again.")
     if flavour := torch_flavour(path):
-        return Recognised(path, "torch", flavour)
+        return ModelFile(path, TORCH, flavour)
     raise BadInput(f"{path} is a zip archive, but neither a Keras nor a PyTorch model (it holds {names[:3]}).")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..formats import Format, Layout
 from ..records import Signature, TensorSpec
 
 Array = np.ndarray[Any, Any]
@@ -107,12 +108,12 @@ def to_other_layout(shape: Sequence[int | None]) -> tuple[tuple[int, ...], ...]:
     return TO_NHWC, TO_NCHW
 
 
-def layout_of(shape: Sequence[int | None], format: str) -> str:
-    """``nchw`` or ``nhwc`` for an image tensor: by where 1, 3 or 4 channels stand, else by the format's custom."""
+def layout_of(shape: Sequence[int | None], format: Format) -> Layout:
+    """Tell an image tensor's layout by where its 1, 3 or 4 channels stand, else by the format's custom."""
     first, last = shape[1] in CHANNELS, shape[3] in CHANNELS
     if first != last:
         return "nchw" if first else "nhwc"
-    return "nchw" if format in ("torch", "onnx") else "nhwc"
+    return format.default_layout
 
 
 def sizes(mapping: Sequence[InputMapping], shapes: Mapping[str, Sequence[int | None]]) -> dict[str, list[int | None]]:

@@ -10,85 +10,82 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..errors import BadInput, CallRaised, WorkerFailed
+from ..formats import ModelFile
 from ..options import Options
-from ..records import Recognised, Signature, TensorSpec
+from ..records import LoadOptions, Signature, TensorSpec
 from ..workers.pool import WorkerPool
 from .acts_outside import acts_outside
 from .loaded import LoadedModel, explain, shorten
 from .torch_archive import code_in_pt2
 
 Shapes = dict[str, tuple[int | None, ...]]
+FLAVOURS_WITHOUT_SHAPES = ("torchscript", "module", "state_dict")
+"""Torch files that do not say what their inputs look like."""
 
 
-def side(workers: WorkerPool, name: str, recognised: Recognised, options: Options) -> LoadedModel:
-    """The model as a :class:`LoadedModel` in the child called ``name``, which starts to warm up; nothing is loaded yet.
+def model_of(workers: WorkerPool, name: str, file: ModelFile, options: Options) -> LoadedModel:
+    """Return the model in the worker called ``name``, which starts to warm up; nothing is loaded yet.
 
     Raises :class:`BadInput` for what would run code or cannot work.
     """
-    guard(recognised, options)
-    made = LoadedModel(workers, name, recognised, _load_options(recognised, options))
-    made.start()
-    return made
+    guard(file, options)
+    model = LoadedModel(workers, name, file, _load_options(file, options))
+    model.start()
+    return model
 
 
-def load(one: LoadedModel) -> None:
+def load(model: LoadedModel) -> None:
     """Load the model. Raises :class:`BadInput` where it cannot be."""
     try:
-        one.worker()
+        model.worker()
     except CallRaised as error:
-        raise explain(error, one.recognised) from error
+        raise explain(error, model.file) from error
     except WorkerFailed as error:
-        raise BadInput(f"{one.path} cannot be loaded: {shorten(str(error))}") from error
+        raise BadInput(f"{model.path} cannot be loaded: {shorten(str(error))}") from error
 
 
-def guard(recognised: Recognised, options: Options) -> None:
+def guard(file: ModelFile, options: Options) -> None:
     """Refuse, before anything is loaded, what would run code from the file or lacks what only a person knows."""
-    path = recognised.path
-    if recognised.flavour == "module" and not options.trust_pickle:
+    path = file.path
+    if file.flavour == "module" and not options.trust_pickle:
         raise BadInput(
             f"{path} is a pickled module: reading it runs code from the file.\n"
             "If you trust where it comes from, pass --trust-pickle; else ask for a .pt2 or a state dict."
         )
-    if recognised.flavour == "state_dict" and not options.model_fn:
+    if file.flavour == "state_dict" and not options.model_fn:
         raise BadInput(
             f"{path} is a state dict: weights without an architecture.\n"
             "Name the function that makes it: --model-fn torchvision.models:mobilenet_v2"
         )
-    if recognised.flavour == "pt2" and not options.trust_pickle and (code := code_in_pt2(path)):
+    if file.flavour == "pt2" and not options.trust_pickle and (code := code_in_pt2(path)):
         raise BadInput(
             f"{path} would run code when it is read: {code}.\nIf you trust where it comes from, pass --trust-pickle."
         )
-    if not options.trust_pickle and (part := acts_outside(recognised)):
+    if not options.trust_pickle and (part := acts_outside(file)):
         raise BadInput(
             f"{path} holds {part}, which acts outside the model when it runs.\n"
             "If you trust where it comes from, pass --trust-pickle."
         )
-    if recognised.format == "torch" and recognised.flavour != "pt2" and not given_shapes(options):
+    if file.flavour in FLAVOURS_WITHOUT_SHAPES and not given_shapes(options):
         raise BadInput(
-            f"{path} does not say what its input looks like ({recognised.flavour}).\n"
+            f"{path} does not say what its input looks like ({file.flavour}).\n"
             "Pass --input-shape 1,3,224,224 (with the model's own size), or arrays with --inputs."
         )
 
 
-def _load_options(recognised: Recognised, options: Options) -> dict[str, Any]:
-    """The options of the runtime's ``load`` for this model."""
-    if recognised.format == "torch" and recognised.flavour != "pt2":
-        return {
-            "shapes": given_shapes(options),
-            "model_fn": options.model_fn,
-            "search": str(Path.cwd()),
-            "trusted": options.trust_pickle,
-        }
-    if recognised.flavour == "savedmodel":
-        return {"signature": options.signature}
-    if recognised.format == "keras":
-        return {"trusted": options.trust_pickle}
-    return {}
+def _load_options(file: ModelFile, options: Options) -> LoadOptions:
+    """What the person's options say of this model that its file leaves open."""
+    return LoadOptions(
+        given_shapes(options) if file.flavour in FLAVOURS_WITHOUT_SHAPES else {},
+        options.model_fn,
+        str(Path.cwd()),
+        options.trust_pickle,
+        options.signature,
+    )
 
 
 def given_shapes(options: Options) -> dict[str, list[int]]:

@@ -140,8 +140,8 @@ def _model(side: LoadedModel, path: Path) -> dict[str, Any]:
     signature = getattr(side, "signature", None)
     return {
         "path": str(path),
-        "format": side.format,
-        "flavour": side.recognised.flavour,
+        "format": side.format.name,
+        "flavour": side.file.flavour,
         "sha256": output_files.sha256(side.path),
         "quantized": bool(signature and signature.quantized),
         "inputs": [] if signature is None else [spec.to_json() for spec in signature.inputs],

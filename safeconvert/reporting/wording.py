@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..formats import format_named
+
 GRAPHS = {
     "": "unchanged",
     "canonical": "rewritten (canonical operators)",
@@ -14,11 +16,6 @@ GRAPHS = {
     "decomposed": "rewritten (decomposed)",
 }
 """What a converter was given, by the ``form`` of an attempt in the report's route."""
-
-PARTS = {
-    "torch": "module", "keras": "Keras layer", "tf": "TensorFlow operation", "tflite": "TFLite tensor", "onnx": "node",
-}  # fmt: skip
-"""What a place in a model of each format is called."""
 
 
 def graph_of(attempt: Mapping[str, Any]) -> str:
@@ -50,7 +47,7 @@ def _converter(hop: str, report: Mapping[str, Any]) -> str:
 def _place(fault: Mapping[str, Any], report: Mapping[str, Any]) -> str:
     """Return the names that Source and Target give the place, such as ``/MaxPool; Keras layer LAYER_1``."""
     source, target = (first_name(fault[key]) for key in ("source_node", "target_node"))
-    part = PARTS.get(fault["hop"].rpartition("->")[2], "node")
+    part = format_named(fault["hop"].rpartition("->")[2]).part
     names = [source] if source else []
     if target and target != source:
         names.append(f"{part} {target}")

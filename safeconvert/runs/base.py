@@ -15,11 +15,12 @@ from ..checking import second_runtime, tvm_check
 from ..checking.evaluation_set import EvaluationSet
 from ..checking.verdict import Judgement, judge
 from ..comparison.compare import all_rows_differ
+from ..formats import ModelFile
 from ..models import loading
 from ..models.input_mapping import Mismatch, map_inputs
 from ..models.loaded import LoadedModel
 from ..options import Observer, Options
-from ..records import Attempt, Fault, Localisation, Recognised, Refusal, Verdict
+from ..records import Attempt, Fault, Localisation, Refusal, Verdict
 from ..repair.layer_ranking import Ranker, check_core_layers
 from ..reporting import output_files
 from ..reporting.document import build, render
@@ -50,15 +51,15 @@ class Result:
 class Run:
     """One run: its workshop, its Source and its clock."""
 
-    def __init__(self, workers: WorkerPool, source: Recognised, options: Options, observer: Observer) -> None:
+    def __init__(self, workers: WorkerPool, source: ModelFile, options: Options, observer: Observer) -> None:
         self.workers, self.options, self.observer = workers, options, observer
-        self.source = loading.side(workers, "source", source, options)
+        self.source = loading.model_of(workers, "source", source, options)
         self.timings: dict[str, float] = {}
         self.notes: list[str] = []
         self._begun = time.monotonic()
 
-    def check(self, recognised: Recognised, report: Path | None) -> Result:
-        target = loading.side(self.workers, "target", recognised, self.options)
+    def check(self, file: ModelFile, report: Path | None) -> Result:
+        target = loading.model_of(self.workers, "target", file, self.options)
         second_runtime.warm(self.source, target.format)
         with self.evaluation_set() as evaluation_set:
             evaluation_set.ahead()
@@ -73,15 +74,15 @@ class Run:
                     judgement = judge(evaluation_set, target, mapping)
             return self.finish(judgement, evaluation_set, target, [], report=report)
 
-    def repair(self, recognised: Recognised, final: Path) -> Result:
+    def repair(self, file: ModelFile, final: Path) -> Result:
         check_core_layers(self.workers, self.options)
-        target = loading.side(self.workers, "given", recognised, self.options)
+        target = loading.model_of(self.workers, "given", file, self.options)
         second_runtime.warm(self.source, target.format)
         with self.evaluation_set() as evaluation_set:
             evaluation_set.ahead()
             with self.clock("load"):
                 loading.load(target)
-            command = ["safeconvert", "repair", str(self.source.path), str(recognised.path), "-o", str(final)]
+            command = ["safeconvert", "repair", str(self.source.path), str(file.path), "-o", str(final)]
             command += self.options.arguments()
             options, observer = self.options, self.observer
             given = RepairRun(

@@ -15,8 +15,9 @@ from ..conversion.route_search import Router
 from ..conversion.routes import frameworks, routes
 from ..conversion.stage import ConversionOptions, ConvertedModel
 from ..converters.hop import Hop
+from ..formats import format_named
 from ..models.loaded import LoadedModel
-from ..records import Fault, Localisation, Recognised, Verdict
+from ..records import Fault, Localisation, Verdict
 from ..repair.acceptance import repaired, repaired_on_the_way
 from ..repair.exporter_faults import explain, settled
 from ..repair.layer_ranking import Ranker, check_core_layers
@@ -34,7 +35,7 @@ class Conversion(Run):
 
     def convert(self, to: str, final: Path) -> Result:
         check_core_layers(self.workers, self.options)
-        ways = routes(self.source.format, to)
+        ways = routes(self.source.format.name, to)
         self._warm(ways[0], to)
         with self.evaluation_set() as evaluation_set:
             router = self._router(evaluation_set)
@@ -194,8 +195,8 @@ class Conversion(Run):
         for framework in dict.fromkeys(frameworks(way)):
             if framework != self.source.framework:
                 self.workers.worker(f"convert-{framework}", framework)
-        LoadedModel(self.workers, "target", Recognised(Path(), to, "")).start()
-        second_runtime.warm(self.source, to)
+        LoadedModel(self.workers, "target", format_named(to).written_at(Path())).start()
+        second_runtime.warm(self.source, format_named(to))
 
     def _router(self, evaluation_set: EvaluationSet) -> Router:
         options = self.options

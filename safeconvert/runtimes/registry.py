@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ..records import Signature, TensorSpec
+
 Arrays = dict[str, np.ndarray[Any, Any]]
 Run = Callable[[Arrays], list[np.ndarray[Any, Any]]]
 
@@ -22,26 +24,33 @@ class Loaded:
 
     native: Any
     run: Run
-    inputs: list[dict[str, Any]]
-    outputs: list[dict[str, Any]]
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
     quantized: bool = False
     notes: list[str] = field(default_factory=list)
     single: bool = False
 
-    def signature(self) -> dict[str, Any]:
-        return {
-            "inputs": self.inputs,
-            "outputs": self.outputs,
-            "quantized": self.quantized,
-            "notes": self.notes,
-        }
+    def signature(self) -> Signature:
+        return Signature(tuple(self.inputs), tuple(self.outputs), self.quantized, tuple(self.notes))
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a model gave for one batch: ``outputs`` and their ``names`` in the model's order.
+
+    ``notes`` are what a person should know of how it ran, such as "runs one input at a time".
+    """
+
+    outputs: list[np.ndarray[Any, Any]]
+    names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 MODELS: dict[str, Loaded] = {}
 
 
-def register(path: str, model: Loaded) -> dict[str, Any]:
-    """Keep the model under its path and give its signature."""
+def register(path: str, model: Loaded) -> Signature:
+    """Keep the model under its path and return its signature."""
     MODELS[path] = model
     return model.signature()
 
@@ -50,11 +59,11 @@ def forget(path: str) -> None:
     MODELS.pop(path, None)
 
 
-def run(path: str, arrays: Arrays) -> dict[str, Any]:
+def run(path: str, arrays: Arrays) -> RunResult:
     """Pass ``arrays`` (input name -> array, batch first) through the model, in batches that it takes.
 
-    Gives ``{"outputs": [array, ...], "names": [...], "notes": [...]}``, each output with the same batch.
-    Raises ValueError where an output's first axis is not the batch: rows could not be told apart.
+    Every output has the batch of the inputs. Raises ValueError where an output's first axis is not the batch: rows
+    could not be told apart.
     """
     model = MODELS[path]
     count = len(next(iter(arrays.values())))
@@ -70,18 +79,22 @@ def run(path: str, arrays: Arrays) -> dict[str, Any]:
             model.notes.append(f"runs one input at a time only ({type(error).__name__} on a batch of {count})")
     if outputs is None:
         outputs = run_chunks(model, arrays, count, 1)
-    return {"outputs": outputs, "names": [o["name"] for o in model.outputs], "notes": model.notes}
+    return RunResult(outputs, output_names(model), tuple(model.notes))
 
 
-def run_once(path: str, arrays: Arrays) -> dict[str, Any]:
+def run_once(path: str, arrays: Arrays) -> RunResult:
     """Pass ``arrays`` through the model as they are, whatever its outputs' first axes mean."""
     model = MODELS[path]
-    return {"outputs": [np.asarray(o) for o in model.run(arrays)], "names": [o["name"] for o in model.outputs]}
+    return RunResult([np.asarray(output) for output in model.run(arrays)], output_names(model))
 
 
-def fixed_batch(inputs: list[dict[str, Any]]) -> int | None:
+def output_names(model: Loaded) -> tuple[str, ...]:
+    return tuple(spec.name for spec in model.outputs)
+
+
+def fixed_batch(inputs: list[TensorSpec]) -> int | None:
     """The batch size that the signature fixes, or None where it is dynamic or unknown."""
-    sizes = [spec["shape"][0] for spec in inputs if spec["shape"]]
+    sizes = [spec.shape[0] for spec in inputs if spec.shape]
     return next((int(size) for size in sizes if size is not None), None)
 
 
@@ -104,9 +117,9 @@ def run_chunks(model: Loaded, arrays: Arrays, count: int, size: int) -> list[np.
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
-def spec(name: str, shape: Any, dtype: Any) -> dict[str, Any]:
-    """A tensor's description in plain values; any size that is not a positive whole number is dynamic."""
+def spec(name: str, shape: Any, dtype: Any) -> TensorSpec:
+    """Describe a tensor; any size that is not a positive whole number is dynamic."""
     sizes = None
     if shape is not None:
-        sizes = [int(d) if isinstance(d, (int, np.integer)) and d > 0 else None for d in shape]
-    return {"name": str(name), "shape": sizes, "dtype": str(dtype)}
+        sizes = tuple(int(d) if isinstance(d, (int, np.integer)) and d > 0 else None for d in shape)
+    return TensorSpec(str(name), sizes, str(dtype))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 import zipfile
 from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +18,55 @@ import numpy as np
 from .registry import Arrays, Loaded, fixed_batch
 
 Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class TvmRecord:
+    """A tensor that TVM gave: ``tensor`` is its ONNX name, ``key`` its member of the store.
+
+    ``call`` is TVM's function, as ``conv2d``, and ``at`` the call's number in the run; empty and 0 where no call wrote
+    the value, as for one that is known at compile time.
+    """
+
+    tensor: str
+    key: str
+    shape: tuple[int, ...]
+    dtype: str
+    call: str
+    at: int
+
+
+@dataclass(frozen=True)
+class TvmActivations:
+    """What TVM gave for every tensor of an ONNX graph, in the order of the graph.
+
+    ``missing`` are the tensors that it did not give, ``why`` the reason; ``calls`` counts the calls that made a tensor.
+    """
+
+    records: list[TvmRecord]
+    missing: list[str]
+    why: str
+    calls: int
+    compile_seconds: float
+    run_seconds: float
+
+
+@dataclass(frozen=True)
+class ParameterRecord:
+    """A trained array of a model, by the framework's own name; ``layer`` is the layer or module that owns it.
+
+    ``dtype`` is the file's; ``is_quantized``: integers with a scale, kept dequantised. ``key`` is its member of the
+    store, float32.
+    """
+
+    name: str
+    layer: str
+    shape: tuple[int, ...]
+    dtype: str
+    is_quantized: bool
+    key: str
+
+
 Record = dict[str, Any]
 Trace = Callable[[Arrays, str], list[Record]]
 
@@ -27,13 +77,19 @@ class Store:
     def __init__(self, path: str) -> None:
         self._zip = zipfile.ZipFile(path, "w", allowZip64=True)
         self.records: list[Record] = []
+        self._count = 0
 
-    def add(self, array: Array, **facts: Any) -> None:
-        """Write ``array`` as float32, and record ``facts`` with its "shape" and "key"."""
-        key = f"arr_{len(self.records)}"
+    def write(self, array: Array) -> str:
+        """Write ``array`` as float32; return its key in the store."""
+        key, self._count = f"arr_{self._count}", self._count + 1
         with self._zip.open(f"{key}.npy", "w", force_zip64=True) as member:
             # not ascontiguousarray, which gives arrays of rank 0 an axis
             np.lib.format.write_array(member, np.asarray(array, "float32", order="C"), allow_pickle=False)
+        return key
+
+    def add(self, array: Array, **facts: Any) -> None:
+        """Write ``array`` as float32, and record ``facts`` with its "shape" and "key"."""
+        key = self.write(array)
         self.records.append({**facts, "shape": list(array.shape), "key": key})
 
     def __enter__(self) -> Store:

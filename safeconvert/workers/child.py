@@ -1,10 +1,11 @@
 """The child's side of the conversation: run functions for the parent, one after another.
 
 Started as ``python -P child.py FD MOUNTS PRELOAD``. ``FD`` is one end of a socket pair; ``MOUNTS`` is a
-JSON object from package name to folder; ``PRELOAD`` names a module to import before the first request.
-This file needs the standard library alone, so that it runs under any interpreter, also one in which
-safeconvert is not installed. The folders are mounted as the packages that they are in the parent, without running
-their ``__init__``: relative imports work as they do there, and values of one class are of one class on both sides.
+JSON object from package name to folder; ``PRELOAD`` names modules to import before
+the first request, with commas between. This file needs the standard library alone, so that it runs under any
+interpreter, also one in which safeconvert is not installed. The folders are mounted as the packages that they are in
+the parent, without running their ``__init__``: relative imports work as they do there, and values of one class are of
+one class on both sides.
 """
 
 import contextlib
@@ -53,7 +54,7 @@ def give_back() -> None:
 def main() -> None:
     connection = Connection(int(sys.argv[1]))
     mount(json.loads(sys.argv[2]))
-    if preload := sys.argv[3]:
+    for preload in filter(None, sys.argv[3].split(",")):
         with contextlib.suppress(ImportError):  # the first request that needs it says so
             importlib.import_module(f"safeconvert.{preload}")
     while True:

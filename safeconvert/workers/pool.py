@@ -31,11 +31,13 @@ from ..errors import BadInput, CallRaised, SessionLost, WorkerDied
 
 HERE = Path(__file__).resolve().parent
 PRELOADS = {
-    "torch": "runtimes.pytorch.model",
-    "tensorflow": "runtimes.tensorflow.model",
-    "onnx_tflite": "runtimes.onnx_tflite",  # onnxruntime and LiteRT: both small, and neither brings an LLVM
-    "tvm": "runtimes.tvm.model",  # brings an LLVM of its own, and runs nothing but ONNX views
+    "torch": ("runtimes.pytorch.model",),
+    "tensorflow": ("runtimes.tensorflow.model",),
+    # onnxruntime and LiteRT share a worker: both are small, and neither brings an LLVM
+    "onnx_tflite": ("runtimes.onnxruntime.model", "runtimes.litert.model"),
+    "tvm": ("runtimes.tvm.model",),  # brings an LLVM of its own, and runs nothing but ONNX files
 }
+"""The modules that each kind of worker imports before its first request."""
 ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "KERAS_BACKEND": "tensorflow",
@@ -84,7 +86,7 @@ class Worker:
                     str(HERE / "child.py"),
                     str(theirs.fileno()),
                     json.dumps(mounts()),
-                    PRELOADS.get(framework, ""),
+                    ",".join(PRELOADS.get(framework, ())),
                 ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, cast
 
-from .pool import Worker
+if TYPE_CHECKING:
+    from .pool import Worker
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from safeconvert.checking.second_runtime import in_second_runtime, unavailable_reason
+from safeconvert.formats import KERAS, TFLITE
 from safeconvert.models.loaded import LoadedModel
-from safeconvert.records import Recognised
 from safeconvert.workers.pool import WorkerPool
 from tests.support.command import made_by, safeconvert
 
@@ -120,8 +120,8 @@ def test_rounded_weights_excuse_no_label_in_the_second_runtime(models: Path) -> 
 @pytest.mark.parametrize(("deaths", "asked"), [(1, True), (2, False)])
 def test_a_second_runtime_whose_process_dies_is_asked_once_more(models: Path, deaths: int, asked: bool) -> None:
     with WorkerPool() as workers:
-        source = LoadedModel(workers, "source", Recognised(models / "source.keras", "keras", "keras"))
-        target = LoadedModel(workers, "target", Recognised(models / "plain.tflite", "tflite", "tflite"))
+        source = LoadedModel(workers, "source", KERAS.written_at(models / "source.keras"))
+        target = LoadedModel(workers, "target", TFLITE.written_at(models / "plain.tflite"))
         target.worker()
         other = in_second_runtime(source, target)
         assert other is not None

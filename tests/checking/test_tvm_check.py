@@ -28,7 +28,9 @@ from safeconvert.checking.tvm_check import RuntimeComparison, ask
 from safeconvert.cli.doctor import _loads
 from safeconvert.comparison.compare import Tolerance
 from safeconvert.reporting.document import schema
-from safeconvert.workers.pool import PRELOADS, WorkerPool
+from safeconvert.workers.pool import WorkerPool
+from safeconvert.workers.runtime import TVM
+from safeconvert.workers.runtime_functions import TVM_ACTIVATIONS
 from tests.support.command import safeconvert
 
 SIZES = (3, 10, 14)
@@ -139,45 +141,35 @@ def repeating() -> onnx.ModelProto:
 def test_every_tensor_has_its_own_name_where_all_shapes_are_equal(workers: WorkerPool, tmp_path: Path) -> None:
     proto = repeating()
     onnx.save(proto, tmp_path / "model.onnx")
-    ran = workers.worker("tvm", "tvm").call(
-        "runtimes.tvm.model",
-        "activations",
-        path=str(tmp_path / "model.onnx"),
-        arrays={"x": inputs()},
-        store=str(tmp_path / "kept.npz"),
-    )
+    worker, store = workers.worker("tvm", "tvm"), str(tmp_path / "kept.npz")
+    ran = TVM_ACTIVATIONS(worker, None, path=str(tmp_path / "model.onnx"), arrays={"x": inputs()}, store=store)
     names = [node.output[0] for node in proto.graph.node]
-    assert [record["tensor"] for record in ran["records"]] == names
-    assert ran["missing"] == []
+    assert [record.tensor for record in ran.records] == names
+    assert ran.missing == []
     del proto.graph.output[:]
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     session = onnxruntime.InferenceSession(proto.SerializeToString())
     expected = dict(zip(names, session.run(names, {"x": inputs()}), strict=True))
     kept = np.load(tmp_path / "kept.npz")
-    for record in ran["records"]:
-        value = kept[record["key"]]
+    for record in ran.records:
+        value = kept[record.key]
         for name, other in expected.items():
             if other.shape == value.shape:
                 apart = float(np.abs(value - other).max())
-                assert (apart < 1e-4) == (name == record["tensor"]), f"{record['tensor']} against {name}: {apart}"
+                assert (apart < 1e-4) == (name == record.tensor), f"{record.tensor} against {name}: {apart}"
 
 
 def test_the_instrument_says_which_call_computed_a_tensor_and_when(workers: WorkerPool, tmp_path: Path) -> None:
     onnx.save(repeating(), tmp_path / "model.onnx")
-    ran = workers.worker("tvm", "tvm").call(
-        "runtimes.tvm.model",
-        "activations",
-        path=str(tmp_path / "model.onnx"),
-        arrays={"x": inputs()},
-        store=str(tmp_path / "kept.npz"),
-    )
-    by = {record["tensor"]: record for record in ran["records"]}
-    assert all(by[name]["call"].startswith("conv2d") for name in ("a0", "a1", "a3"))
-    assert by["a2"]["call"].startswith("add")
-    assert "reshape" in by["y"]["call"]
-    order = [by[name]["at"] for name in ("a0", "a1", "a2", "a4", "a5", "a6", "a7", "a8")]
+    worker, store = workers.worker("tvm", "tvm"), str(tmp_path / "kept.npz")
+    ran = TVM_ACTIVATIONS(worker, None, path=str(tmp_path / "model.onnx"), arrays={"x": inputs()}, store=store)
+    by = {record.tensor: record for record in ran.records}
+    assert all(by[name].call.startswith("conv2d") for name in ("a0", "a1", "a3"))
+    assert by["a2"].call.startswith("add")
+    assert "reshape" in by["y"].call
+    order = [by[name].at for name in ("a0", "a1", "a2", "a4", "a5", "a6", "a7", "a8")]
     assert order == sorted(set(order))
-    assert ran["calls"] > len(ran["records"])  # the normalisation and HardSwish are several calls each
+    assert ran.calls > len(ran.records)  # the normalisation and HardSwish are several calls each
 
 
 # -- a second opinion
@@ -318,4 +310,4 @@ def test_a_missing_package_is_said_at_once(tmp_path: Path) -> None:
 
 
 def test_doctor_loads_it_for_real(workers: WorkerPool) -> None:
-    assert _loads(workers.worker("tvm", "tvm"), PRELOADS["tvm"]) == "ok"
+    assert _loads(workers.worker("tvm", "tvm"), TVM) == "ok"

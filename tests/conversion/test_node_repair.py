@@ -12,8 +12,11 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from safeconvert.formats import ONNX
+from safeconvert.records import NO_LOAD_OPTIONS
 from safeconvert.reporting.document import schema
 from safeconvert.workers.pool import WorkerPool
+from safeconvert.workers.runtime_functions import RUN_ONCE
 from tests.support.command import safeconvert
 from tests.support.framework_alone import alone
 from tests.support.pool_nets import SIZES, average_pool, max_pool, net
@@ -115,9 +118,9 @@ def replayed(folder: Path, model: onnx.ModelProto, wrong: str) -> dict[str, floa
             if tensor.name == wrong:
                 tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.01), wrong))
         onnx.save(taken_apart, pieces)
-        light.call("runtimes.onnx_tflite", "load", path=str(pieces), flavour="onnx")
+        ONNX.runtime.load(light, None, path=str(pieces), flavour="onnx", options=NO_LOAD_OPTIONS)
         arrays = {name: values[tensor] for name, tensor in made["inputs"].items()}
-        results = light.call("runtimes.registry", "run_once", path=str(pieces), arrays=arrays)["outputs"]
+        results = RUN_ONCE(light, None, path=str(pieces), arrays=arrays).outputs
     return {
         output["node"]: float(np.abs(values[output["tensor"]] - result).max())
         for output, result in zip(made["outputs"], results, strict=True)

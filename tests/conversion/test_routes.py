@@ -9,12 +9,12 @@ import pytest
 from safeconvert.converters import HOPS
 
 from safeconvert.conversion.routes import hops_between, missing, pairs, routes
-from safeconvert.records import FORMATS
+from safeconvert.formats import FORMAT_NAMES
 
 
 def test_there_are_twenty_pairs() -> None:
     assert len(pairs()) == 20
-    assert set(FORMATS) == {"torch", "keras", "tf", "tflite", "onnx"}
+    assert set(FORMAT_NAMES) == {"torch", "keras", "tf", "tflite", "onnx"}
 
 
 @pytest.mark.parametrize("pair", pairs(), ids="2".join)

@@ -16,13 +16,13 @@ from safeconvert.converters.hop import ONNX_FORMS, Hop
 from safeconvert.converters.hop_function import HopArguments
 from safeconvert.repair.rewrites.forms import FORMS
 
-from safeconvert.records import FORMATS
+from safeconvert.formats import FORMAT_NAMES
 from safeconvert.workers.pool import PRELOADS
 
 FOLDER = Path(str(safeconvert.converters.__file__)).parent
 PARENT_FILES = {"__init__", "hop", "hop_function", "scripts"}
 """Modules in the folder itself that are not a hop's."""
-WORDS_OF_EVERYBODY = {*FORMATS, *PRELOADS, "convert"}
+WORDS_OF_EVERYBODY = {*FORMAT_NAMES, *PRELOADS, "convert"}
 """Names of hops that are names of formats or frameworks as well, or plain verbs."""
 
 hops = pytest.mark.parametrize("hop", HOPS, ids=lambda hop: f"{hop.label}-{hop.name}")
@@ -46,7 +46,7 @@ ARGUMENTS = annotations(ast.parse(inspect.getsource(inspect.getmodule(HopArgumen
 
 @hops
 def test_every_field_of_a_hop_is_filled_with_its_own_type(hop: Hop) -> None:
-    assert {hop.source, hop.target} <= set(FORMATS)
+    assert {hop.source, hop.target} <= set(FORMAT_NAMES)
     assert hop.source != hop.target
     for field in dataclasses.fields(hop):
         value = getattr(hop, field.name)

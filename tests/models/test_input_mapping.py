@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from safeconvert.formats import format_named
 from safeconvert.models.input_mapping import TO_NHWC, Mismatch, apply_mapping, layout_of, map_inputs, match_outputs
 from safeconvert.records import Signature, TensorSpec
 
@@ -93,4 +94,4 @@ def test_outputs_are_matched_by_name_where_the_names_are_the_same() -> None:
 def test_the_layout_is_where_the_channels_stand_else_the_formats_custom(
     shape: tuple[int | None, ...], format: str, layout: str
 ) -> None:
-    assert layout_of(shape, format) == layout
+    assert layout_of(shape, format_named(format)) == layout

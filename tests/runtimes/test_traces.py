@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 from safeconvert.errors import CallRaised
+from safeconvert.records import LoadOptions
 from safeconvert.workers.pool import Worker, WorkerPool
+from safeconvert.workers.runtime import LITERT, PYTORCH, TENSORFLOW
+from safeconvert.workers.runtime_functions import RUN
 from tests.support.command import made_by
 
 Array = np.ndarray[Any, Any]
@@ -118,16 +121,7 @@ def workers() -> Iterator[WorkerPool]:
         yield one
 
 
-LAYERS = {
-    "torch": "runtimes.pytorch.trace",
-    "tensorflow": "runtimes.tensorflow.trace",
-    "onnx_tflite": "runtimes.litert.trace",
-}
-MODELS = {
-    "torch": "runtimes.pytorch.model",
-    "tensorflow": "runtimes.tensorflow.model",
-    "onnx_tflite": "runtimes.onnx_tflite",
-}
+RUNTIMES = {runtime.worker: runtime for runtime in (PYTORCH, TENSORFLOW, LITERT)}
 FLAVOURS = {
     "free.pt2": ("torch", "pt2"), "two.pt2": ("torch", "pt2"), "scripted.pt": ("torch", "torchscript"),
     "plain.pt": ("torch", "module"), "forked.pt": ("torch", "module"), "nested.keras": ("tensorflow", "keras"),
@@ -149,37 +143,31 @@ class Model:
     def __init__(self, workers: WorkerPool, path: Path, framework: str, flavour: str, fresh: bool = False) -> None:
         self.framework, self.path, self.file, self.workers = framework, str(path), path.name, workers
         self.worker: Worker = workers.worker(f"{framework}{fresh}", framework)
-        settings: dict[str, Any] = {}
+        self.runtime, options = RUNTIMES[framework], LoadOptions()
         if flavour in ("module", "torchscript"):
-            settings["shapes"] = {"": [1, 3, 8, 8]}
-        if flavour == "module":
-            settings |= {"trusted": True, "search": str(path.parent)}
-        signature = self.worker.call(MODELS[framework], "load", path=self.path, flavour=flavour, **settings)
-        self.name, self.batch = signature["inputs"][0]["name"], signature["inputs"][0]["shape"][0]
+            options = LoadOptions({"": [1, 3, 8, 8]}, import_folder=str(path.parent), is_trusted=flavour == "module")
+        signature = self.runtime.load(self.worker, None, path=self.path, flavour=flavour, options=options)
+        shape = signature.inputs[0].shape
+        assert shape is not None
+        self.name, self.batch = signature.inputs[0].name, shape[0]
         if framework == "torch":
             self.x = IMAGES.transpose(0, 3, 1, 2)
-        elif signature["inputs"][0]["shape"][1:] == [8, 8, 3]:
+        elif shape[1:] == (8, 8, 3):
             self.x = IMAGES
         else:
-            self.x = RNG.normal(size=(3, *signature["inputs"][0]["shape"][1:])).astype("float32")
+            self.x = RNG.normal(size=(3, *shape[1:])).astype("float32")
 
     def run(self, x: Array | None = None) -> list[Array]:
         arrays = {self.name: self.x if x is None else x}
-        outputs: list[Array] = self.worker.call("runtimes.registry", "run", path=self.path, arrays=arrays)["outputs"]
-        return outputs
-
-    def _stored(self, function: str, **arguments: Any) -> tuple[list[dict[str, Any]], list[Array]]:
-        store = self.workers.scratch("arrays")
-        records = self.worker.call(LAYERS[self.framework], function, path=self.path, store=str(store), **arguments)
-        with np.load(store) as arrays:
-            assert [record["key"] for record in records] == arrays.files
-            values = [arrays[record["key"]] for record in records]
-        assert [record["shape"] for record in records] == [list(value.shape) for value in values]
-        assert all(value.dtype == np.float32 for value in values)
-        return records, values
+        return RUN(self.worker, None, path=self.path, arrays=arrays).outputs
 
     def trace(self) -> tuple[list[dict[str, Any]], list[Array]]:
-        records, values = self._stored("trace", arrays={self.name: self.x})
+        store = self.workers.scratch("arrays")
+        assert self.runtime.trace is not None
+        arrays = {self.name: self.x}
+        records = self.runtime.trace(self.worker, None, path=self.path, arrays=arrays, store=str(store))
+        values = stored(store, [record["key"] for record in records])
+        assert [record["shape"] for record in records] == [list(value.shape) for value in values]
         names = [record["tensor"] for record in records]
         assert len(set(names)) == len(names)
         for place, record in enumerate(records):
@@ -188,21 +176,33 @@ class Model:
         return records, values
 
     def parameters(self) -> dict[str, Array]:
-        records, values = self._stored("parameters")
-        found = {record["name"]: value for record, value in zip(records, values, strict=True)}
-        assert len(found) == len(records)
-        return found
+        store = self.workers.scratch("arrays")
+        assert self.runtime.read_parameters is not None
+        records = self.runtime.read_parameters(self.worker, None, path=self.path, store=str(store))
+        values = stored(store, [record.key for record in records])
+        assert [record.shape for record in records] == [value.shape for value in values]
+        parameters = {record.name: value for record, value in zip(records, values, strict=True)}
+        assert len(parameters) == len(records)
+        return parameters
 
     def replaced(self, values: dict[str, Array]) -> Model:
         """The model with those parameters, from its file, in another child."""
         target = self.workers.scratch(f"changed{Path(self.path).suffix}")
-        flavour = self.worker.call(
-            LAYERS[self.framework], "replaced", path=self.path, target=str(target), values=values
-        )
+        assert self.runtime.replace_parameters is not None
+        flavour = self.runtime.replace_parameters(self.worker, None, path=self.path, target=str(target), values=values)
         if flavour == "module":
             for file in Path(self.path).parent.glob("*_nets.py"):
                 (target.parent / file.name).write_bytes(file.read_bytes())
         return Model(self.workers, target, self.framework, flavour, fresh=True)
+
+
+def stored(store: Path, keys: list[str]) -> list[Array]:
+    """The arrays of the store, which has these keys and no others, in their order."""
+    with np.load(store) as arrays:
+        assert keys == arrays.files
+        values = [arrays[key] for key in keys]
+    assert all(value.dtype == np.float32 for value in values)
+    return values
 
 
 @pytest.fixture(params=FLAVOURS)

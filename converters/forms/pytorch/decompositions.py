@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch._decomp import decomposition_table
 
+from ....runtimes.pytorch.exporting import examples
 from ...hop_function import Shapes
 from . import elementwise as pytorch_elementwise
 from . import in_place_writes
 from . import windows as pytorch_windows
-from .exported_program import bare, by_argument, examples, writes
+from .exported_program import bare, by_argument, writes
 
 REWRITES = pytorch_elementwise.REWRITES | pytorch_windows.REWRITES | in_place_writes.REWRITES
 VALUES_ONLY = pytorch_elementwise.VALUES_ONLY | pytorch_windows.VALUES_ONLY

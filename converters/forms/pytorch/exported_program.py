@@ -16,8 +16,6 @@ from typing import Any
 
 import torch
 
-from ...hop_function import Shapes
-
 ATEN = torch.ops.aten
 
 CHECKS = (
@@ -72,22 +70,6 @@ def writes(node: Any) -> bool:
     """Does the node change one of the tensors that it takes?"""
     schema = getattr(node.target, "_schema", None)
     return schema is not None and schema.is_mutable and node.target not in SAME
-
-
-def examples(shapes: Shapes, program: Any = None) -> tuple[torch.Tensor, ...]:
-    """Seeded inputs of those shapes, of the program's types (float32 without one).
-
-    A free batch is 2, because exporters take a batch of 1 for a constant.
-    """
-    generator = torch.Generator().manual_seed(0)
-    nodes = () if program is None else program.graph.find_nodes(op="placeholder")
-    types = {node.name: node.meta["val"].dtype for node in nodes if hasattr(node.meta.get("val"), "dtype")}
-    made = []
-    for name, shape in shapes.items():
-        normal = torch.randn([2 if d is None else d for d in shape], generator=generator)
-        kind = types.get(name, torch.float32)
-        made.append(normal.to(kind) if kind.is_floating_point else (normal.abs() * 9).to(kind))
-    return tuple(made)
 
 
 def by_argument(module: Any, dynamic: Sequence[Any]) -> Any:

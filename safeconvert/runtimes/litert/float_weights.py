@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from ..onnx_tflite import THREADS, interpreted
 from ..registry import Arrays
-from ..trace_store import Array, Record, unique
+from ..trace_store import Array, unique
 from .flatbuffer import packed, unpacked
-from .trace import TYPES, real
+from .model import THREADS, interpreted
+from .parameters import TYPES
+from .trace import real
 
 FLOAT32, FLOAT16 = 0, 1  # schema.fbs, enum TensorType
 DEQUANTIZE = 6  # schema.fbs, enum BuiltinOperator
@@ -40,23 +41,36 @@ class _Weight:
     tensor: Any
 
 
-def small(path: str) -> list[Record]:
-    """The weights that could be float32: "name", "node" (what the operator that reads it gives), "dtype", "shape" and
-    "bytes" more that it would take."""
+@dataclass(frozen=True)
+class RoundedWeight:
+    """A weight that could be float32: ``node`` is the first output of the operator that computes with it.
+
+    ``extra_bytes`` is what it would take more in float32.
+    """
+
+    name: str
+    node: str
+    dtype: str
+    shape: tuple[int, ...]
+    extra_bytes: int
+
+
+def rounded_weights(path: str) -> list[RoundedWeight]:
+    """List the weights that could be float32, in the order of the file."""
     return [
-        {
-            "name": one.name,
-            "node": one.node,
-            "dtype": TYPES[one.tensor.type],
-            "shape": list(one.array.shape),
-            "bytes": one.array.size * (4 - np.dtype(TYPES[one.tensor.type]).itemsize),
-        }
-        for one in _weights(unpacked(Path(path).read_bytes()))
+        RoundedWeight(
+            weight.name,
+            weight.node,
+            TYPES[weight.tensor.type],
+            weight.array.shape,
+            weight.array.size * (4 - np.dtype(TYPES[weight.tensor.type]).itemsize),
+        )
+        for weight in _weights(unpacked(Path(path).read_bytes()))
     ]
 
 
-def paired(path: str, twin: str) -> dict[str, float]:
-    """The weights that are the twin's, rounded: name -> the largest rounding. Told by content, to half a step."""
+def match_roundings(path: str, twin: str) -> dict[str, float]:
+    """Find the weights that are the twin's, rounded, by content: name -> the largest rounding (at most half a step)."""
     values = _floats(twin)
     found = {}
     for one in _weights(unpacked(Path(path).read_bytes())):
@@ -65,14 +79,14 @@ def paired(path: str, twin: str) -> dict[str, float]:
     return found
 
 
-def restored(path: str, twin: str, names: Collection[str], target: str) -> int:
+def restore_float_weights(path: str, twin: str, names: Collection[str], target: str) -> int:
     """Write the file with these weights as the twin has them, in float32; gives its size in bytes."""
     data = _restored(path, _floats(twin), names)
     Path(target).write_bytes(data)
     return len(data)
 
 
-def costs(path: str, twin: str, names: Collection[str], arrays: Arrays, seconds: float) -> dict[str, float]:
+def rounding_costs(path: str, twin: str, names: Collection[str], arrays: Arrays, seconds: float) -> dict[str, float]:
     """What the rounding of each weight does by itself: the mean square that it alone, the others being float32, moves
     the outputs by, summed over outputs. ``arrays``: input name -> array, batch first.
 

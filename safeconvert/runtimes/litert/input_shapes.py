@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..onnx_tflite import load_tflite
 from .flatbuffer import packed, unpacked
+from .model import load_tflite
 
 
-def redimensioned(path: str, target: str, shapes: dict[str, list[int | None]]) -> str:
+def change_input_shapes(path: str, target: str, shapes: dict[str, list[int | None]]) -> str:
     """Write the file at ``target`` with these shapes (input name -> sizes, batch first, None for free) declared.
 
     Gives the flavour, ``tflite``. What an operator needs in a constant, such as a Reshape's sizes, stays as it is.
@@ -19,8 +19,8 @@ def redimensioned(path: str, target: str, shapes: dict[str, list[int | None]]) -
     described = load_tflite(path).inputs
     for graph in model.subgraphs[:1]:
         for one, index in zip(described, graph.inputs, strict=True):
-            if one["name"] in shapes:
-                sizes, tensor = shapes[one["name"]], graph.tensors[index]
+            if one.name in shapes:
+                sizes, tensor = shapes[one.name], graph.tensors[index]
                 tensor.shape = np.array([1 if size is None else size for size in sizes], np.int32)
                 if tensor.shapeSignature is not None:
                     tensor.shapeSignature = np.array([-1 if size is None else size for size in sizes], np.int32)

@@ -17,7 +17,7 @@ PADDING = ("same", "valid")  # schema.fbs, enum Padding
 ALONE = ("alpha", "axis")
 
 
-def settings(path: str, place: str) -> dict[str, Any]:
+def read_settings(path: str, place: str) -> dict[str, Any]:
     """The settings of the operator that gives the tensor ``place``. Raises ValueError where there is none."""
     options = _options(unpacked(Path(path).read_bytes()), place)
     found: dict[str, Any] = {
@@ -31,7 +31,7 @@ def settings(path: str, place: str) -> dict[str, Any]:
     return found
 
 
-def with_settings(path: str, target: str, place: str, values: dict[str, Any]) -> str:
+def change_settings(path: str, target: str, place: str, values: dict[str, Any]) -> str:
     """Write the file at ``target`` with other settings of that operator; gives the flavour."""
     model = unpacked(Path(path).read_bytes())
     options = _options(model, place)

@@ -1,38 +1,54 @@
-"""The operators of a TFLite file, each in a file of its own with what it is fed and what it gives. Child side."""
+"""The operators of a TFLite file, each in a file of its own with its inputs and outputs. Runs in a worker."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import onnx_tflite
 from ..registry import Arrays
-from ..trace_store import unique
+from ..trace_store import Array, unique
 from .flatbuffer import packed, unpacked
+from .model import interpreted
 from .trace import observed
 
 
-def apart(path: str, arrays: Arrays, folder: str) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class SingleOperator:
+    """One operator of a TFLite file, in a file of its own.
+
+    ``tensor`` is its first output, as ``litert/trace.py`` names it, ``operator`` its type, as ``CONV_2D``;
+    ``has_window``: it has strides or padding. ``inputs`` are what it read in the whole model and ``outputs`` what it
+    gave there, in the order of the file at ``path``.
+    """
+
+    tensor: str
+    operator: str
+    has_window: bool
+    path: str
+    inputs: list[Array]
+    outputs: list[Array]
+
+
+def split_operators(path: str, arrays: Arrays, folder: str) -> list[SingleOperator]:
     """Run the file on one input (``arrays``: name -> array, batch of 1) without delegates, and take it apart.
 
-    Writes to ``folder`` a TFLite file for each operator that computes on activations. Gives, in execution order,
-    records of "tensor" (its first output, as ``light_layers.trace`` names it), "operator" (as ``CONV_2D``), "window"
-    (has it strides or padding?), "path" (the file), "taken" and "given" (arrays in and out, in the file's order).
-    Operators that call other graphs of the file are left out.
+    Writes to ``folder`` a TFLite file for each operator that computes on activations, in execution order. Operators
+    that call other graphs of the file are left out.
     """
     from ai_edge_litert import schema_py_generated as schema
 
     interpreter = observed(path)
-    onnx_tflite.interpreted(interpreter).run(arrays)
+    interpreted(interpreter).run(arrays)
     details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
     names = dict(zip(details, unique(detail["name"] for detail in details.values()), strict=True))
     words = [step["op_name"] for step in interpreter._get_ops_details()]
     model = unpacked(Path(path).read_bytes())
     graph, buffers, empty = model.subgraphs[0], model.buffers, schema.BufferT()
     model.subgraphs, model.signatureDefs = [graph], []
-    found = []
+    single: list[SingleOperator] = []
     for number, (operator, word) in enumerate(zip(list(graph.operators), words, strict=False)):
         read = [int(index) for index in operator.inputs if index >= 0]
         taken = list(dict.fromkeys(i for i in read if not _constant(buffers, graph.tensors[i])))
@@ -44,17 +60,17 @@ def apart(path: str, arrays: Arrays, folder: str) -> list[dict[str, Any]]:
         model.buffers = [buffer if i in used else empty for i, buffer in enumerate(buffers)]
         alone = Path(folder) / f"{number}.tflite"
         alone.write_bytes(packed(model))
-        found.append(
-            {
-                "tensor": names[made[0]],
-                "operator": word,
-                "window": any(hasattr(operator.builtinOptions, name) for name in ("strideH", "padding")),
-                "path": str(alone),
-                "taken": [np.array(interpreter.get_tensor(index)) for index in taken],
-                "given": [np.array(interpreter.get_tensor(index)) for index in made],
-            }
+        single.append(
+            SingleOperator(
+                names[made[0]],
+                word,
+                any(hasattr(operator.builtinOptions, name) for name in ("strideH", "padding")),
+                str(alone),
+                [np.array(interpreter.get_tensor(index)) for index in taken],
+                [np.array(interpreter.get_tensor(index)) for index in made],
+            )
         )
-    return found
+    return single
 
 
 def _constant(buffers: Any, tensor: Any) -> bool:

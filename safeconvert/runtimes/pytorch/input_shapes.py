@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 from . import model as pytorch_model
-from .trace import save_module
+from .exporting import save_module
 
 
-def redimensioned(path: str, target: str, shapes: dict[str, list[int | None]]) -> str:
+def change_input_shapes(path: str, target: str, shapes: dict[str, list[int | None]]) -> str:
     """Write the model at ``target`` with these shapes (input name -> sizes, batch first, None for free) declared.
 
     Gives the flavour. Raises what torch raises where the model does not work on these sizes.
     """
     model = pytorch_model.loaded(path)
-    inputs = [{**one, "shape": shapes.get(one["name"], one["shape"])} for one in model.inputs]
+    inputs = [replace(one, shape=tuple(shapes[one.name])) if one.name in shapes else one for one in model.inputs]
     module = copy.deepcopy(model.native[1])
     module._forward_pre_hooks.clear()  # an exported program's, which holds inputs against the sizes it was exported for
     return save_module(module, target, inputs)

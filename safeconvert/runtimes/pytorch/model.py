@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import sys
 import types
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from ...records import NO_LOAD_OPTIONS, LoadOptions, Signature, TensorSpec
 from ..registry import MODELS, Loaded, register, spec
 
 torch.set_grad_enabled(False)
@@ -43,44 +45,36 @@ def import_torchvision() -> None:
         declare_torchvision_operators()
 
 
-def load(
-    path: str,
-    flavour: str,
-    *,
-    shapes: dict[str, list[int]] | None = None,
-    model_fn: str | None = None,
-    search: str | None = None,
-    trusted: bool = False,
-) -> dict[str, Any]:
-    """Load the model at ``path`` and register it; gives its signature.
+def load(path: str, flavour: str, options: LoadOptions = NO_LOAD_OPTIONS) -> Signature:
+    """Load the model at ``path``, register it and return its signature.
 
-    ``shapes`` are input shapes by name ("" for the only one), batch first, for the flavours whose files do
-    not say: all but ``pt2``. ``model_fn`` is ``package.module:function`` and makes the architecture of a state dict;
-    ``search`` is a folder to import it from. ``trusted`` lets a pickled module be unpickled, which runs its code.
+    ``options.input_shapes`` are for the flavours whose files do not say: all but ``pt2``. A pickled module is read only
+    where it is trusted, since reading it runs its code.
     """
     if flavour == "pt2":
         return register(path, _program(torch.export.load(path)))
     if flavour == "torchscript":
-        return register(path, _module(torch.jit.load(path, map_location="cpu").eval(), shapes))
+        return register(path, _module(torch.jit.load(path, map_location="cpu").eval(), options.input_shapes))
     if flavour == "state_dict":
         state = torch.load(path, map_location="cpu", weights_only=True)
-        return register(path, _module(_with_state(_build(model_fn or "", search), state), shapes))
-    if not trusted:
+        built = _build(options.model_fn or "", options.import_folder)
+        return register(path, _module(_with_state(built, state), options.input_shapes))
+    if not options.is_trusted:
         raise PermissionError("a pickled module runs code when it is read")
     import_torchvision()
-    if search:
-        sys.path.insert(0, search)
+    if options.import_folder:
+        sys.path.insert(0, options.import_folder)
     module = torch.load(path, map_location="cpu", weights_only=False)
     if not isinstance(module, torch.nn.Module):
         raise TypeError(f"the file holds a {type(module).__name__}, not a torch.nn.Module")
-    return register(path, _module(module.eval(), shapes))
+    return register(path, _module(module.eval(), options.input_shapes))
 
 
-def _build(model_fn: str, search: str | None) -> torch.nn.Module:
+def _build(model_fn: str, import_folder: str | None) -> torch.nn.Module:
     """Call ``package.module:function`` without arguments."""
     import_torchvision()
-    if search:
-        sys.path.insert(0, search)
+    if import_folder:
+        sys.path.insert(0, import_folder)
     module_name, _, function = model_fn.partition(":")
     try:
         made: Any = importlib.import_module(module_name)
@@ -106,7 +100,7 @@ def _with_state(module: torch.nn.Module, state: Any) -> torch.nn.Module:
     return module.eval()
 
 
-def program_inputs(program: Any) -> list[dict[str, Any]]:
+def program_inputs(program: Any) -> list[TensorSpec]:
     """What an exported program takes, symbolic sizes as None."""
     names = [s.arg.name for s in program.graph_signature.input_specs if s.kind.name == "USER_INPUT"]
     placeholders = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
@@ -118,7 +112,7 @@ def program_inputs(program: Any) -> list[dict[str, Any]]:
 
 def _program(program: Any) -> Loaded:
     inputs = program_inputs(program)
-    names = [described["name"] for described in inputs]
+    names = [described.name for described in inputs]
     values = {node.name: node.meta.get("val") for node in program.graph.nodes}
     outputs = []
     for index, out in enumerate(s for s in program.graph_signature.output_specs if s.kind.name == "USER_OUTPUT"):
@@ -133,16 +127,16 @@ def _program(program: Any) -> Loaded:
     return Loaded((program, module), _runner(module, names), inputs, outputs)
 
 
-def _module(module: Any, shapes: dict[str, list[int]] | None) -> Loaded:
+def _module(module: Any, input_shapes: Mapping[str, Sequence[int]]) -> Loaded:
     names = _argument_names(module)
-    shapes = dict(shapes or {})
+    shapes = dict(input_shapes)
     if "" in shapes:
         shapes[names[0]] = shapes.pop("")
     if unknown := sorted(set(shapes) - set(names)):
         raise KeyError(f"--input-shape names {unknown[0]!r}, but the inputs are {names}")
     given = [name for name in names if name in shapes] or names[:1]
     inputs = [spec(name, [None, *shapes[name][1:]] if name in shapes else None, "float32") for name in given]
-    outputs: list[dict[str, Any]] = []
+    outputs: list[TensorSpec] = []
     run = _runner(module, given)
     if shapes:
         # Two probes of different batch: what the outputs look like, and whether the batch is free.

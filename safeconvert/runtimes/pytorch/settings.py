@@ -9,10 +9,10 @@ import torch
 
 from ..trace_store import is_setting
 from . import model as pytorch_model
-from .trace import save_module
+from .exporting import save_module
 
 
-def settings(path: str, place: str) -> dict[str, Any]:
+def read_settings(path: str, place: str) -> dict[str, Any]:
     """The settings of the operator ``place`` (a node of the program), by argument, defaults included.
 
     Raises ValueError where the model is no exported program, or has no such operator.
@@ -25,7 +25,7 @@ def settings(path: str, place: str) -> dict[str, Any]:
     }
 
 
-def with_settings(path: str, target: str, place: str, values: dict[str, Any]) -> str:
+def change_settings(path: str, target: str, place: str, values: dict[str, Any]) -> str:
     """Write the program at ``target``, exported anew with other settings of that operator; gives the flavour."""
     module = copy.deepcopy(_graph(path))
     node = _node(module, place)

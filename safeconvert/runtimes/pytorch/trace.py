@@ -1,4 +1,4 @@
-"""Every intermediate tensor and every parameter of a PyTorch model, in a child process.
+"""Every intermediate tensor of a PyTorch model. Runs in a worker.
 
 An exported program is interpreted node by node, and so is a module that can be exported; of any other module, and of
 TorchScript, the operators are listened to while it runs.
@@ -6,7 +6,6 @@ TorchScript, the operators are listened to while it runs.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import operator
 import re
@@ -19,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ..registry import Arrays
-from ..trace_store import Array, Record, Store, Trail, all_known, checked, in_batches
+from ..trace_store import Array, Record, Store, Trail, in_batches
 from . import model as pytorch_model
 
 SIZES = ("aten.sym_size", "aten.sym_numel", "aten.sym_stride", "aten.size")
@@ -35,7 +34,7 @@ def trace(path: str, arrays: Arrays, store: str) -> list[Record]:
     """
     model = pytorch_model.loaded(path)
     program, module = model.native
-    names = [described["name"] for described in model.inputs]
+    names = [described.name for described in model.inputs]
 
     def one(part: Arrays, target: str) -> list[Record]:
         # copies, for a model may write into its inputs
@@ -69,7 +68,7 @@ def _is_kept(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point() and value.dim() > 0 and value.numel() > 0
 
 
-def _numpy(tensor: Any) -> Array:
+def as_float32(tensor: Any) -> Array:
     array: Array = tensor.detach().float().numpy()
     return array
 
@@ -101,7 +100,7 @@ class _Interpreter(torch.fx.Interpreter):  # type: ignore[misc, unused-ignore]
             self.trail.start(node)
             return
         self.trail.keep(node, name)
-        self.kept.add(_numpy(result), tensor=name, node=node.name, layer=_layer(node), operator=kind, inputs=inputs)
+        self.kept.add(as_float32(result), tensor=name, node=node.name, layer=_layer(node), operator=kind, inputs=inputs)
 
 
 def _layer(node: Any) -> str:
@@ -156,96 +155,4 @@ class _Listener(TorchDispatchMode):  # type: ignore[misc, unused-ignore]
 
     def _keep(self, tensor: Any, name: str, layer: str, kind: str, inputs: list[str]) -> None:
         self.trail.keep(self._number(tensor), name)
-        self.kept.add(_numpy(tensor), tensor=name, node=name, layer=layer, operator=kind, inputs=inputs)
-
-
-def parameters(path: str, store: str) -> list[Record]:
-    """Keep every floating-point parameter, buffer and tensor constant of the model in ``store``, as float32.
-
-    Gives for each "name" (as in the state dict), "layer", "shape", "dtype" (torch's), "quantized" and "key".
-    """
-    with Store(store) as kept:
-        for name, tensor in _tensors(*pytorch_model.loaded(path).native).items():
-            dtype = str(tensor.dtype).removeprefix("torch.")
-            kept.add(_numpy(tensor), name=name, layer=name.rpartition(".")[0], dtype=dtype, quantized=False)
-        return kept.records
-
-
-def _tensors(program: Any, module: Any) -> dict[str, Any]:
-    if program is not None:
-        found = {**program.state_dict, **program.constants}
-    else:
-        named = module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)
-        found = {name: tensor for part in named for name, tensor in part}
-    return {n: t for n, t in found.items() if isinstance(t, torch.Tensor) and t.is_floating_point()}
-
-
-def _are_one(one: Any, other: Any) -> bool:
-    """Are they the same weights under two names? After loading they are two tensors over the same memory."""
-    places = [(tensor.data_ptr(), tensor.shape, tensor.stride()) for tensor in (one, other)]
-    return one.numel() > 0 and places[0] == places[1]
-
-
-def replaced(path: str, target: str, values: dict[str, Array]) -> str:
-    """Write the model at ``target`` with the parameters in ``values`` (name -> array of the same shape) replaced.
-
-    A parameter of several names is replaced under all of them. Gives the flavour of the file: ``torchscript`` for a
-    TorchScript module, ``pt2`` for all others, with a free batch where the model has one, but ``module`` where
-    torch.export does not take it. Raises ValueError for an unknown name, another shape, or unknown input shapes.
-    """
-    model = pytorch_model.loaded(path)
-    program, module = model.native
-    old = _tensors(program, module)
-    all_known(values, old)
-    new = dict(old)
-    for name, value in values.items():
-        tensor = torch.from_numpy(np.array(checked(name, value, old[name].shape), order="C")).to(old[name].dtype)
-        for alias in old:
-            if alias == name or (alias not in values and _are_one(old[alias], old[name])):
-                new[alias] = tensor
-    if program is not None:
-        _save_program(program, target, old, new)
-        return "pt2"
-    changed = copy.deepcopy(module)
-    with torch.no_grad():
-        for name, tensor in _tensors(None, changed).items():
-            if new[name] is not old[name]:
-                tensor.copy_(new[name])
-    if isinstance(module, torch.jit.ScriptModule):
-        torch.jit.save(changed, target)
-        return "torchscript"
-    return save_module(changed, target, model.inputs)
-
-
-def _save_program(program: Any, target: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Save with the new tensors in place of the old ones, which stand there again afterwards."""
-    changed = [name for name in old if new[name] is not old[name]]
-    try:
-        for name in changed:
-            held = program.state_dict if name in program.state_dict else program.constants
-            is_parameter = isinstance(old[name], torch.nn.Parameter)
-            held[name] = torch.nn.Parameter(new[name], old[name].requires_grad) if is_parameter else new[name]
-        torch.export.save(program, target)
-    finally:
-        for name in changed:
-            held = program.state_dict if name in program.state_dict else program.constants
-            held[name] = old[name]
-
-
-def save_module(module: Any, target: str, inputs: list[dict[str, Any]]) -> str:
-    from ...converters.onnx_torch import export
-
-    shapes = {described["name"]: described["shape"] for described in inputs}
-    if unknown := [name for name, shape in shapes.items() if shape is None]:
-        raise ValueError(f"the shape of input {unknown[0]!r} is not known")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            program = export(module, shapes)
-        except Exception:  # noqa: BLE001 - as in _exported
-            torch.save(module, target)
-            return "module"
-        for node in program.graph.nodes:
-            node.meta.pop("stack_trace", None)  # paths of this machine
-        torch.export.save(program, target)
-    return "pt2"
+        self.kept.add(as_float32(tensor), tensor=name, node=name, layer=layer, operator=kind, inputs=inputs)

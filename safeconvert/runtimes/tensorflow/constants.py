@@ -24,7 +24,7 @@ def constants(path: str) -> dict[str, Array]:
     return {name: tf.make_ndarray(nodes[0].attr["value"].tensor) for name, nodes in _found(_read(path)).items()}
 
 
-def replaced(path: str, target: str, values: dict[str, Array]) -> None:
+def replace_constants(path: str, target: str, values: dict[str, Array]) -> None:
     """Write the SavedModel at ``target`` with the constants in ``values`` (name -> array of the same shape) replaced.
 
     Raises ValueError for an unknown name or another shape.

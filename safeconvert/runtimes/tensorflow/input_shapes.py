@@ -7,7 +7,7 @@ import keras
 from .model import loaded, packed
 
 
-def redimensioned(path: str, target: str, shapes: dict[str, list[int | None]]) -> str:
+def change_input_shapes(path: str, target: str, shapes: dict[str, list[int | None]]) -> str:
     """Write the model at ``target`` with these shapes (input name -> sizes, batch first, None for free) declared.
 
     Gives the flavour, ``keras``. Raises ValueError for a SavedModel, whose graph is built already, and what Keras

@@ -9,19 +9,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ...records import NO_LOAD_OPTIONS, LoadOptions, Signature
 from ..registry import MODELS, Loaded, register, spec
 
 SERVING = "serving_default"
 
 
-def load(path: str, flavour: str, *, trusted: bool = False, signature: str | None = None) -> dict[str, Any]:
-    """Load a ``.keras`` or ``.h5`` file (safe mode stays on unless trusted) or a SavedModel; gives its signature.
+def load(path: str, flavour: str, options: LoadOptions = NO_LOAD_OPTIONS) -> Signature:
+    """Load a ``.keras`` or ``.h5`` file or a SavedModel, register it and return its signature.
 
-    ``signature`` names one of a SavedModel's signatures; without it, ``serving_default`` or the only one.
+    Keras's safe mode stays on unless the file is trusted. Without ``options.signature``, a SavedModel's
+    ``serving_default`` is used, or its only signature.
     """
     if flavour == "savedmodel":
-        return register(path, _saved_model(path, signature))
-    return register(path, keras_model(keras.saving.load_model(path, compile=False, safe_mode=not trusted)))
+        return register(path, _saved_model(path, options.signature))
+    return register(path, keras_model(keras.saving.load_model(path, compile=False, safe_mode=not options.is_trusted)))
 
 
 def keras_model(model: Any) -> Loaded:
@@ -39,7 +41,7 @@ def keras_model(model: Any) -> Loaded:
     def forward(*tensors: Any) -> Any:
         return tf.nest.flatten(model(packed(model, list(tensors)), training=False))
 
-    names = [i["name"] for i in inputs]
+    names = [described.name for described in inputs]
 
     def run(arrays: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
         return [t.numpy() for t in forward(*[tf.constant(arrays[name]) for name in names])]

@@ -11,7 +11,7 @@ from .model import loaded
 from .trace import named_layers
 
 
-def settings(path: str, place: str) -> dict[str, Any]:
+def read_settings(path: str, place: str) -> dict[str, Any]:
     """The numbers and words of the layer's configuration, by name. ``place`` is the layer's path, ``outer/inner``.
 
     Raises ValueError for a SavedModel, whose layers are a graph, and where there is no such layer.
@@ -20,7 +20,7 @@ def settings(path: str, place: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if is_setting(value)}
 
 
-def with_settings(path: str, target: str, place: str, values: dict[str, Any]) -> str:
+def change_settings(path: str, target: str, place: str, values: dict[str, Any]) -> str:
     """Write the model at ``target``, built anew with another configuration of that layer; gives the flavour."""
     model = _model(path)
     meant = _layer(model, place)

@@ -1,4 +1,4 @@
-"""Every intermediate tensor and every parameter of a Keras model or SavedModel, in a child process.
+"""Every intermediate tensor of a Keras model or SavedModel. Runs in a worker.
 
 What runs is the frozen graph of the model's own call: variables are constants in it, and calls are inlined.
 """
@@ -11,14 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from ..registry import MODELS, Arrays, Loaded
-from ..trace_store import Array, Record, Store, Trail, all_known, checked, in_batches, unique
-from . import constants as tensorflow_constants
+from ..trace_store import Array, Record, Store, Trail, in_batches
 from . import model as tensorflow_model
 
 FETCHED_AT_ONCE = 16  # tensors; each run computes again what leads to them
@@ -36,7 +33,7 @@ def trace(path: str, arrays: Arrays, store: str) -> list[Record]:
     ``store``, float32). Sizes read from a tensor are no reading of it. Not kept are Identity operations but for the
     model's outputs, what nothing reads, what loops and branches compute inside, and what a run cannot give.
     """
-    model = _loaded(path)
+    model = loaded_by_path(path)
     concrete, names, layer_of = _call(model)
     frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
     given = dict(zip((tensor.name for tensor in frozen.inputs), names, strict=True))
@@ -57,7 +54,7 @@ def trace(path: str, arrays: Arrays, store: str) -> list[Record]:
     return in_batches(model, arrays, store, one)
 
 
-def _loaded(path: str) -> Loaded:
+def loaded_by_path(path: str) -> Loaded:
     if path not in MODELS:
         tensorflow_model.load(path, "savedmodel" if Path(path).is_dir() else "keras")
     return MODELS[path]
@@ -84,7 +81,7 @@ def _call(model: Loaded) -> tuple[Any, list[str], Callable[[str], str]]:
             op = op.rpartition("/")[0]
         return made.get(op, "")
 
-    return forward.get_concrete_function(), [i["name"] for i in model.inputs], layer_of
+    return forward.get_concrete_function(), [described.name for described in model.inputs], layer_of
 
 
 def named_layers(model: Any, above: str = "") -> Iterator[tuple[str, Any]]:
@@ -178,64 +175,3 @@ def _connect(live: list[Any], records: list[Record], given: set[str]) -> None:
             trail.start(tensor.name)
         else:
             trail.passed(tensor.name, read, size=tensor.op.type in SIZES)
-
-
-def parameters(path: str, store: str) -> list[Record]:
-    """Keep the model's floating-point weights in ``store``, as float32; of a frozen SavedModel, its constants.
-
-    Gives for each "name" (its path in Keras, the variable's or the constant's name in a SavedModel, made unique),
-    "layer" (as in :func:`trace`), "shape", "dtype", "quantized" and "key".
-    """
-    model = _loaded(path)
-    with Store(store) as kept:
-        for name, (layer, variable) in _variables(model).items():
-            dtype = keras.backend.standardize_dtype(variable.dtype)
-            kept.add(np.asarray(variable.numpy()), name=name, layer=layer, dtype=dtype, quantized=False)
-        if isinstance(model.native, tuple) and not kept.records:
-            for name, array in tensorflow_constants.constants(path).items():
-                facts = {"name": name, "layer": name.rpartition("/")[0], "dtype": array.dtype.name}
-                kept.add(array, **facts, quantized=False)
-        return kept.records
-
-
-def _variables(model: Loaded) -> dict[str, tuple[str, Any]]:
-    """Layer and variable by the variable's name, the floating-point ones."""
-    if isinstance(model.native, tuple):
-        loaded, chosen = model.native
-        every = list({id(v): v for v in loaded.signatures[chosen].variables}.values())
-        names = [v.name.removesuffix(":0") for v in every]
-        layers = [name.rpartition("/")[0] for name in names]
-    else:
-        every, held = list(model.native.weights), dict[int, str]()
-        for path, layer in named_layers(model.native):
-            held.update((id(weight), path) for weight in layer.weights)
-        names, layers = [weight.path for weight in every], [held.get(id(weight), "") for weight in every]
-    found = zip(unique(names), zip(layers, every, strict=True), strict=True)
-    return {name: pair for name, pair in found if tf.as_dtype(pair[1].dtype).is_floating}
-
-
-def replaced(path: str, target: str, values: dict[str, Array]) -> str:
-    """Write the model at ``target`` with the parameters in ``values`` (name -> array of the same shape) replaced.
-
-    Gives the flavour: ``keras`` (``target`` must end with ``.keras``), or ``savedmodel`` (a folder, all signatures).
-    Raises ValueError for an unknown name or another shape.
-    """
-    model = _loaded(path)
-    variables = {name: variable for name, (_, variable) in _variables(model).items()}
-    if isinstance(model.native, tuple) and not variables:
-        tensorflow_constants.replaced(path, target, values)
-        return "savedmodel"
-    all_known(values, variables)
-    new = {name: checked(name, value, variables[name].shape) for name, value in values.items()}
-    old = {name: variables[name].numpy() for name in new}
-    try:
-        for name, value in new.items():
-            variables[name].assign(value.astype(old[name].dtype))
-        if isinstance(model.native, tuple):
-            tf.saved_model.save(model.native[0], target, signatures=dict(model.native[0].signatures))
-            return "savedmodel"
-        model.native.save(target)
-        return "keras"
-    finally:
-        for name, value in old.items():
-            variables[name].assign(value)

@@ -15,7 +15,9 @@ import tvm
 from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
 
+from ...records import NO_LOAD_OPTIONS, LoadOptions, Signature
 from ..registry import Arrays
+from ..trace_store import TvmActivations, TvmRecord
 
 Array = np.ndarray[Any, Any]
 PIPELINE = "default_build"  # no operator fusion: each node of the graph keeps calls of its own
@@ -26,28 +28,25 @@ class CannotRun(ValueError):
     """TVM cannot compile or run the model; the message is one line."""
 
 
-def load(path: str, flavour: str) -> dict[str, Any]:
+def load(path: str, flavour: str, options: LoadOptions = NO_LOAD_OPTIONS) -> Signature:
     """Is the runtime here, LLVM included? Nothing is read: models are compiled for the arrays that they are run on.
 
-    Gives ``{"version", "llvm"}``. Raises RuntimeError where this TVM was built without LLVM.
+    The signature is empty but for a note with the version. Raises ImportError where TVM was built without LLVM.
     """
     if not tvm.runtime.enabled("llvm"):
         raise ImportError("this apache-tvm was built without LLVM")
-    return {"version": tvm.__version__, "llvm": True}
+    return Signature((), (), notes=(f"TVM {tvm.__version__}",))
 
 
-def activations(path: str, arrays: Arrays, store: str) -> dict[str, Any]:
+def activations(path: str, arrays: Arrays, store: str) -> TvmActivations:
     """Every tensor that the nodes of the ONNX file give for ``arrays`` (input name -> array), kept in ``store``.
 
     The graph is compiled without fusion for the shapes of ``arrays``, with each node's tensor as an output, so that TVM
     says itself which of its values is which ONNX tensor. The instrument of the virtual machine sees every call
     with its tensors: the call that wrote the memory in which such a value lies is the one that computed it.
 
-    ``store`` becomes an ``.npz`` file (dtypes as TVM gives them). Gives "records" in the order of the graph, each with
-    "tensor" (ONNX name), "key" (member of ``store``), "shape", "dtype", "call" (TVM's function, as ``conv2d``; empty
-    where no call wrote the value, as for one known at compile time) and "at" (the call's number); "calls" (how many
-    made a tensor), "missing" (tensors that are not to be had), "why" they are missing, "compile_seconds" and
-    "run_seconds". Where TVM cannot give all tensors, it is asked for the graph's own outputs alone. Raises CannotRun.
+    ``store`` becomes an ``.npz`` file (dtypes as TVM gives them). Where TVM cannot give all tensors, it is asked for
+    the graph's own outputs alone. Raises CannotRun.
     """
     model = onnx.load(path)
     own = [output.name for output in model.graph.output]
@@ -59,25 +58,23 @@ def activations(path: str, arrays: Arrays, store: str) -> dict[str, Any]:
         if set(names) == set(own):
             raise
         found, why = _traced(model, own, arrays), str(error)
-    records: list[dict[str, Any]] = []
+    records: list[TvmRecord] = []
     members = {}
     for name, (value, call, at) in found["values"].items():
         key = str(len(records))
         members[key] = value
-        shape = list(value.shape)
-        facts = {"tensor": name, "key": key, "shape": shape, "dtype": value.dtype.name, "call": call, "at": at}
-        records.append(facts)
+        records.append(TvmRecord(name, key, value.shape, value.dtype.name, call, at))
     np.savez(store, **members)
-    kept = {record["tensor"] for record in records}
+    kept = {record.tensor for record in records}
     missing = [name for name in names if name not in kept]
-    return {
-        "records": records,
-        "missing": missing,
-        "why": why or ("TVM holds no array for them" if missing else ""),
-        "calls": found["calls"],
-        "compile_seconds": found["compile_seconds"],
-        "run_seconds": found["run_seconds"],
-    }
+    return TvmActivations(
+        records,
+        missing,
+        why or ("TVM holds no array for them" if missing else ""),
+        found["calls"],
+        found["compile_seconds"],
+        found["run_seconds"],
+    )
 
 
 def _traced(model: onnx.ModelProto, names: list[str], arrays: Arrays) -> dict[str, Any]:

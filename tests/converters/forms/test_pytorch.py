@@ -95,7 +95,7 @@ def measured(expression):
     assert want.shape == got.shape and bool(torch.isfinite(want).all())
     return {
         "difference": float((want - got).abs().max() / want.abs().max()),
-        "free": pytorch_model.program_inputs(form)[0]["shape"] == SHAPES["x"] and form.module()(x[:1]).shape[0] == 1,
+        "free": list(pytorch_model.program_inputs(form)[0].shape) == SHAPES["x"] and form.module()(x[:1]).shape[0] == 1,
         "left": " ".join(sorted({str(n.target) + ("divisor" if "avg_pool" in str(n.target) and n.args[-1] not in
             (True, None) and len(n.args) > 6 else "") for n in form.graph.nodes if n.op == "call_function"})),
     }
@@ -122,13 +122,13 @@ torch.export.save(program_of(sizes), "sizes.pt2")
 torch_onnx.legacy("sizes.pt2", "sizes.onnx", shapes=SHAPES, opset=13)
 whole = torch.export.export(Net("x.float() / 255"), (torch.zeros(2, 8, 9, 10, dtype=torch.uint8),))
 fixed = decompositions.decomposed(whole, {"x": [2, 8, 9, 10]})
-found["pixels"] = pytorch_model.program_inputs(fixed)[0]
+found["pixels"] = pytorch_model.program_inputs(fixed)[0].to_json()
 try:
     decompositions.decomposed(torch.jit.trace(Net("x * 2"), x), SHAPES)
 except TypeError as error:
     found["scripted"] = str(error)
 form = decompositions.decomposed(Net("F.logsigmoid(x)"), SHAPES)
-found["module"] = pytorch_model.program_inputs(form)[0]["shape"]
+found["module"] = pytorch_model.program_inputs(form)[0].shape
 json.dump(found, open("found.json", "w"))
 """
 

@@ -306,7 +306,8 @@ def _hops(folder: str) -> dict[str, Any]:
     import tensorflow as tf
     from safeconvert.converters import keras_onnx, tensorflow_tflite, tf_onnx
 
-    from safeconvert.runtimes import onnx_tflite
+    from safeconvert.runtimes.litert.model import load_tflite
+    from safeconvert.runtimes.onnxruntime.model import load_onnx
 
     hops: dict[tuple[str, str], Callable[..., None]] = {
         ("keras", "onnx"): keras_onnx.function,
@@ -333,12 +334,12 @@ def _hops(folder: str) -> dict[str, Any]:
             for form, say in (("", "as it is"), ("plain", "plain")):
                 file = f"{folder}/{source}{form}.{target}"
                 hops[source, target](path, file, form=form)
-                loaded = onnx_tflite.load_onnx(file) if target == "onnx" else onnx_tflite.load_tflite(file)
+                loaded = load_onnx(file) if target == "onnx" else load_tflite(file)
                 [described] = loaded.inputs
-                [output] = loaded.run({described["name"]: given})
+                [output] = loaded.run({described.name: given})
                 entry[say] = min(_difference(model(given), output), 1e9)
-                entry["plainly named" if form else "name"] = described["name"]
-                entry["batch"] = described["shape"][0]
+                entry["plainly named" if form else "name"] = described.name
+                entry["batch"] = described.shape[0]
     return found
 
 

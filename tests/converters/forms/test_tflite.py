@@ -11,7 +11,7 @@ import pytest
 from ai_edge_litert.schema_py_generated import ActivationFunctionType, BuiltinOperator
 from safeconvert.converters.forms.tflite import plain
 
-from safeconvert.runtimes import onnx_tflite
+from safeconvert.runtimes.litert import model as litert_model
 from safeconvert.runtimes.litert.flatbuffer import packed, unpacked
 from tests.support.command import made_by, safeconvert
 from tests.support.framework_alone import alone
@@ -97,6 +97,6 @@ def test_a_file_with_several_signatures_says_which_graph_is_used(tempered: Path,
     other.signatureKey = b"other"
     model.signatureDefs.append(other)
     (tmp_path / "two.tflite").write_bytes(packed(model))
-    assert not onnx_tflite.load(str(tempered), "tflite")["notes"]
-    (note,) = onnx_tflite.load(str(tmp_path / "two.tflite"), "tflite")["notes"]
+    assert not litert_model.load(str(tempered), "tflite").notes
+    (note,) = litert_model.load(str(tmp_path / "two.tflite"), "tflite").notes
     assert "serving_default, other: its first graph" in note

@@ -64,33 +64,35 @@ def apart(folder: Path, target: str) -> float:
 @pytest.mark.parametrize("name", ["dynamic", "half"])
 def test_rounded_weights_are_told_by_content_and_restored_exactly(models: Path, tmp_path: Path, name: str) -> None:
     path, twin, made = str(models / f"{name}.tflite"), str(models / "float.tflite"), tmp_path / "made.tflite"
-    weights = [one["name"] for one in float_weights.small(path)]
-    rounding = float_weights.paired(path, twin)
+    weights = [weight.name for weight in float_weights.rounded_weights(path)]
+    rounding = float_weights.match_roundings(path, twin)
     assert len(weights) >= 3
     assert set(rounding) == set(weights)
     assert 0 < max(rounding.values()) < 0.1
-    size = float_weights.restored(path, twin, weights, str(made))
+    size = float_weights.restore_float_weights(path, twin, weights, str(made))
     assert size == made.stat().st_size > Path(path).stat().st_size
     assert apart(models, f"{name}.tflite") > 1e-6
     x = np.random.default_rng(1).normal(size=(1, *SIZES)).astype("float32")
     np.testing.assert_allclose(alone(made, "tflite", x), alone(Path(twin), "tflite", x), rtol=0, atol=1e-6)
-    assert float_weights.small(str(made)) == []
+    assert float_weights.rounded_weights(str(made)) == []
 
 
 def test_weights_of_another_model_are_no_rounding_of_the_twins(models: Path) -> None:
-    right = float_weights.paired(str(models / "dynamic.tflite"), str(models / "float.tflite"))
-    wrong = float_weights.paired(str(models / "wrong.tflite"), str(models / "float.tflite"))
+    right = float_weights.match_roundings(str(models / "dynamic.tflite"), str(models / "float.tflite"))
+    wrong = float_weights.match_roundings(str(models / "wrong.tflite"), str(models / "float.tflite"))
     assert len(wrong) == len(right) - 1
 
 
 def test_the_cost_of_a_rounding_is_the_change_of_the_outputs_by_it_alone(models: Path) -> None:
     path, twin = str(models / "dynamic.tflite"), str(models / "float.tflite")
-    names = list(float_weights.paired(path, twin))
+    names = list(float_weights.match_roundings(path, twin))
     x = {"image": np.random.default_rng(2).normal(size=(4, *SIZES)).astype("float32")}
-    costs = float_weights.costs(path, twin, names, x, 60)
+    costs = float_weights.rounding_costs(path, twin, names, x, 60)
     assert set(costs) == set(names)
     assert min(costs.values()) > 0
-    assert float_weights.costs(path, twin, names[:1], {"image": x["image"] * 3}, 60)[names[0]] > costs[names[0]]
+    assert (
+        float_weights.rounding_costs(path, twin, names[:1], {"image": x["image"] * 3}, 60)[names[0]] > costs[names[0]]
+    )
 
 
 def test_repair_restores_what_rounding_changed_and_shows_the_choice(models: Path) -> None:

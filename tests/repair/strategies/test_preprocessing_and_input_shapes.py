@@ -21,6 +21,7 @@ from safeconvert.repair.strategies.preprocessing import change, differing
 
 from safeconvert.checking.evaluation_set import ImageInput
 from safeconvert.errors import BadInput
+from safeconvert.formats import TFLITE, TORCH
 from safeconvert.inputs.preprocess import Preprocess
 from safeconvert.options import Options
 from safeconvert.records import TensorSpec
@@ -290,7 +291,7 @@ def test_batch_of_one_is_no_fault(folder: Path) -> None:
 def test_ways_keep_the_layout_of_the_target() -> None:
     found = [
         (way.declared, way.axes)
-        for way in ways((None, 3, 24, 32), "torch", TensorSpec("x", (1, 32, 24, 3), "f4"), "tflite")
+        for way in ways((None, 3, 24, 32), TORCH, TensorSpec("x", (1, 32, 24, 3), "f4"), TFLITE)
     ]
     assert found[0] == ((1, 24, 32, 3), (0, 2, 1, 3))
     assert found[-1][1] is None

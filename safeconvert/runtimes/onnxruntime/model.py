@@ -1,0 +1,77 @@
+"""ONNX models under onnxruntime, in a worker. The worker called ``onnx_tflite`` hosts LiteRT as well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...records import NO_LOAD_OPTIONS, LoadOptions, Signature
+from ..registry import Loaded, register, spec
+
+ONNX_TYPES = {
+    "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16", "tensor(int64)": "int64",
+    "tensor(int32)": "int32", "tensor(int16)": "int16", "tensor(int8)": "int8", "tensor(uint8)": "uint8",
+    "tensor(uint16)": "uint16", "tensor(uint32)": "uint32", "tensor(uint64)": "uint64", "tensor(bool)": "bool",
+}  # fmt: skip
+INTEGER_OPERATORS = {
+    "QLinearConv",
+    "QLinearMatMul",
+    "ConvInteger",
+    "MatMulInteger",
+    "DynamicQuantizeLinear",
+    "DequantizeLinear",
+}
+
+
+def load(path: str, flavour: str, options: LoadOptions = NO_LOAD_OPTIONS) -> Signature:
+    """Load an ONNX file, register it and return its signature."""
+    return register(path, load_onnx(path))
+
+
+def check_onnx(path: str) -> dict[str, Any]:
+    """Parse the file, without its external data; gives its facts: opset imports and operator types.
+
+    Raises ValueError where it is no ONNX model, or where external data would be read from outside the model's folder.
+    """
+    import onnx
+
+    try:
+        proto = onnx.load(path, load_external_data=False)
+    except Exception as error:
+        raise ValueError(f"not a readable ONNX file ({type(error).__name__})") from error
+    if not proto.graph.node and not proto.graph.output:
+        raise ValueError("no graph in it: not an ONNX model, or cut off")
+    folder = Path(path).resolve().parent
+    for tensor in onnx.external_data_helper._get_all_tensors(proto):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+        target = (folder / location).resolve()
+        if Path(location).is_absolute() or not target.is_relative_to(folder):
+            raise ValueError(f"external data of {tensor.name!r} points outside the model's folder: {location!r}")
+        if not target.is_file():
+            raise ValueError(f"external data file {location!r} is missing beside the model")
+    return {
+        "opsets": {entry.domain: entry.version for entry in proto.opset_import},
+        "operators": sorted({node.op_type for node in proto.graph.node}),
+    }
+
+
+def load_onnx(path: str) -> Loaded:
+    import onnxruntime
+
+    path = str(Path(path).resolve())  # external data lies beside the file, not beside a link to it
+    facts = check_onnx(path)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    inputs = [spec(i.name, i.shape, ONNX_TYPES.get(i.type, i.type)) for i in session.get_inputs()]
+    outputs = [spec(o.name, o.shape, ONNX_TYPES.get(o.type, o.type)) for o in session.get_outputs()]
+    order = [o.name for o in outputs]
+
+    def run(arrays: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        return list(session.run(order, arrays))
+
+    return Loaded(session, run, inputs, outputs, quantized=bool(INTEGER_OPERATORS & set(facts["operators"])))
