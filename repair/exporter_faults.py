@@ -115,7 +115,7 @@ def _walked(
         is_unquantized=not (source.signature.quantized or own.signature.quantized),
         tflite=own.format.layer_naming == "tensor",
     )
-    makers = {one["node"]: one for one in records}
+    makers = {one.node: one for one in records}
     for one in found["faults"]:
         record = makers.get(one["source_node"])
         one["source_name"] = one["source_node"] if record is None else told(source.format, record)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import SessionLost, WorkerDied, WorkerFailed
+from ..runtimes.trace_store import TraceRecord
 from ..workers.pool import Worker, WorkerPool
 from . import remote_functions
 from .localization.finding import (
@@ -85,7 +86,7 @@ class LocatedTarget:
         )
 
     def native_records(
-        self, role: str, store: str, records: Sequence[Mapping[str, Any]], tensors: Sequence[str] | None
+        self, role: str, store: str, records: Sequence[TraceRecord], tensors: Sequence[str] | None
     ) -> tuple[int | None, ...]:
         """For each fault (or tensor of the view), the index of the native record that holds the same; None: none does.
 

@@ -15,6 +15,7 @@ import onnx
 
 from ...errors import SessionLost
 from ...runtimes.tensor_layout import moves
+from ...runtimes.trace_store import TraceRecord
 from ..alignment.matching import CLOSE, Contents, Match
 from ..alignment.walk import Walk
 from ..faults import batchnorm_folding, hyperparameters
@@ -120,7 +121,7 @@ def write(session_id: str, path: str, chosen: Sequence[int]) -> None:
 
 
 def native_records(
-    session_id: str, role: str, store: str, records: Sequence[Mapping[str, Any]], tensors: Sequence[str] | None = None
+    session_id: str, role: str, store: str, records: Sequence[TraceRecord], tensors: Sequence[str] | None = None
 ) -> tuple[int | None, ...]:
     """For each fault, the index of the native record whose tensor holds what the view's node gives; None without one.
 
@@ -130,7 +131,7 @@ def native_records(
     """
     session = held(session_id)
     with np.load(store) as stored:
-        contents = Contents({str(i): stored[record["key"]] for i, record in enumerate(records)}, limit=DRIFT)
+        contents = Contents({str(i): stored[record.key] for i, record in enumerate(records)}, limit=DRIFT)
     is_target = role == "target"
     values = GraphRunner(session.model).everything(session.target_inputs) if is_target else session.source_tensors
     reordered = {fault.target_tensor for fault in session.faults if fault.type == "TSS"} if is_target else set()
@@ -142,7 +143,7 @@ def native_records(
         matches = [] if value is None or not value.ndim else contents.find(value[:1])
         nearest = max(CLOSE, 2 * matches[0].apart) if matches else 0.0
         holders = sorted(int(match.name) for match in matches if match.apart <= nearest)
-        movers = [index for index in holders if moves(records[index]["operator"])] if tensor in reordered else []
+        movers = [index for index in holders if moves(records[index].operator)] if tensor in reordered else []
         indices.append(next(iter(movers or holders), None))
     return tuple(indices)
 

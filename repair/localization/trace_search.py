@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from ...runtimes.trace_store import TraceRecord
 from ..alignment.matching import Contents
 from ..alignment.walk import Divergence, Walk
 from ..faults import tensor_structure
@@ -29,7 +30,7 @@ def locate(
     target: str,
     given: Mapping[str, Array],
     store: str,
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[TraceRecord],
     outputs: Sequence[Array],
     *,
     is_unquantized: bool,
@@ -43,10 +44,10 @@ def locate(
     """
     ours, theirs = GraphRunner(canonical(target)), GraphRunner(graph(records))
     with np.load(store) as stored:
-        contents = Contents({one["tensor"]: stored[one["key"]] for one in records}, is_unquantized=is_unquantized)
+        contents = Contents({one.tensor: stored[one.key] for one in records}, is_unquantized=is_unquantized)
     ends = [next((m.name for m in contents.find(array)), "") for array in outputs]
     walk = Walk(ours, theirs, contents, given, ends)
-    layers = {one["tensor"]: one["layer"] for one in records}
+    layers = {one.tensor: one.layer for one in records}
     found: list[dict[str, Any]] = []
     while (frontier := walk.frontier()) and len(found) < FAULTS:
         parting = next(_reordered(walk, frontier[0]), None)
@@ -74,15 +75,15 @@ def _reordered(walk: Walk, node: onnx.NodeProto) -> Iterator[Divergence]:
             yield divergence
 
 
-def graph(records: Sequence[Mapping[str, Any]]) -> onnx.ModelProto:
+def graph(records: Sequence[TraceRecord]) -> onnx.ModelProto:
     """The trace as a graph: operators that move values about by ONNX's names, all others by their own."""
     nodes, inputs = [], []
     for one in records:
-        if one["operator"] == "input":
-            inputs.append(onnx.ValueInfoProto(name=one["tensor"]))
+        if one.operator == "input":
+            inputs.append(onnx.ValueInfoProto(name=one.tensor))
             continue
-        kind = MOVING.get(plain_kind(one["operator"]), one["operator"])
-        nodes.append(onnx.helper.make_node(kind, one["inputs"], [one["tensor"]], one["node"]))
+        kind = MOVING.get(plain_kind(one.operator), one.operator)
+        nodes.append(onnx.helper.make_node(kind, list(one.inputs), [one.tensor], one.node))
     ends = [onnx.ValueInfoProto(name=nodes[-1].output[0])] if nodes else []
     return onnx.helper.make_model(onnx.helper.make_graph(nodes, "trace", inputs, ends))
 

@@ -12,10 +12,11 @@ import numpy as np
 from ...errors import WorkerFailed
 from ...formats import Format
 from ...models.loaded import LoadedModel
+from ...runtimes.trace_store import TraceRecord
 from ...workers.pool import WorkerPool
 from ..localization.finding import FaultSummary
 from ..located_target import LocatedTarget
-from .names import Blame, Record, layer_names, native_name, told, traced
+from .names import Blame, layer_names, native_name, told, traced
 from .parameters import parameters, unlike
 
 Array = np.ndarray[Any, Any]
@@ -40,7 +41,7 @@ class Names:
     target: LoadedModel
     is_unquantized: bool
     pairs: list[tuple[str, str]] = field(default_factory=list)
-    _operators: list[tuple[Record | None, Record | None]] = field(default_factory=list)
+    _operators: list[tuple[TraceRecord | None, TraceRecord | None]] = field(default_factory=list)
 
     def look(self, located: LocatedTarget, arrays: Mapping[str, Array], given: Mapping[str, Array]) -> None:
         """Find the names, on one input: ``arrays`` as the Source takes it, ``given`` as the Target does."""
@@ -94,14 +95,14 @@ class Names:
         record = self._operators[index][1]
         if record is None:
             return None
-        return str(record["layer" if self.target.format.layer_naming == "layer scopes" else "node"])
+        return str(record.layer if self.target.format.layer_naming == "layer scopes" else record.node)
 
     def operations(self, index: int, fault: FaultSummary) -> dict[str, str]:
         """The single operators behind the names: in the views, and in the models' own graphs where they were found."""
         found = {"view_node": fault.target_node, "source_view_node": fault.source_node}
         for key, record in zip(("source_operation", "target_operation"), self._operators[index], strict=True):
             if record is not None:
-                found[key] = str(record["node"])
+                found[key] = str(record.node)
         return found
 
 

@@ -14,13 +14,13 @@ from ...errors import WorkerFailed
 from ...formats import Format
 from ...models.loaded import LoadedModel
 from ...runtimes.tensor_layout import moves
+from ...runtimes.trace_store import TraceRecord
 from ...workers.pool import WorkerPool
 from ...workers.runtime_functions import LAYER_NAMES
 from ..localization.finding import FaultSummary
 from ..located_target import LocatedTarget
 
 Array = np.ndarray[Any, Any]
-Record = Mapping[str, Any]
 BACK = 4  # operators between a convolution and the end of what a view folds into it
 
 SCOPES = "pkg.torch.onnx.name_scopes"
@@ -71,8 +71,8 @@ def traced(
     located: LocatedTarget,
     tensors: Sequence[str] | None = None,
     changed: Collection[str] = (),
-) -> list[Record | None]:
-    """Find the native operator of each located fault: a record of ``runtimes/*/trace.py:trace``.
+) -> list[TraceRecord | None]:
+    """Find the native operator of each located fault: a record of its trace.
 
     It is found by content: the native tensor that holds what the view's node computes for ``arrays`` (one input).
     ``role`` is "source" or "target". An ONNX model is its own view and needs none; None stands where nothing was found.
@@ -86,8 +86,8 @@ def traced(
         indices = located.native_records(role, store, records, tensors)
     except WorkerFailed:
         return [None] * len(blames)
-    makers = {record["tensor"]: record for record in records}
-    operators: list[Record | None] = []
+    makers = {record.tensor: record for record in records}
+    operators: list[TraceRecord | None] = []
     for index, blame in zip(indices, blames, strict=True):
         if index is None:
             operators.append(None)
@@ -98,8 +98,8 @@ def traced(
     return operators
 
 
-def trace(workers: WorkerPool, side: LoadedModel, arrays: Mapping[str, Array]) -> tuple[str, list[dict[str, Any]]]:
-    """The model's own activations: where they are stored, and the records of ``runtimes/*/trace.py:trace``."""
+def trace(workers: WorkerPool, side: LoadedModel, arrays: Mapping[str, Array]) -> tuple[str, list[TraceRecord]]:
+    """Store the model's own activations on ``arrays``; return the store and a record for each."""
     store = str(workers.scratch("trace.npz"))
     given: dict[str, Any] = {"path": side.location, "arrays": dict(arrays), "store": store}
     run_trace = side.format.runtime.trace
@@ -125,8 +125,8 @@ def origins(
     theirs, ours = trace(workers, source, arrays), trace(workers, target, given)
     light = workers.worker("onnx_tflite", "onnx_tflite")
     found: dict[str, str] = light.call("repair.localization.first_divergence", "same", source=theirs, target=ours)
-    makers = {one["tensor"]: one for one in theirs[1]}
-    operators = {one["tensor"]: one["operator"] for one in ours[1]}
+    makers = {one.tensor: one for one in theirs[1]}
+    operators = {one.tensor: one.operator for one in ours[1]}
     named = {}
     for tensor, origin in found.items():
         kind = "Conv" if "CONV" in operators[tensor].upper() else ""
@@ -151,52 +151,56 @@ def renamings(
     first, second = trace(workers, model, arrays), trace(workers, reconvert, given)
     light = workers.worker("onnx_tflite", "onnx_tflite")
     found: dict[str, str] = light.call("repair.localization.first_divergence", "same", source=first, target=second)
-    makers = {one["tensor"]: one for one in first[1]}
+    makers = {one.tensor: one for one in first[1]}
     return {
-        told(reconvert.format, one): told(model.format, makers[found[one["tensor"]]])
+        told(reconvert.format, one): told(model.format, makers[found[one.tensor]])
         for one in second[1]
-        if one["tensor"] in found
+        if one.tensor in found
     }
 
 
-def _meant(record: Record, makers: Mapping[str, Record], blame: Blame, changed: Collection[str] = ()) -> Record:
+def _meant(
+    record: TraceRecord, makers: Mapping[str, TraceRecord], blame: Blame, changed: Collection[str] = ()
+) -> TraceRecord:
     """The operator to blame: a view folds batch normalisations into the convolutions before them.
 
     Weights of which each channel is only scaled are the normalisation's fault, all else is the convolution's.
     """
     if blame.type == "LH" and (not blame.setting_names or "pads" in blame.setting_names):
-        before = [makers[name] for name in record["inputs"] if name in makers]
-        if any("pad" in one["operator"].lower() for one in before):  # exporters fold a Pad into what reads it
-            return next(one for one in before if "pad" in one["operator"].lower())
-    if blame.type == "WB" and (found := _nearest(record, makers, lambda one: one["layer"] in changed)):
+        before = [makers[name] for name in record.inputs if name in makers]
+        if any("pad" in one.operator.lower() for one in before):  # exporters fold a Pad into what reads it
+            return next(one for one in before if "pad" in one.operator.lower())
+    if blame.type == "WB" and (found := _nearest(record, makers, lambda one: one.layer in changed)):
         return found
     if blame.op_type != "Conv":
         return record
     if blame.type == "WB" and blame.has_scaled_channels_only:
         return record
-    return _nearest(record, makers, lambda one: "conv" in one["operator"].lower()) or record
+    return _nearest(record, makers, lambda one: "conv" in one.operator.lower()) or record
 
 
-def _mover(record: Record, makers: Mapping[str, Record]) -> Record:
+def _mover(record: TraceRecord, makers: Mapping[str, TraceRecord]) -> TraceRecord:
     """The operator that moves values, nearest before this one: exporters push transposes through what follows them."""
-    return _nearest(record, makers, lambda one: moves(one["operator"])) or record
+    return _nearest(record, makers, lambda one: moves(one.operator)) or record
 
 
-def _nearest(record: Record, makers: Mapping[str, Record], meant: Callable[[Record], bool]) -> Record | None:
+def _nearest(
+    record: TraceRecord, makers: Mapping[str, TraceRecord], meant: Callable[[TraceRecord], bool]
+) -> TraceRecord | None:
     """The first operator that is meant, from this one back; None where none is near."""
     front = [record]
     for _ in range(BACK):
         if found := next((one for one in front if meant(one)), None):
             return found
-        front = [makers[name] for one in front for name in one["inputs"] if name in makers]
+        front = [makers[name] for one in front for name in one.inputs if name in makers]
     return None
 
 
-def told(format: Format, record: Record) -> str:
+def told(format: Format, record: TraceRecord) -> str:
     """What to call a native operator: its layer where layers are what a person knows, else its own name."""
     if format.is_named_by_layer:
-        return str(record["layer"] or record["node"])
-    return str(record["node"])
+        return record.layer or record.node
+    return record.node
 
 
 def native_name(format: Format, node: ViewNode, layers: Collection[str]) -> str:

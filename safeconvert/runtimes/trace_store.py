@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 import zipfile
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -67,8 +67,27 @@ class ParameterRecord:
     key: str
 
 
-Record = dict[str, Any]
-Trace = Callable[[Arrays, str], list[Record]]
+@dataclass(frozen=True)
+class TraceRecord:
+    """An activation of a model: ``tensor`` is its name, which is unique in the trace.
+
+    ``node`` is the operator that computed it, by the framework's own name, ``layer`` the layer, module or name scope
+    that the operator belongs to ("" if none is known) and ``operator`` its type, as ``aten.conv2d.default``, ``Conv2D``
+    or ``CONV_2D`` ("input" for the model's inputs). ``inputs`` are the tensors of the trace that it was computed from.
+    ``key`` is its member of the store, float32.
+    """
+
+    tensor: str
+    node: str
+    layer: str
+    operator: str
+    inputs: tuple[str, ...]
+    shape: tuple[int, ...]
+    key: str
+
+
+TracePart = Callable[[Arrays, str], list[TraceRecord]]
+"""Trace a model on a batch that it takes whole, into the store at a path."""
 
 
 class Store:
@@ -76,7 +95,7 @@ class Store:
 
     def __init__(self, path: str) -> None:
         self._zip = zipfile.ZipFile(path, "w", allowZip64=True)
-        self.records: list[Record] = []
+        self.records: list[TraceRecord] = []
         self._count = 0
 
     def write(self, array: Array) -> str:
@@ -87,10 +106,10 @@ class Store:
             np.lib.format.write_array(member, np.asarray(array, "float32", order="C"), allow_pickle=False)
         return key
 
-    def add(self, array: Array, **facts: Any) -> None:
-        """Write ``array`` as float32, and record ``facts`` with its "shape" and "key"."""
+    def add(self, array: Array, *, tensor: str, node: str, layer: str, operator: str, inputs: Iterable[str]) -> None:
+        """Write an activation and record it (see :class:`TraceRecord`)."""
         key = self.write(array)
-        self.records.append({**facts, "shape": list(array.shape), "key": key})
+        self.records.append(TraceRecord(tensor, node, layer, operator, tuple(inputs), array.shape, key))
 
     def __enter__(self) -> Store:
         return self
@@ -144,7 +163,7 @@ def unique(names: Iterable[str]) -> list[str]:
     return list(made)
 
 
-def in_batches(model: Loaded, arrays: Arrays, store: str, trace: Trace) -> list[Record]:
+def in_batches(model: Loaded, arrays: Arrays, store: str, trace: TracePart) -> list[TraceRecord]:
     """Call ``trace(arrays, store)`` with as many rows at a time as the model takes, and put the stores together.
 
     ``arrays`` are input name -> array, batch first. Where the model takes fewer rows than there are, parts are joined
@@ -160,7 +179,7 @@ def in_batches(model: Loaded, arrays: Arrays, store: str, trace: Trace) -> list[
                 raise
             size = 1
     with tempfile.TemporaryDirectory(dir=Path(store).parent) as folder:
-        counts, parts, found = [], [], list[Record]()
+        counts, parts, found = [], [], list[TraceRecord]()
         for start in range(0, rows, size):
             counts.append(min(size, rows - start))
             filled = {  # the last part is filled up with its last row
@@ -169,23 +188,26 @@ def in_batches(model: Loaded, arrays: Arrays, store: str, trace: Trace) -> list[
             }
             parts.append(str(Path(folder) / str(start)))
             records = trace(filled, parts[-1])
-            if found and [r["tensor"] for r in records] != [r["tensor"] for r in found]:
+            if found and [r.tensor for r in records] != [r.tensor for r in found]:
                 raise ValueError("the model runs other operators on other inputs")
             found = records
         return _joined(found, parts, counts, size, store)
 
 
-def _joined(found: list[Record], parts: list[str], counts: list[int], size: int, store: str) -> list[Record]:
+def _joined(
+    records: list[TraceRecord], parts: list[str], counts: list[int], size: int, store: str
+) -> list[TraceRecord]:
     opened = [np.load(part) for part in parts]
     try:
         with Store(store) as whole:
-            for record in found:
-                pieces = [part[record["key"]] for part in opened]
+            for record in records:
+                pieces = [part[record.key] for part in opened]
                 cut = [
                     piece[: len(piece) * count // size] if len(piece) % size == 0 else piece
                     for piece, count in zip(pieces, counts, strict=True)
                 ]
-                whole.add(np.concatenate(cut), **{k: v for k, v in record.items() if k not in ("shape", "key")})
+                joined = np.concatenate(cut)
+                whole.records.append(replace(record, shape=joined.shape, key=whole.write(joined)))
             return whole.records
     finally:
         for part in opened:

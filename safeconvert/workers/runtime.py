@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..runtimes.tensorflow import parameters as tensorflow_parameters
     from ..runtimes.tensorflow import settings as tensorflow_settings
     from ..runtimes.tensorflow import trace as tensorflow_trace
-    from ..runtimes.trace_store import ParameterRecord, Record
+    from ..runtimes.trace_store import ParameterRecord, TraceRecord
     from ..runtimes.tvm import model as tvm_model
     from .pool import Worker
 
@@ -66,7 +66,7 @@ class Trace(Protocol):
 
     def __call__(
         self, worker: Worker, timeout: float | None, /, *, path: str, arrays: dict[str, Array], store: str
-    ) -> list[Record]: ...
+    ) -> list[TraceRecord]: ...
 
 
 class ReadParameters(Protocol):

@@ -13,6 +13,7 @@ import pytest
 
 from safeconvert.errors import CallRaised
 from safeconvert.records import LoadOptions
+from safeconvert.runtimes.trace_store import TraceRecord
 from safeconvert.workers.pool import Worker, WorkerPool
 from safeconvert.workers.runtime import LITERT, PYTORCH, TENSORFLOW
 from safeconvert.workers.runtime_functions import RUN
@@ -161,18 +162,18 @@ class Model:
         arrays = {self.name: self.x if x is None else x}
         return RUN(self.worker, None, path=self.path, arrays=arrays).outputs
 
-    def trace(self) -> tuple[list[dict[str, Any]], list[Array]]:
+    def trace(self) -> tuple[list[TraceRecord], list[Array]]:
         store = self.workers.scratch("arrays")
         assert self.runtime.trace is not None
         arrays = {self.name: self.x}
         records = self.runtime.trace(self.worker, None, path=self.path, arrays=arrays, store=str(store))
-        values = stored(store, [record["key"] for record in records])
-        assert [record["shape"] for record in records] == [list(value.shape) for value in values]
-        names = [record["tensor"] for record in records]
+        values = stored(store, [record.key for record in records])
+        assert [record.shape for record in records] == [value.shape for value in values]
+        names = [record.tensor for record in records]
         assert len(set(names)) == len(names)
         for place, record in enumerate(records):
-            assert set(record["inputs"]) <= set(names[:place])
-            assert bool(record["inputs"]) == (record["operator"] != "input")
+            assert set(record.inputs) <= set(names[:place])
+            assert bool(record.inputs) == (record.operator != "input")
         return records, values
 
     def parameters(self) -> dict[str, Array]:
@@ -223,7 +224,7 @@ def convolved(x: Array, kernel: Array, bias: Array) -> Array:
 def test_the_trace_holds_inputs_and_outputs_and_changes_nothing(model: Model) -> None:
     before, known = model.run(), model.parameters()
     records, values = model.trace()
-    assert records[0]["operator"] == "input"
+    assert records[0].operator == "input"
     np.testing.assert_allclose(values[0], model.x, atol=KEPT.get(model.file, 0))
     for output in before:
         fitting = [v for v in values if v.shape == output.shape and np.allclose(v, output, rtol=1e-5, atol=1e-6)]
@@ -273,10 +274,10 @@ def test_intermediate_tensors_are_what_the_weights_make_of_the_input(
     other = model.replaced({kernel: known[kernel][::-1] * 0.9})
     for at, weights in ((model, known), (other, other.parameters())):
         records, values = at.trace()
-        relu = next(i for i, r in enumerate(records) if r["operator"] in ("aten.relu_.default", "Relu", "CONV_2D"))
-        read = records[relu]["inputs"]
-        while read != [records[0]["tensor"]]:
-            (read,) = [r["inputs"] for r in records if r["tensor"] in read]
+        relu = next(i for i, r in enumerate(records) if r.operator in ("aten.relu_.default", "Relu", "CONV_2D"))
+        read = records[relu].inputs
+        while read != [records[0].tensor]:
+            (read,) = [r.inputs for r in records if r.tensor in read]
         made = values[relu].transpose(0, 2, 3, 1) if model.framework == "torch" else values[relu]
         hand = np.maximum(convolved(IMAGES, weights[kernel].transpose(axes), weights[bias]), 0)
         near = 0.2 if file == "integers.tflite" else 1e-5
@@ -287,10 +288,10 @@ def test_intermediate_tensors_are_what_the_weights_make_of_the_input(
         )
 
 
-def told(records: list[dict[str, Any]]) -> list[tuple[str, str, str, list[str]]]:
+def told(records: list[TraceRecord]) -> list[tuple[str, str, str, list[str]]]:
     """Node, layer, operator and the nodes read."""
-    nodes = {record["tensor"]: record["node"] for record in records}
-    return [(r["node"], r["layer"], r["operator"], [nodes[name] for name in r["inputs"]]) for r in records]
+    nodes = {record.tensor: record.node for record in records}
+    return [(r.node, r.layer, r.operator, [nodes[name] for name in r.inputs]) for r in records]
 
 
 def test_torch_nodes_have_the_names_of_the_graph_and_the_paths_of_their_modules(
@@ -342,29 +343,35 @@ def test_keras_operations_have_the_names_of_their_layers_however_often_these_are
         ("labels", "MatMul"), ("labels", "BiasAdd"), ("", "Identity"),
         ("box", "MatMul"), ("box", "BiasAdd"), ("", "Identity"),
     ]  # fmt: skip
-    slope = [record["tensor"] for record in records if record["layer"] == "slope"]
-    assert records[8]["inputs"] == [slope[0], slope[3]]
-    assert records[0]["node"] == "image"
+    slope = [record.tensor for record in records if record.layer == "slope"]
+    assert records[8].inputs == (
+        slope[0],
+        slope[3],
+    )
+    assert records[0].node == "image"
 
 
 def test_a_savedmodels_operations_have_their_names_without_the_calls_around_them(
     workers: WorkerPool, models: Path
 ) -> None:
     records, _ = Model(workers, models / "saved", *FLAVOURS["saved"]).trace()
-    first = next(record for record in records if record["operator"] == "Conv2D")
-    assert first["node"].startswith("functional_1")
-    assert first["node"] == first["layer"] + "/convolution"
-    assert first["inputs"] == ["image:0"]
+    first = next(record for record in records if record.operator == "Conv2D")
+    assert first.node.startswith("functional_1")
+    assert first.node == first.layer + "/convolution"
+    assert first.inputs == ("image:0",)
 
 
 def test_tflite_operators_are_the_files(workers: WorkerPool, models: Path) -> None:
     records, _ = Model(workers, models / "half.tflite", *FLAVOURS["half.tflite"]).trace()
-    assert [r["operator"] for r in records] == [
+    assert [r.operator for r in records] == [
         "input", "CONV_2D", "NEG", "RELU", "MUL", "ADD", "DEPTHWISE_CONV_2D", "DEPTHWISE_CONV_2D", "MEAN",
         "FULLY_CONNECTED", "FULLY_CONNECTED",
     ]  # fmt: skip
-    assert records[5]["inputs"] == [records[1]["tensor"], records[4]["tensor"]]
-    assert records[4]["layer"].endswith("slope_1")
+    assert records[5].inputs == (
+        records[1].tensor,
+        records[4].tensor,
+    )
+    assert records[4].layer.endswith("slope_1")
 
 
 def test_every_trained_array_is_there(workers: WorkerPool, models: Path) -> None:

@@ -7,23 +7,22 @@ from typing import Any
 import numpy as np
 
 from ..registry import Arrays
-from ..trace_store import Array, Record, Store, Trail, in_batches, unique
+from ..trace_store import Array, Store, TraceRecord, Trail, in_batches, unique
 from . import model as litert_model
 
 
-def trace(path: str, arrays: Arrays, store: str) -> list[Record]:
+def trace(path: str, arrays: Arrays, store: str) -> list[TraceRecord]:
     """Run the model on ``arrays`` (input name -> array, batch first) and keep what it computes in ``store``.
 
-    Gives a record for each tensor of real numbers of rank 1 or more that depends on the inputs, in execution order, the
-    inputs first: "tensor" (unique name), "node" (the tensor's name in the file), "layer" (the name scope in it),
-    "operator" (as ``CONV_2D``; "input"), "inputs" (names of the tensors it is computed from), "shape" and "key"
-    (member of ``store``, float32). Integers with a scale are real numbers: they are dequantised. The interpreter
-    runs without delegates, which keep no tensors; their kernels round integers otherwise than those of an ordinary run.
+    Returns a record for each tensor of real numbers of rank 1 or more that depends on the inputs, in execution order,
+    the inputs first. A record's node is the tensor's name in the file, its layer the name scope in it. Integers with a
+    scale are real numbers: they are dequantised. The interpreter runs without delegates, which keep no tensors; an
+    ordinary run may round integers differently, since it uses their kernels.
     """
     interpreter = observed(path)
     model = litert_model.interpreted(interpreter)
 
-    def one(part: Arrays, target: str) -> list[Record]:
+    def one(part: Arrays, target: str) -> list[TraceRecord]:
         model.run(part)
         details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
         names = dict(zip(details, unique(detail["name"] for detail in details.values()), strict=True))
@@ -38,8 +37,7 @@ def trace(path: str, arrays: Arrays, store: str) -> list[Record]:
                     return
                 inputs = trail.sources(read)
                 trail.keep(index, names[index])
-                facts = {"tensor": names[index], "node": node, "layer": layer_of(node)}
-                kept.add(array, **facts, operator=operator, inputs=inputs)
+                kept.add(array, tensor=names[index], node=node, layer=layer_of(node), operator=operator, inputs=inputs)
 
             for detail in interpreter.get_input_details():
                 trail.start(detail["index"])

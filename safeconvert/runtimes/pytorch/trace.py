@@ -18,25 +18,24 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ..registry import Arrays
-from ..trace_store import Array, Record, Store, Trail, in_batches
+from ..trace_store import Array, Store, TraceRecord, Trail, in_batches
 from . import model as pytorch_model
 
 SIZES = ("aten.sym_size", "aten.sym_numel", "aten.sym_stride", "aten.size")
 
 
-def trace(path: str, arrays: Arrays, store: str) -> list[Record]:
+def trace(path: str, arrays: Arrays, store: str) -> list[TraceRecord]:
     """Run the model on ``arrays`` (input name -> array, batch first) and keep what it computes in ``store``.
 
-    Gives a record for each floating-point tensor of rank 1 or more that depends on the inputs, in execution order, the
-    inputs first: "tensor" (unique name), "node" (the graph's name for it), "layer" (path of the innermost
-    ``torch.nn.Module``, or ""), "operator" (as ``aten.conv2d.default``; "input"), "inputs" (names of the tensors it is
-    computed from), "shape" and "key" (member of ``store``, float32). Sizes read from a tensor are no reading of it.
+    Returns a record for each floating-point tensor of rank 1 or more that depends on the inputs, in execution order,
+    the inputs first. A record's node is the graph's name for it, its layer the path of the innermost
+    ``torch.nn.Module``. A tensor of which only the size is read does not count as read.
     """
     model = pytorch_model.loaded(path)
     program, module = model.native
     names = [described.name for described in model.inputs]
 
-    def one(part: Arrays, target: str) -> list[Record]:
+    def one(part: Arrays, target: str) -> list[TraceRecord]:
         # copies, for a model may write into its inputs
         given = [torch.from_numpy(np.array(part[name], order="C")) for name in names]
         graph = module if program is not None else _exported(module, given)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from ..registry import MODELS, Arrays, Loaded
-from ..trace_store import Array, Record, Store, Trail, in_batches
+from ..trace_store import Array, Store, TraceRecord, Trail, in_batches
 from . import model as tensorflow_model
 
 FETCHED_AT_ONCE = 16  # tensors; each run computes again what leads to them
@@ -23,15 +24,14 @@ SIZES = ("Shape", "ShapeN", "Size", "Rank")
 WRAPPERS = re.compile(r"^((Stateful)?PartitionedCall(_\d+)?/)+")
 
 
-def trace(path: str, arrays: Arrays, store: str) -> list[Record]:
+def trace(path: str, arrays: Arrays, store: str) -> list[TraceRecord]:
     """Run the model on ``arrays`` (input name -> array, batch first) and keep what it computes in ``store``.
 
-    Gives a record for each floating-point tensor of rank 1 or more that depends on the inputs, in execution order, the
-    inputs first: "tensor" (unique name), "node" (the operation's name, as ``functional_1/conv_2/convolution``), "layer"
-    (the Keras layer's name, ``outer/inner`` where models are nested; a SavedModel's name scope), "operator" (the
-    operation's type; "input"), "inputs" (names of the tensors it is computed from), "shape" and "key" (member of
-    ``store``, float32). Sizes read from a tensor are no reading of it. Not kept are Identity operations but for the
-    model's outputs, what nothing reads, what loops and branches compute inside, and what a run cannot give.
+    Returns a record for each floating-point tensor of rank 1 or more that depends on the inputs, in execution order,
+    the inputs first. A record's node is the operation's name, as ``functional_1/conv_2/convolution``, its layer the
+    Keras layer's name, ``outer/inner`` where models are nested, or a SavedModel's name scope. A tensor of which only
+    the size is read does not count as read. Left out are Identity operations other than the model's outputs, tensors
+    that nothing reads, what loops and branches compute inside, and what a run cannot give.
     """
     model = loaded_by_path(path)
     concrete, names, layer_of = _call(model)
@@ -40,7 +40,7 @@ def trace(path: str, arrays: Arrays, store: str) -> list[Record]:
     results = [tensor.name for tensor in frozen.outputs]
     live = _live(frozen.graph, list(given))
 
-    def one(part: Arrays, target: str) -> list[Record]:
+    def one(part: Arrays, target: str) -> list[TraceRecord]:
         feeds = {tensor: part[name] for tensor, name in given.items()}
         with Store(target) as kept:
             for name, array in _fetched(frozen.graph, [t.name for t in live if _is_kept(t, results)], results, feeds):
@@ -48,8 +48,7 @@ def trace(path: str, arrays: Arrays, store: str) -> list[Record]:
                 node, kind = given.get(name) or WRAPPERS.sub("", op.name), "input" if name in given else op.type
                 layer = "" if name in given else layer_of(op.name)
                 kept.add(array, tensor=name, node=node, layer=layer, operator=kind, inputs=[])
-            _connect(live, kept.records, set(given))
-            return kept.records
+            return _connected(live, kept.records, set(given))
 
     return in_batches(model, arrays, store, one)
 
@@ -163,15 +162,16 @@ def _fetched(graph: Any, names: list[str], results: list[str], feeds: dict[str, 
                 yield name, value
 
 
-def _connect(live: list[Any], records: list[Record], given: set[str]) -> None:
-    """Write the records' "inputs"."""
-    by_name, trail = {record["tensor"]: record for record in records}, Trail()
+def _connected(live: list[Any], records: list[TraceRecord], given: set[str]) -> list[TraceRecord]:
+    """The records with the tensors that each was computed from."""
+    names, inputs, trail = {record.tensor for record in records}, dict[str, list[str]](), Trail()
     for tensor in live:
         read = [] if tensor.name in given else [t.name for t in tensor.op.inputs]
-        if tensor.name in by_name:
-            by_name[tensor.name]["inputs"] = trail.sources(read)
+        if tensor.name in names:
+            inputs[tensor.name] = trail.sources(read)
             trail.keep(tensor.name, tensor.name)
         elif tensor.name in given:
             trail.start(tensor.name)
         else:
             trail.passed(tensor.name, read, size=tensor.op.type in SIZES)
+    return [replace(record, inputs=tuple(inputs.get(record.tensor, ()))) for record in records]
