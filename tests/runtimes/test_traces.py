@@ -276,7 +276,7 @@ def test_intermediate_tensors_are_what_the_weights_make_of_the_input(
         records, values = at.trace()
         relu = next(i for i, r in enumerate(records) if r.operator in ("aten.relu_.default", "Relu", "CONV_2D"))
         read = records[relu].inputs
-        while read != [records[0].tensor]:
+        while read != (records[0].tensor,):
             (read,) = [r.inputs for r in records if r.tensor in read]
         made = values[relu].transpose(0, 2, 3, 1) if model.framework == "torch" else values[relu]
         hand = np.maximum(convolved(IMAGES, weights[kernel].transpose(axes), weights[bias]), 0)
