@@ -11,9 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from .comparison.comparators import Comparator, Judging, comparator
-from .comparison.compare import Tolerance
+from .comparison.tolerance import Tolerance
 from .errors import BadInput
 from .inputs.base import split
+from .records import OUTPUT_KINDS
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Options:
     holdout: float = 0.5
     max_discrepancy: float = 0.0
     comparator: str | Judging = "top1"
+    output_kind: Mapping[str, str] = field(default_factory=dict)
+    class_axis: Mapping[str, int] = field(default_factory=dict)
+    max_error: Mapping[str, float] = field(default_factory=dict)
+    own_inputs_only: bool = False
     atol: float | None = None
     rtol: float | None = None
     seed: int = 0
@@ -64,6 +69,12 @@ class Options:
         for name in ("atol", "rtol"):
             if (value := getattr(self, name)) is not None and not (value >= 0 and np.isfinite(value)):
                 raise BadInput(f"--{name} {value} is not a finite number of at least 0.")
+        for name, kind in self.output_kind.items():
+            if kind not in OUTPUT_KINDS:
+                raise BadInput(f"--output-kind {name}:{kind}: {kind!r} is not one of {', '.join(OUTPUT_KINDS)}.")
+        for name, percent in self.max_error.items():
+            if not 0 <= percent <= 100:
+                raise BadInput(f"--max-error {name}:{percent}: {percent} is not a percentage from 0 to 100.")
         if self.seed < 0:
             raise BadInput(f"--seed {self.seed} is below 0.")
         if not self.timeout > 0:
@@ -106,6 +117,9 @@ class Options:
             if one.name == "input_shape":
                 for key, shape in value.items():
                     given += [name, f"{key}:{','.join(map(str, shape))}".lstrip(":")]
+            elif one.name in ("output_kind", "class_axis", "max_error"):
+                for key, setting in value.items():
+                    given += [name, f"{key}:{setting}"]
             elif value is True:
                 given.append(name)
             elif one.name == "comparator":
@@ -129,7 +143,7 @@ class Options:
             return default
         atol = default.atol if self.atol is None else self.atol
         rtol = default.rtol if self.rtol is None else self.rtol
-        return Tolerance(atol, rtol, "--atol, --rtol")
+        return Tolerance(atol, rtol, "--atol, --rtol", has_atol=self.atol is not None)
 
 
 class Observer(Protocol):

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+OUTPUT_KINDS = ("labels", "map", "boxes", "values", "ids")  # see comparison/output_kinds.py
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -33,6 +35,7 @@ class Signature:
     """What a model takes and gives, read from the model itself in its own framework.
 
     ``quantized``: holds integer weights or tensors, so its values are not those of its float origin.
+    ``quantized_outputs`` says so of each output, by the tensors that lead to it; empty where only the whole is known.
     ``notes``: what a person should know, such as "runs one input at a time".
     """
 
@@ -40,6 +43,7 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
     quantized: bool = False
     notes: tuple[str, ...] = ()
+    quantized_outputs: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from ..models.loading import Shapes, specs
 from ..options import Observer, Options
 from ..records import Signature, TensorSpec
 from ..workers.pool import WorkerPool
+from .source_behaviour import SourceBehaviour
 from .source_outputs import Reference
 
 Array = np.ndarray[Any, Any]
@@ -79,6 +80,7 @@ class EvaluationSet:
         folder = workers.scratch("outputs")
         folder.mkdir()
         self.reference = Reference(source, self._begin(pool), folder)
+        self.behaviour = SourceBehaviour(self)  # copies of this set share it
         self._samples: list[Sample] = []  # none or one; copies of this set share it
 
     def _begin(self, pool: ThreadPoolExecutor) -> Future[Inputs]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..comparison.compare import Comparison, all_rows_differ, compare
+from ..comparison.output_rules import OutputRule
 from ..errors import WorkerFailed
 from ..models.input_mapping import InputMapping, apply_mapping, match_outputs
 from ..models.loaded import LoadedModel, shorten
 from ..records import Verdict
 from .evaluation_set import SAMPLE, EvaluationSet
+from .further_checks import FURTHER_CHECKS, CheckResult
 from .second_runtime import WORDS, in_second_runtime, unavailable_reason
 
 
@@ -19,7 +21,8 @@ class Judgement:
     """A verdict, why it is not ``verified``, and the comparisons over calibration and held-out set (None: not made).
 
     ``before`` are those of the unrepaired model, where something was repaired. ``in_second_runtime`` is the Target in
-    the second runtime, where that is what differs and what was compared.
+    the second runtime, where that is what differs and what was compared. ``rules`` say what each output was held to,
+    ``checks`` what was checked beside the inputs.
     """
 
     verdict: Verdict
@@ -27,6 +30,8 @@ class Judgement:
     compared: tuple[Comparison, Comparison] | None = None
     before: tuple[Comparison, Comparison] | None = None
     in_second_runtime: LoadedModel | None = None
+    rules: tuple[OutputRule, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
 
 
 def judge(
@@ -34,44 +39,104 @@ def judge(
     target: LoadedModel,
     mapping: Sequence[InputMapping],
 ) -> Judgement:
-    """Compare over both sets; each in batches, so that memory does not grow with the number of inputs."""
-    options, (calibration, heldout) = evaluation_set.options, evaluation_set.rows
+    """Compare over both sets, each in batches, so that memory does not grow with the number of inputs; then check on.
+
+    The order: a Source that contradicts itself is told before any Target is blamed; a difference that was seen makes
+    the verdict ``diverged``; without one, what was not tested makes it ``undecided``.
+    """
+    calibration, heldout = evaluation_set.rows
     if not calibration:
         return Judgement(Verdict.UNDECIDED, ("no input could be read, so nothing was compared",))
     evaluation_set.ahead()
+    behaviour = evaluation_set.behaviour
     try:
+        if (contradiction := behaviour.contradiction) is not None:
+            return Judgement(Verdict.UNDECIDED, (contradiction,), rules=behaviour.rules)
         compared = (
             compare_rows(evaluation_set, target, mapping, calibration, "checking"),
             compare_rows(evaluation_set, target, mapping, heldout, "confirming"),
         )
+        judgement = _on_inputs(evaluation_set, target, compared)
+        if judgement.verdict is Verdict.VERIFIED:
+            judgement = _in_second_runtime(judgement, evaluation_set, target, mapping)
+        if judgement.verdict is Verdict.VERIFIED:
+            judgement = _checked_further(judgement, evaluation_set, target, mapping)
     except WorkerFailed as error:
         return Judgement(Verdict.UNDECIDED, (f"the Source does not run on these inputs: {shorten(str(error))}",))
-    judged = {"calibration": compared[0]} | ({"held-out": compared[1]} if heldout else {})
-    quantized = evaluation_set.source.signature.quantized or target.signature.quantized
+    if judgement.verdict is Verdict.VERIFIED and (nothing := behaviour.nothing_tested()):
+        judgement = replace(judgement, verdict=Verdict.UNDECIDED, reasons=nothing)
+    return judgement
+
+
+def _on_inputs(
+    evaluation_set: EvaluationSet, target: LoadedModel, compared: tuple[Comparison, Comparison]
+) -> Judgement:
+    """The judgement by what was seen on the inputs alone."""
+    options, behaviour = evaluation_set.options, evaluation_set.behaviour
+    judged = {"calibration": compared[0]} | ({"held-out": compared[1]} if compared[1].count else {})
     reasons = tuple(
         f"{name}: {reason}"
         for name, one in judged.items()
-        for reason in one.differences(max_discrepancy=options.max_discrepancy, values=not quantized)
+        for reason in one.differences(max_discrepancy=options.max_discrepancy)
     )
+    judgement = Judgement(Verdict.VERIFIED, (), compared, rules=behaviour.rules_for(target))
     if not all(one.decidable for one in judged.values()):
-        return Judgement(
-            Verdict.UNDECIDED,
-            ("the Source gives NaN or infinity on some inputs, which cannot be compared", *reasons),
-            compared,
-        )
-    if reasons and evaluation_set.target_inputs is not None:
+        undecidable = "the Source gives NaN or infinity on some inputs, which cannot be compared"
+        return replace(judgement, verdict=Verdict.UNDECIDED, reasons=(undecidable, *reasons))
+    if not reasons:
+        return judgement
+    if ill := _only_ill_conditioned(evaluation_set, judged.values()):
+        return replace(judgement, verdict=Verdict.UNDECIDED, reasons=(*ill, *reasons))
+    if evaluation_set.target_inputs is not None:
         reasons = (*reasons, "the Target's images were prepared by --target-preprocess, another way than the Source's")
-    if reasons and target.other_runtime is not None:
+    if target.other_runtime is not None:
         reasons = (WORDS, *reasons)
-    if not reasons and (other := in_second_runtime(evaluation_set.source, target)) is not None:
-        if why := unavailable_reason(other):
-            return Judgement(Verdict.UNDECIDED, (why,), compared)
-        few = compare_rows(evaluation_set, other, mapping, calibration[:SAMPLE], "running it elsewhere")
-        if not few.agrees(values=not quantized):
-            found = judge(evaluation_set, other, mapping)
-            if found.verdict is Verdict.DIVERGED:
-                return replace(found, in_second_runtime=other)
-    return Judgement(Verdict.DIVERGED if reasons else Verdict.VERIFIED, reasons, compared)
+    return replace(judgement, verdict=Verdict.DIVERGED, reasons=reasons)
+
+
+def _only_ill_conditioned(evaluation_set: EvaluationSet, judged: Iterable[Comparison]) -> tuple[str, ...]:
+    """Sentences about ill-conditioned outputs of the Source, where no other output differs."""
+    ill = evaluation_set.behaviour.ill_outputs()
+    for comparison in judged:
+        differing = {output.name for output in comparison.outputs if output.values_differ}
+        if comparison.problems or comparison.target_not_finite or not differing <= ill:
+            return ()
+    return evaluation_set.behaviour.ill_conditioned()
+
+
+def _in_second_runtime(
+    judgement: Judgement, evaluation_set: EvaluationSet, target: LoadedModel, mapping: Sequence[InputMapping]
+) -> Judgement:
+    """The judgement of a Target that agreed, with its second runtime asked too, where it has one."""
+    other = in_second_runtime(evaluation_set.source, target)
+    if other is None:
+        return judgement
+    if why := unavailable_reason(other):
+        return replace(judgement, verdict=Verdict.UNDECIDED, reasons=(why,))
+    rows = evaluation_set.rows[0][:SAMPLE]
+    few = compare_rows(evaluation_set, other, mapping, rows, "running it elsewhere")
+    if not few.agrees():
+        found = judge(evaluation_set, other, mapping)
+        if found.verdict is Verdict.DIVERGED:
+            return replace(found, in_second_runtime=other)
+    return judgement
+
+
+def _checked_further(
+    judgement: Judgement, evaluation_set: EvaluationSet, target: LoadedModel, mapping: Sequence[InputMapping]
+) -> Judgement:
+    """The judgement of a Target that agreed on the inputs, with the further checks made, up to one that differs."""
+    checks: list[CheckResult] = []
+    for check in FURTHER_CHECKS:
+        evaluation_set.observer.say("checking further")
+        checks.append(check(evaluation_set, target, mapping))
+        if checks[-1].outcome == "differs":
+            break
+    judgement = replace(judgement, checks=tuple(checks))
+    for outcome, verdict in (("differs", Verdict.DIVERGED), ("undecided", Verdict.UNDECIDED)):
+        if reasons := tuple(check.reason for check in checks if check.outcome == outcome):
+            return replace(judgement, verdict=verdict, reasons=reasons)
+    return judgement
 
 
 def compare_rows(
@@ -88,6 +153,7 @@ def compare_rows(
     options, deployed = evaluation_set.options, evaluation_set.target_inputs
     total, done = Comparison(), 0
     names = evaluation_set.source.output_names
+    rules: tuple[OutputRule, ...] = ()
     for batch, arrays, expected in evaluation_set.reference.each(rows):
         given = arrays if deployed is None else deployed.read(batch)
         try:
@@ -95,7 +161,13 @@ def compare_rows(
         except WorkerFailed as error:
             total += all_rows_differ(len(batch), f"the Target does not run: {shorten(str(error))}")
         else:
-            total += compare(batch, expected, outputs, names, options.tolerance, options.comparing)
+            rules = rules or evaluation_set.behaviour.rules_for(target)
+            part = compare(batch, expected, outputs, names, rules, options.comparing)
+            if part.values_differ and not evaluation_set.behaviour.has_noise and not all(r.is_quantized for r in rules):
+                evaluation_set.behaviour.measure_noise()
+                rules = evaluation_set.behaviour.rules_for(target)
+                part = compare(batch, expected, outputs, names, rules, options.comparing)
+            total += part
         done += len(batch)
         evaluation_set.observer.progress(what, done, len(rows))
     return total

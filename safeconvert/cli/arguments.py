@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from ..records import OUTPUT_KINDS
+
 
 class Shape(click.ParamType):  # type: ignore[type-arg]
     """``NAME:1,3,224,224``, or the sizes alone for a model with one input."""
@@ -25,6 +27,32 @@ class Shape(click.ParamType):  # type: ignore[type-arg]
         if len(shape) < 1 or min(shape) < 1:
             self.fail(f"{value!r} is not of the form NAME:1,3,224,224 with sizes of at least 1.", param, ctx)
         return name, shape
+
+
+class Named(click.ParamType):  # type: ignore[type-arg]
+    """``NAME:SETTING``, split at the last colon: names of tensors may hold colons themselves."""
+
+    def __init__(self, setting: click.ParamType, word: str) -> None:  # type: ignore[type-arg]
+        self.setting = setting
+        self.name = f"NAME:{word}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        name, _, setting = str(value).rpartition(":")
+        if not name:
+            self.fail(f"{value!r} is not of the form {self.name}.", param, ctx)
+        return name, self.setting.convert(setting, param, ctx)
+
+
+class PathOrKind(click.ParamType):  # type: ignore[type-arg]
+    """A path; or ``NAME:KIND``, what the output NAME is, where KIND is a known word and NAME has no folder in it."""
+
+    name = "PATH|NAME:KIND"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | tuple[str, str]:
+        name, _, kind = str(value).rpartition(":")
+        if name and kind in OUTPUT_KINDS and "/" not in name:
+            return name, kind
+        return Path(value)
 
 
 class Names(click.ParamType):  # type: ignore[type-arg]
@@ -47,10 +75,31 @@ def options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return add
 
 
+def output(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``-o/--output``, which also says what an output is: ``--output NAME:KIND``."""
+    return click.option(
+        "-o",
+        "--output",
+        type=PathOrKind(),
+        multiple=True,
+        help=f"{help} Or NAME:KIND, as --output-kind; write ./NAME:KIND for a file of such a name.",
+    )
+
+
+def take_output(chosen: dict[str, Any], *, is_required: bool = False) -> Path | None:
+    """The one path of ``-o/--output``; what was said of outputs goes into ``output_kind``. Raises UsageError."""
+    values = chosen.pop("output")
+    paths = [value for value in values if isinstance(value, Path)]
+    chosen["output_kind"] = (*chosen["output_kind"], *(value for value in values if not isinstance(value, Path)))
+    if len(paths) > 1:
+        raise click.UsageError(f"--output was given {len(paths)} paths: {', '.join(map(str, paths))}. Give one.")
+    if is_required and not paths:
+        raise click.UsageError("Missing option '-o' / '--output'.")
+    return paths[0] if paths else None
+
+
 OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
-    "output": click.option(
-        "-o", "--output", type=click.Path(path_type=Path), help="Where the Target goes. [default: beside the Source]"
-    ),
+    "output": output("Where the Target goes. [default: beside the Source]"),
     "images": click.option(
         "--images",
         type=click.Path(path_type=Path),
@@ -129,8 +178,37 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         metavar="topK|logits|MODULE:FUNCTION",
         help="What makes an input differ: its K best classes, its values, or your own function.",
     ),
-    "atol": click.option("--atol", type=float, help="Absolute tolerance of output values. [default: 1e-4]"),
-    "rtol": click.option("--rtol", type=float, help="Tolerance relative to an input's largest output. [default: 1e-3]"),
+    "output_kind": click.option(
+        "--output-kind",
+        type=Named(click.Choice(OUTPUT_KINDS), "KIND"),
+        multiple=True,
+        metavar="NAME:KIND",
+        help=f"What the output NAME is: {', '.join(OUTPUT_KINDS)}. [default: decided from its values and name]",
+    ),
+    "class_axis": click.option(
+        "--class-axis",
+        type=Named(click.INT, "AXIS"),
+        multiple=True,
+        metavar="NAME:1",
+        help="Axis of the classes or channels of the output NAME; the batch is axis 0.",
+    ),
+    "max_error": click.option(
+        "--max-error",
+        type=Named(click.FLOAT, "PERCENT"),
+        multiple=True,
+        metavar="NAME:PERCENT",
+        help="How far the output NAME of a quantised model may be off: positions of a map, or share of a channel's "
+        "range. [default: 5]",
+    ),
+    "own_inputs_only": click.option(
+        "--own-inputs-only", is_flag=True, help="Let a difference on synthetic inputs alone be a note."
+    ),
+    "atol": click.option(
+        "--atol", type=float, help="Absolute tolerance of output values. [default: by the Source's scale]"
+    ),
+    "rtol": click.option(
+        "--rtol", type=float, help="Tolerance relative to the spread of an output's channel. [default: 1e-3]"
+    ),
     "seed": click.option(
         "--seed",
         type=click.IntRange(min=0),

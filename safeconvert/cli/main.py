@@ -13,7 +13,7 @@ import click
 
 from ..errors import BadInput
 from ..formats import FORMAT_NAMES, FORMATS, Format
-from .arguments import CONVERTING, OPTIONS, options
+from .arguments import CONVERTING, OPTIONS, options, output, take_output
 
 SECTIONS = """\b
 Convert (20 pairs of torch, keras, tf, tflite, onnx):
@@ -90,9 +90,7 @@ for _source in FORMATS:
 )
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Write OUTPUT.report.json and OUTPUT.report.html."
-)
+@output("Write OUTPUT.report.json and OUTPUT.report.html.")
 @options(*(n for n in OPTIONS if n not in CONVERTING))
 def check(source: Path, target: Path, **given: Any) -> None:
     """Compare TARGET with SOURCE on the same inputs; nothing is converted."""
@@ -111,7 +109,7 @@ def check(source: Path, target: Path, **given: Any) -> None:
 )
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where the repaired Target goes.")
+@output("Where the repaired Target goes.")
 @options(*(n for n in OPTIONS if n not in ("output", "input_layout", "quantize", "opset")))
 def repair(source: Path, target: Path, **given: Any) -> None:
     """Find what is wrong with TARGET, from any converter, and write it repaired in its own format."""
@@ -121,7 +119,7 @@ def repair(source: Path, target: Path, **given: Any) -> None:
 
         return repair(source, target, output=output, observer=observer, **chosen)
 
-    _call(work, given)
+    _call(work, given, is_output_required=True)
 
 
 @cli.command()
@@ -194,17 +192,19 @@ def demo(output: Path, quiet: bool, verbose: bool) -> None:
     sys.exit(_guarded(lambda: run(output, quiet=quiet, verbose=verbose), verbose=verbose))
 
 
-def _call(work: Callable[..., Any], given: dict[str, Any]) -> None:
+def _call(work: Callable[..., Any], given: dict[str, Any], *, is_output_required: bool = False) -> None:
     """Run ``work`` with the options given, show its result, and exit with its code."""
     as_json, quiet, verbose = given.pop("as_json"), given.pop("quiet"), given.pop("verbose")
-    given["input_shape"] = dict(given.pop("input_shape"))
+    path = take_output(given, is_required=is_output_required)
+    for name in ("input_shape", "output_kind", "class_axis", "max_error"):
+        given[name] = dict(given.pop(name))
 
     def run() -> int:
         from .terminal import Terminal
 
         terminal = Terminal(quiet=quiet or as_json, verbose=verbose)
         with terminal:
-            result = work(terminal, given.pop("output"), **given)
+            result = work(terminal, path, **given)
         if as_json:
             click.echo(json.dumps(result.report, indent=1))
         elif not quiet:

@@ -77,6 +77,8 @@ class Terminal:
         if report["check"]["after"] is not None:
             out.print(_check(report["check"]))
             self._line(_tolerance(report["check"]))
+            for output in report["check"]["outputs"]:
+                self._line(_output(output))
         skipped = report["check"]["inputs"]["skipped"]
         for one in skipped[:5]:
             self._line(f"skipped {one['path']}: {one['reason']}")
@@ -166,10 +168,20 @@ def _check(check: dict[str, Any]) -> Table:
 
 def _tolerance(check: dict[str, Any]) -> str:
     rule = check["tolerance"]
-    return (
-        f"{check['inputs']['kind']} ({check['inputs']['strength']}); decided by {rule['decides']}; tolerance "
-        f"{rule['atol']:g} + {rule['rtol']:g} * max|output| ({rule['origin']})"
-    )
+    return f"{check['inputs']['kind']} ({check['inputs']['strength']}); decided by {rule['decides']}"
+
+
+def _output(output: dict[str, Any]) -> str:
+    """What an output is and what it was held to."""
+    rule = output["tolerance"]
+    line = f"output {output['name']}: {output['kind']} ({output['kind_origin']}); {rule['rule']}"
+    if output["kind"] != "ids" and not output["is_quantized"]:
+        line += f", so {rule['smallest']:.2g} to {rule['largest']:.2g} ({rule['origin']})"
+    elif output["is_quantized"]:
+        line += f" ({rule['max_error_origin']})"
+    if output["is_constant"]:
+        line += "; the same for all inputs"
+    return line + ("; ill-conditioned" if output["ill_conditioned"] else "")
 
 
 def _cut(text: str, width: int = 160) -> str:

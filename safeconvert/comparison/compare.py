@@ -1,4 +1,4 @@
-"""Compare what Source and Target answer: labels, order of the top classes, values, output by output.
+"""Compare what Source and Target answer: labels, boxes, values, output by output, each as its rule says.
 
 Nothing here is true by default. A :class:`Comparison` of nothing has a count of zero and agrees with nothing;
 a missing output, another shape, a NaN or an infinity differs.
@@ -7,44 +7,39 @@ a missing output, another shape, a NaN or an infinity differs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from .comparators import TOP1, Comparator
+from .figures import Figures
+from .limits import beyond_limits
+from .output_rows import OutputRows, all_rows_of_output_differ, compare_rows_of_output
+from .output_rules import OutputRule, rules_from_arrays
+from .tolerance import Tolerance
 
 Array = np.ndarray[Any, Any]
-TOP = 5
 MAX_DIFFERING_LISTED = 100
 
 
 @dataclass(frozen=True)
-class Tolerance:
-    """Values may differ by at most ``atol + rtol * max|row|``, the row being one input's Source output.
-
-    The defaults let the rounding of float32 pass and nothing that a person would call another model: a
-    doubled or tempered output differs. ``origin`` says where the numbers come from, for the report.
-    """
-
-    atol: float = 1e-4
-    rtol: float = 1e-3
-    origin: str = "default"
-
-    def of(self, rows: Array) -> Array:
-        """The tolerance of each row of a (batch, values) array."""
-        return np.asarray(self.atol + self.rtol * np.abs(rows).max(axis=1, initial=0.0))
-
-
-@dataclass(frozen=True)
 class OutputComparison:
-    """One output over all inputs; shapes are without the batch. ``max_abs`` is None where nothing could be compared."""
+    """One output over all inputs; shapes are without the batch. ``max_abs`` is None where nothing could be compared.
+
+    ``values_differ``: inputs with a value outside the tolerance. ``figures`` are judged by ``rule`` where the output is
+    quantised.
+    """
 
     name: str
     source_shape: tuple[int, ...]
     target_shape: tuple[int, ...]
     max_abs: float | None = None
     max_of_tolerance: float = 0.0
+    values_differ: int = 0
+    is_quantized: bool = False
+    rule: OutputRule | None = field(default=None, compare=False, repr=False)
+    figures: Figures = field(default_factory=Figures, compare=False, repr=False)
 
     def joined(self, other: OutputComparison) -> OutputComparison:
         return replace(
@@ -52,19 +47,41 @@ class OutputComparison:
             max_abs=_larger(self.max_abs, other.max_abs),
             max_of_tolerance=max(self.max_of_tolerance, other.max_of_tolerance),
             target_shape=self.target_shape if self.target_shape != self.source_shape else other.target_shape,
+            values_differ=self.values_differ + other.values_differ,
+            figures=self.figures + other.figures,
         )
+
+    @property
+    def kind(self) -> str:
+        return "values" if self.rule is None else self.rule.kind.kind
+
+    def to_json(self) -> dict[str, Any]:
+        figures = {} if self.rule is None else self.figures.to_json(self.rule.ranges)
+        return {
+            "name": self.name,
+            "source_shape": list(self.source_shape),
+            "target_shape": list(self.target_shape),
+            "max_abs": self.max_abs,
+            "max_of_tolerance": self.max_of_tolerance if np.isfinite(self.max_of_tolerance) else None,
+            "kind": self.kind,
+            "is_quantized": self.is_quantized,
+            "values_differ": self.values_differ,
+            "figures": figures,
+        }
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Counts over the inputs compared. ``a + b`` joins two disjoint sets of inputs.
 
-    ``labels_differ``: inputs that differ by the comparator ``by``, near-ties included: by default those whose arg-max
-    class differs in any output. ``near_ties``: inputs whose Source margin (best minus second, for each of the best k)
-    is below the tolerance; ``near_ties_differ`` are those of them that also differ. ``order_differs``: inputs whose top
-    classes come in another order. ``values_differ``: inputs with any value outside the tolerance.
-    ``source_not_finite`` and ``target_not_finite``: inputs with a NaN or an infinity. ``labelled``: outputs with at
-    least two values, the others being judged by value alone. ``problems``: what makes the two differ as a whole.
+    ``labels_differ``: inputs that differ by the comparator ``by``, near-ties included: by default those with another
+    label in any output, or another id; where no output has labels, those whose values differ. ``near_ties``: inputs
+    whose Source margin (best minus second, for each of the best k) is below the tolerance; ``near_ties_differ`` are
+    those of them that also differ. ``ties_agree``: inputs that have another label while all their values agree, which
+    only a tie or near-tie can: they refuse nothing. ``order_differs``: inputs whose top classes come in another order.
+    ``values_differ``: inputs with any value outside the tolerance. ``predictions_differ``: inputs that differ by the
+    rule for quantised outputs. ``source_not_finite`` and ``target_not_finite``: inputs with a NaN or an infinity.
+    ``labelled``: some output has labels. ``problems``: what makes the two differ as a whole.
     """
 
     count: int = 0
@@ -80,6 +97,8 @@ class Comparison:
     problems: tuple[str, ...] = ()
     differing: tuple[int, ...] = ()
     by: Comparator = TOP1
+    ties_agree: int = 0
+    predictions_differ: int = 0
 
     def __add__(self, other: Comparison) -> Comparison:
         if not self.count and not self.problems:
@@ -103,6 +122,8 @@ class Comparison:
             tuple(dict.fromkeys(self.problems + other.problems)),
             (self.differing + other.differing)[:MAX_DIFFERING_LISTED],
             self.by,
+            self.ties_agree + other.ties_agree,
+            self.predictions_differ + other.predictions_differ,
         )
 
     @property
@@ -130,32 +151,66 @@ class Comparison:
         return max(value for value in values if value is not None)
 
     def agrees(self, *, max_discrepancy: float = 0.0, values: bool = True) -> bool:
-        """Is there no difference? ``values=False`` lets labels decide, where there are labels."""
+        """Is there no difference? ``values=False`` judges every output as a quantised one."""
         return not self.differences(max_discrepancy=max_discrepancy, values=values)
 
     def differences(self, *, max_discrepancy: float = 0.0, values: bool = True) -> tuple[str, ...]:
-        """Why the two do not agree, in words; empty only where something was compared and all of it agreed."""
-        found = list(self.problems)
-        percent = self.percent
-        if percent is None:
-            return (*found, "nothing was compared")
+        """Why the two do not agree, in words; empty only where something was compared and all of it agreed.
+
+        Each output is judged as its rule says; with ``values=False`` all are judged as quantised ones.
+        """
+        reasons = list(self.problems)
+        if not self.count:
+            return (*reasons, "nothing was compared")
         if self.source_not_finite == self.count:
-            return (*found, "the Source gives NaN or infinity on every input")
-        worst = max((output.max_of_tolerance for output in self.outputs), default=np.inf)
-        if percent > max_discrepancy:
-            found.append(f"{self.labels_differ} of {self.count} {self.by.noun} differ ({percent:.2f} %)")
-            if self.near_ties_differ:
-                found[-1] += f", {self.near_ties_differ} of them near-ties"
-            if self.by.by_values:
-                found[-1] += f", worst: {worst:.3g} times the tolerance"
+            return (*reasons, "the Source gives NaN or infinity on every input")
+        if (label_reason := self._label_reason(max_discrepancy)) is not None:
+            reasons.append(label_reason)
         if self.target_not_finite:
-            found.append(f"the Target gives NaN or infinity on {self.target_not_finite} of {self.count} inputs")
-        if self.values_differ and self.by.top and (values or not self.labelled):
-            found.append(
-                f"values differ beyond the tolerance on {self.values_differ} of {self.count} inputs"
-                f" (worst: {worst:.3g} times the tolerance)"
+            reasons.append(f"the Target gives NaN or infinity on {self.target_not_finite} of {self.count} inputs")
+        if self.by.judging is None and self.by.top:
+            reasons += self._output_reasons(max_discrepancy, values=values)
+        return tuple(reasons)
+
+    def _label_reason(self, max_discrepancy: float) -> str | None:
+        """The labels that differ, unless they may; ties whose values agree do not count."""
+        differing = self.labels_differ - self.ties_agree
+        if 100.0 * differing / self.count <= max_discrepancy or not (self.labelled or self.by.by_values):
+            return None
+        reason = f"{self.labels_differ} of {self.count} {self.by.noun} differ ({self.percent:.2f} %)"
+        if self.near_ties_differ:
+            reason += f", {self.near_ties_differ} of them near-ties"
+        if self.by.by_values:
+            worst = max((output.max_of_tolerance for output in self.outputs), default=np.inf)
+            reason += f", worst: {worst:.3g} times the tolerance"
+        return reason
+
+    def _output_reasons(self, max_discrepancy: float, *, values: bool) -> list[str]:
+        """What each output differs in, judged by its rule."""
+        reasons, strict = [], []
+        for output in self.outputs:
+            if output.is_quantized or not values:
+                if output.rule is not None and np.isfinite(output.max_of_tolerance):
+                    reasons += beyond_limits(output.rule, output.figures, several=len(self.outputs) > 1)
+            elif output.values_differ:
+                strict.append(output)
+        is_quantized = not strict and (not values or any(output.is_quantized for output in self.outputs))
+        allowed = max_discrepancy if self.labelled else 0.0
+        if is_quantized and 100.0 * self.predictions_differ / self.count > allowed and not reasons:
+            reasons.append(
+                f"outputs are off by more than one input may be on {self.predictions_differ} of {self.count} inputs"
             )
-        return tuple(found)
+        several = len(self.outputs) > 1
+        for output in strict:
+            where = f" in output {output.name!r} ({output.kind})" if several else ""
+            what, worst = (
+                "values differ beyond the tolerance",
+                f" (worst: {output.max_of_tolerance:.3g} times the tolerance)",
+            )
+            if output.kind == "ids":
+                what, worst = "ids differ", ""
+            reasons.append(f"{what}{where} on {output.values_differ} of {self.count} inputs{worst}")
+        return reasons
 
     @property
     def decidable(self) -> bool:
@@ -168,6 +223,7 @@ class Comparison:
             "labels_differ": self.labels_differ,
             "near_ties": self.near_ties,
             "near_ties_differ": self.near_ties_differ,
+            "ties_agree": self.ties_agree,
             "percent": self.percent,
             "upper_bound_95": self.upper_bound_95,
             "max_abs": self.max_abs,
@@ -175,16 +231,7 @@ class Comparison:
             "values_differ": self.values_differ,
             "source_not_finite": self.source_not_finite,
             "target_not_finite": self.target_not_finite,
-            "outputs": [
-                {
-                    "name": o.name,
-                    "source_shape": list(o.source_shape),
-                    "target_shape": list(o.target_shape),
-                    "max_abs": o.max_abs,
-                    "max_of_tolerance": o.max_of_tolerance if np.isfinite(o.max_of_tolerance) else None,
-                }
-                for o in self.outputs
-            ],
+            "outputs": [output.to_json() for output in self.outputs],
             "problems": list(self.problems),
         }
 
@@ -194,84 +241,93 @@ def compare(
     source: Sequence[Array],
     target: Sequence[Array],
     names: Sequence[str],
-    tolerance: Tolerance,
+    rules: Tolerance | Sequence[OutputRule],
     by: Comparator = TOP1,
 ) -> Comparison:
     """Compare the outputs of the two models on the same inputs.
 
     ``rows`` are the inputs' numbers, one for each entry of the arrays' first axis; ``names`` name the Source's
-    outputs. Outputs are matched by position: see ``feeding`` for how positions are found. ``by`` says what makes an
+    outputs. Outputs are matched by position: see ``input_mapping`` for how positions are found. ``rules`` say what each
+    output is held to; with a tolerance alone they are made of the Source's outputs at hand. ``by`` says what makes an
     input differ; raises :class:`BadInput` where that is a person's own function which does not say it.
     """
     count = len(rows)
     if not count:
         return Comparison()
+    if isinstance(rules, Tolerance):
+        rules = rules_from_arrays(names, source, rules)
     problems: list[str] = []
     if len(source) != len(target):
         problems.append(f"the Source has {len(source)} outputs, the Target {len(target)}")
-    wrong_label = np.zeros(count, bool)
-    near = np.zeros(count, bool)
-    order = np.zeros(count, bool)
-    values = np.zeros(count, bool)
-    bad_source = np.zeros(count, bool)
-    bad_target = np.zeros(count, bool)
-    outputs = []
-    labelled = False
+    outputs: list[OutputComparison] = []
+    seen: list[OutputRows] = []
     for index, expected in enumerate(source):
-        name = names[index] if index < len(names) else f"output {index}"
+        rule = rules[index]
         if index >= len(target):
-            wrong_label[:] = values[:] = True
+            seen.append(all_rows_of_output_differ(count))
             continue
         given = target[index]
         shapes = tuple(expected.shape[1:]), tuple(given.shape[1:])
         if shapes[0] != shapes[1]:
             problems.append(
-                f"output {name!r} has shape {list(shapes[0])} in the Source, {list(shapes[1])} in the Target"
+                f"output {rule.name!r} has shape {list(shapes[0])} in the Source, {list(shapes[1])} in the Target"
             )
-        a = expected.reshape(count, -1).astype(np.float64)
-        b = given.reshape(len(given), -1).astype(np.float64)
-        if a.shape != b.shape:
-            wrong_label[:] = values[:] = True
-            outputs.append(OutputComparison(name, *shapes, None, np.inf))
-            continue
-        finite_a, finite_b = np.isfinite(a).all(axis=1), np.isfinite(b).all(axis=1)
-        bad_source |= ~finite_a
-        bad_target |= ~finite_b
-        both = finite_a & finite_b
-        clean_a, clean_b = np.where(np.isfinite(a), a, 0.0), np.where(np.isfinite(b), b, 0.0)
-        difference = np.abs(clean_a - clean_b).max(axis=1, initial=0.0)
-        allowed = tolerance.of(clean_a)
-        values |= (difference > allowed) | ~both
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = np.nan_to_num(difference / allowed, nan=0.0, posinf=np.inf)  # 0 of 0 allowed is no difference
-        ratio = float(ratios.max(initial=0.0)) if both.all() else np.inf
+        if expected.shape[1:] != given.shape[1:] and expected.size == given.size and len(given) == count:
+            given = given.reshape(expected.shape)
+        fits = expected.shape == given.shape
+        result = compare_rows_of_output(rule, expected, given, by) if fits else all_rows_of_output_differ(count)
+        seen.append(result)
+        differ = int((result.values_differ & ~result.source_not_finite).sum())
         outputs.append(
-            OutputComparison(name, *shapes, float(difference[both].max(initial=0.0)) if both.any() else None, ratio)
+            OutputComparison(
+                rule.name, *shapes, result.max_abs, result.ratio, differ, rule.is_quantized, rule, result.figures
+            )
         )
-        if a.shape[1] < 2 or not by.top:
-            continue  # a lone value has no arg-max to speak of
-        labelled = True
-        k = min(max(TOP, by.top + 1), a.shape[1])
-        top_a, top_b = (np.argsort(-x, axis=1, kind="stable")[:, :k] for x in (clean_a, clean_b))
-        wrong_label |= (top_a[:, : by.top] != top_b[:, : by.top]).any(axis=1) | ~both
-        order |= (top_a[:, :TOP] != top_b[:, :TOP]).any(axis=1) | ~both
-        margins = -np.diff(np.take_along_axis(clean_a, top_a[:, : by.top + 1], axis=1), axis=1)
-        near |= (margins < allowed[:, None]).any(axis=1) & finite_a
+    return _joined_outputs(rows, source, target, names, rules, seen, outputs, problems, by)
+
+
+def _joined_outputs(
+    rows: Sequence[int],
+    source: Sequence[Array],
+    target: Sequence[Array],
+    names: Sequence[str],
+    rules: Sequence[OutputRule],
+    seen: Sequence[OutputRows],
+    outputs: Sequence[OutputComparison],
+    problems: Sequence[str],
+    by: Comparator,
+) -> Comparison:
+    """The comparison of all outputs together: an input differs where any output does."""
+    count = len(rows)
+    no = np.zeros(count, bool)
+    bad_source, bad_target = _or(no, [r.source_not_finite for r in seen]), _or(no, [r.target_not_finite for r in seen])
+    values, near = _or(no, [r.values_differ for r in seen]), _or(no, [r.near_ties for r in seen])
+    order, predictions = _or(no, [r.order_differs for r in seen]), _or(no, [r.predictions_differ for r in seen])
+    wrong, ties = no.copy(), no.copy()
+    for rule, result in zip(rules, seen, strict=True):
+        wrong |= result.labels_differ
+        decided = result.predictions_differ if rule.is_quantized else result.values_differ
+        ties |= result.labels_differ & decided
+    labelled = any(r.has_labels for r in seen)
+    decides = _decides(rules, seen, no)
     if by.judging is not None and not problems:
         pairs = [dict(zip(names, arrays, strict=False)) for arrays in (source, target)]
-        wrong_label |= ~by.agreed(pairs[0], pairs[1], count) | bad_target
-        labelled = True
+        wrong |= ~by.agreed(pairs[0], pairs[1], count) | bad_target
+        labelled, ties, decides = True, wrong, wrong
     elif not by.top:
-        wrong_label |= values
+        wrong |= values
+        ties, decides = wrong, wrong
+    elif not labelled:
+        wrong |= decides
+        ties = wrong
     # Where the Source itself gives no number there is nothing to agree with: counted apart, see undecidable.
-    wrong_label &= ~bad_source
-    values &= ~bad_source
-    order &= ~bad_source
+    wrong, values, order = wrong & ~bad_source, values & ~bad_source, order & ~bad_source
+    predictions, decides = predictions & ~bad_source, (decides | (wrong & ties)) & ~bad_source
     return Comparison(
         count,
-        int(wrong_label.sum()),
+        int(wrong.sum()),
         int(near.sum()),
-        int((near & wrong_label).sum()),
+        int((near & wrong).sum()),
         int(order.sum()),
         int(values.sum()),
         int(bad_source.sum()),
@@ -279,15 +335,32 @@ def compare(
         labelled,
         tuple(outputs),
         tuple(problems),
-        tuple(int(rows[int(i)]) for i in np.flatnonzero(wrong_label | (values if by.judging is None else False))),
+        tuple(int(rows[int(i)]) for i in np.flatnonzero(decides)),
         by,
+        int((wrong & ~ties).sum()),
+        int(predictions.sum()),
     )
+
+
+def _decides(rules: Sequence[OutputRule], seen: Sequence[OutputRows], no: Array) -> Array:
+    """The inputs on which some output differs as its rule says."""
+    return _or(
+        no,
+        [r.predictions_differ if rule.is_quantized else r.values_differ for rule, r in zip(rules, seen, strict=True)],
+    )
+
+
+def _or(no: Array, parts: Sequence[Array]) -> Array:
+    return np.asarray(np.logical_or.reduce([no, *parts]))
 
 
 def all_rows_differ(count: int, problem: str) -> Comparison:
     """The comparison of ``count`` inputs that the Target cannot answer at all."""
-    return Comparison(count, labels_differ=count, values_differ=count, problems=(problem,))
+    return Comparison(count, labels_differ=count, values_differ=count, predictions_differ=count, problems=(problem,))
 
 
 def _larger(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else max(a, b)
+
+
+__all__ = ["Comparison", "OutputComparison", "Tolerance", "all_rows_differ", "compare"]

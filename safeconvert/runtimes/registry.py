@@ -7,7 +7,7 @@ loaded already. Arrays have the batch first; a run gives one array an output, in
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,11 @@ Run = Callable[[Arrays], list[np.ndarray[Any, Any]]]
 
 @dataclass
 class Loaded:
-    """A model in its own framework: ``native`` is the framework's object, ``run`` passes one batch through it."""
+    """A model in its own framework: ``native`` is the framework's object, ``run`` passes one batch through it.
+
+    ``quantized_outputs`` says of each output whether quantised tensors lead to it; empty where that is not known.
+    ``single_threaded`` returns a ``run`` that computes with one thread; None where the runtime cannot be told to.
+    """
 
     native: Any
     run: Run
@@ -29,9 +33,13 @@ class Loaded:
     quantized: bool = False
     notes: list[str] = field(default_factory=list)
     single: bool = False
+    quantized_outputs: tuple[bool, ...] = ()
+    single_threaded: Callable[[], Run] | None = None
 
     def signature(self) -> Signature:
-        return Signature(tuple(self.inputs), tuple(self.outputs), self.quantized, tuple(self.notes))
+        return Signature(
+            tuple(self.inputs), tuple(self.outputs), self.quantized, tuple(self.notes), self.quantized_outputs
+        )
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,17 @@ def run_once(path: str, arrays: Arrays) -> RunResult:
     """Pass ``arrays`` through the model as they are, whatever its outputs' first axes mean."""
     model = MODELS[path]
     return RunResult([np.asarray(output) for output in model.run(arrays)], output_names(model))
+
+
+def run_single_threaded(path: str, arrays: Arrays) -> RunResult | None:
+    """As :func:`run`, computed with one thread; None where the runtime cannot be told to."""
+    model = MODELS[path]
+    if model.single_threaded is None:
+        return None
+    other = replace(model, run=model.single_threaded(), single_threaded=None, notes=[])
+    count = len(next(iter(arrays.values())))
+    size = 1 if model.single else fixed_batch(model.inputs) or count
+    return RunResult(run_chunks(other, arrays, count, size), output_names(model))
 
 
 def output_names(model: Loaded) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 RUN = remote("runtimes.registry", "run", lambda: registry.run)
 RUN_ONCE = remote("runtimes.registry", "run_once", lambda: registry.run_once)
+RUN_SINGLE_THREADED = remote("runtimes.registry", "run_single_threaded", lambda: registry.run_single_threaded)
 FORGET = remote("runtimes.registry", "forget", lambda: registry.forget)
 
 LAYER_NAMES = remote("runtimes.tensorflow.model", "layer_names", lambda: tensorflow_model.layer_names)

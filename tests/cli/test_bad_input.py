@@ -613,6 +613,7 @@ def test_paths_that_are_not_utf_8_are_refused_and_images_named_so_are_not(folder
     refused("onnx2torch", same, "-o", f"{odd}.pt2", folder=folder, saying="caf\\xe9.pt2 is not UTF-8")
     (folder / odd).mkdir()
     noise_image(folder / odd / f"{odd}.png", 0)
+    noise_image(folder / odd / f"{odd}2.png", 1)
     (folder / odd / f"bad{odd}.png").write_text("no image")
     for more in ((), ("--json",), ("-o", "found")):
         done = safeconvert("check", same, same, "--images", odd, *more, folder=folder)

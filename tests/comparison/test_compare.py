@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import binomtest
 
 from safeconvert.comparison.compare import Comparison, Tolerance, all_rows_differ, compare
+from safeconvert.comparison.output_rules import rules_from_arrays
 from safeconvert.records import Verdict
 
 Array = np.ndarray[Any, Any]
@@ -54,14 +55,22 @@ def test_a_changed_output_differs(name: str, target: Array) -> None:
 
 
 def test_labels_alone_decide_where_values_may_differ() -> None:
-    doubled = against(ROWS * 2)
-    assert doubled.agrees(values=False)
-    assert not against(-ROWS).agrees(values=False)
+    source = softmax(ROWS)
+    tempered = against(softmax(ROWS / 2), source=(source,))
+    assert tempered.agrees(values=False)
+    assert not against(softmax(-ROWS), source=(source,)).agrees(values=False)
+
+
+def test_labels_known_by_their_shape_alone_are_judged_by_value_too() -> None:
+    rounded = ROWS + np.random.default_rng(1).uniform(-0.1, 0.1, ROWS.shape).astype(np.float32)
+    assert against(np.where(ROWS.max(axis=1, keepdims=True) == ROWS, ROWS, rounded)).agrees(values=False)
+    assert not against(ROWS * 2).agrees(values=False)
 
 
 def test_a_lone_value_is_judged_by_value_even_where_labels_decide() -> None:
     lone = ROWS[:, :1]
-    assert not against(lone * 1.01, source=(lone,)).agrees(values=False)
+    assert not against(lone * 1.5, source=(lone,)).agrees(values=False)
+    assert not against(lone * 1.01, source=(lone,)).agrees()
     assert against(lone.copy(), source=(lone,)).agrees(values=False)
 
 
@@ -111,13 +120,22 @@ def test_a_target_that_cannot_answer_differs_on_every_input() -> None:
     assert "needs another input" in found.differences()
 
 
-def test_near_ties_are_counted_apart_and_not_forgiven() -> None:
-    source = np.array([[1.0, 1.00001, 0], [1, 5, 0]], np.float32)
-    target = np.array([[1.00001, 1.0, 0], [1, 5, 0]], np.float32)
+def test_near_ties_are_counted_apart_and_refuse_nothing_where_values_agree() -> None:
+    source = np.array([[1.0, 1.00001, 0], [4, 5, 1]], np.float32)
+    target = np.array([[1.00001, 1.0, 0], [4, 5, 1]], np.float32)
     found = against(target, source=(source,))
-    assert (found.labels_differ, found.near_ties, found.near_ties_differ) == (1, 1, 1)
+    assert (found.labels_differ, found.near_ties, found.near_ties_differ, found.ties_agree) == (1, 1, 1, 1)
+    assert found.agrees()
+    assert found.differing == ()
+
+
+def test_a_near_tie_is_no_excuse_where_values_differ() -> None:
+    source = np.array([[1.0, 1.00001, 0], [4, 5, 1]], np.float32)
+    target = np.array([[1.5, 1.0, 0], [4, 5, 1]], np.float32)
+    found = against(target, source=(source,))
+    assert (found.labels_differ, found.near_ties_differ, found.ties_agree) == (1, 1, 0)
     assert not found.agrees()
-    assert found.agrees(max_discrepancy=50)
+    assert found.differing == (0,)
 
 
 def test_discrepancy_is_allowed_only_up_to_the_limit() -> None:
@@ -142,10 +160,9 @@ def test_none_of_a_hundred_is_below_3_6_percent_and_not_zero() -> None:
 def test_joining_batches_is_comparing_at_once() -> None:
     target = ROWS.copy()
     target[[2, 15]] = -target[[2, 15]]
-    whole = against(target)
-    parts = [
-        compare(range(a, a + 10), [ROWS[a : a + 10]], [target[a : a + 10]], ["out0"], Tolerance()) for a in (0, 10)
-    ]
+    rules = rules_from_arrays(["out0"], [ROWS], Tolerance())
+    whole = compare(range(20), [ROWS], [target], ["out0"], rules)
+    parts = [compare(range(a, a + 10), [ROWS[a : a + 10]], [target[a : a + 10]], ["out0"], rules) for a in (0, 10)]
     joined = Comparison() + parts[0] + parts[1]
     assert joined == whole
     assert joined.differing == (2, 15)
@@ -168,9 +185,9 @@ def test_the_order_of_the_top_classes_is_reported() -> None:
 
 
 def test_the_tolerance_of_the_person_is_used() -> None:
-    assert against(ROWS + 0.5, tolerance=Tolerance(1.0, 0.0)).agrees(max_discrepancy=100)
-    assert not against(ROWS + 1e-6, tolerance=Tolerance(0.0, 0.0)).agrees()
-    assert against(ROWS.copy(), tolerance=Tolerance(0.0, 0.0)).agrees()
+    assert against(ROWS + 0.5, tolerance=Tolerance(1.0, 0.0, has_atol=True)).agrees(max_discrepancy=100)
+    assert not against(ROWS + 1e-6, tolerance=Tolerance(0.0, 0.0, has_atol=True)).agrees()
+    assert against(ROWS.copy(), tolerance=Tolerance(0.0, 0.0, has_atol=True)).agrees()
 
 
 def test_a_verdict_has_no_truth_value() -> None:

@@ -22,7 +22,9 @@ def load(path: str, flavour: str, options: LoadOptions = NO_LOAD_OPTIONS) -> Sig
 def load_tflite(path: str) -> Loaded:
     from ai_edge_litert.interpreter import Interpreter
 
-    return interpreted(Interpreter(model_path=path, num_threads=THREADS))
+    model = interpreted(Interpreter(model_path=path, num_threads=THREADS))
+    model.single_threaded = lambda: interpreted(Interpreter(model_path=path, num_threads=1)).run
+    return model
 
 
 def interpreted(interpreter: Any) -> Loaded:
@@ -40,11 +42,7 @@ def interpreted(interpreter: Any) -> Loaded:
         )
 
     inputs, outputs = [describe(d) for d in takes], [describe(d) for d in gives]
-    quantized = any(
-        t["dtype"] == np.float16
-        or (t["quantization_parameters"]["scales"].size and np.issubdtype(t["dtype"], np.integer))
-        for t in interpreter.get_tensor_details()
-    )
+    flags = _quantized_outputs(interpreter, [int(detail["index"]) for detail in gives])
 
     def run(arrays: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
         resize = False
@@ -67,11 +65,40 @@ def interpreted(interpreter: Any) -> Loaded:
         run,
         inputs,
         outputs,
-        quantized=quantized,
+        quantized=any(_is_quantized(tensor) for tensor in interpreter.get_tensor_details()),
+        quantized_outputs=flags,
         # One input at a time: files often fix the batch inside the graph although the signature leaves it open.
         single=all(not described.shape or described.shape[0] in (None, 1) for described in inputs),
         notes=[several] if len(signatures) > 1 else [],
     )
+
+
+def _is_quantized(tensor: dict[str, Any]) -> bool:
+    """Is a tensor kept in float16, or in integers with a scale?"""
+    has_scales = bool(tensor["quantization_parameters"]["scales"].size)
+    return tensor["dtype"] == np.float16 or (has_scales and np.issubdtype(tensor["dtype"], np.integer))
+
+
+def _quantized_outputs(interpreter: Any, outputs: list[int]) -> tuple[bool, ...]:
+    """For each output: is a tensor that leads to it quantised, or it itself?"""
+    is_quantized = {int(t["index"]): _is_quantized(t) for t in interpreter.get_tensor_details()}
+    readers = {
+        int(written): [int(read) for read in operator["inputs"]]
+        for operator in interpreter._get_ops_details()
+        if operator["op_name"] != "DELEGATE"
+        for written in operator["outputs"]
+    }
+    flags = []
+    for output in outputs:
+        seen: set[int] = set()
+        waiting = [output]
+        while waiting:
+            tensor = waiting.pop()
+            if tensor >= 0 and tensor not in seen:
+                seen.add(tensor)
+                waiting += readers.get(tensor, ())
+        flags.append(any(is_quantized.get(tensor, False) for tensor in seen))
+    return tuple(flags)
 
 
 def outputs_in_order(interpreter: Any) -> list[dict[str, Any]]:

@@ -8,21 +8,14 @@ from typing import Any
 import numpy as np
 
 from ...records import NO_LOAD_OPTIONS, LoadOptions, Signature
-from ..registry import Loaded, register, spec
+from ..registry import Loaded, Run, register, spec
+from .quantization import quantized_outputs
 
 ONNX_TYPES = {
     "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16", "tensor(int64)": "int64",
     "tensor(int32)": "int32", "tensor(int16)": "int16", "tensor(int8)": "int8", "tensor(uint8)": "uint8",
     "tensor(uint16)": "uint16", "tensor(uint32)": "uint32", "tensor(uint64)": "uint64", "tensor(bool)": "bool",
 }  # fmt: skip
-INTEGER_OPERATORS = {
-    "QLinearConv",
-    "QLinearMatMul",
-    "ConvInteger",
-    "MatMulInteger",
-    "DynamicQuantizeLinear",
-    "DequantizeLinear",
-}
 
 
 def load(path: str, flavour: str, options: LoadOptions = NO_LOAD_OPTIONS) -> Signature:
@@ -31,7 +24,8 @@ def load(path: str, flavour: str, options: LoadOptions = NO_LOAD_OPTIONS) -> Sig
 
 
 def check_onnx(path: str) -> dict[str, Any]:
-    """Parse the file, without its external data; gives its facts: opset imports and operator types.
+    """Parse the file, without its external data; gives its facts: opset imports, operator types, and whether
+    each output comes from quantised tensors.
 
     Raises ValueError where it is no ONNX model, or where external data would be read from outside the model's folder.
     """
@@ -56,22 +50,42 @@ def check_onnx(path: str) -> dict[str, Any]:
     return {
         "opsets": {entry.domain: entry.version for entry in proto.opset_import},
         "operators": sorted({node.op_type for node in proto.graph.node}),
+        "quantized_outputs": quantized_outputs(proto.graph),
     }
 
 
 def load_onnx(path: str) -> Loaded:
-    import onnxruntime
-
     path = str(Path(path).resolve())  # external data lies beside the file, not beside a link to it
     facts = check_onnx(path)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = _session(path)
     inputs = [spec(i.name, i.shape, ONNX_TYPES.get(i.type, i.type)) for i in session.get_inputs()]
     outputs = [spec(o.name, o.shape, ONNX_TYPES.get(o.type, o.type)) for o in session.get_outputs()]
-    order = [o.name for o in outputs]
+    flags = facts["quantized_outputs"]
+    return Loaded(
+        session,
+        _runner(session),
+        inputs,
+        outputs,
+        quantized=any(flags),
+        quantized_outputs=flags,
+        single_threaded=lambda: _runner(_session(path, threads=1)),
+    )
+
+
+def _session(path: str, threads: int = 0) -> Any:
+    """A session; ``threads`` of 0 leaves their number to onnxruntime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _runner(session: Any) -> Run:
+    order = [output.name for output in session.get_outputs()]
 
     def run(arrays: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
         return list(session.run(order, arrays))
 
-    return Loaded(session, run, inputs, outputs, quantized=bool(INTEGER_OPERATORS & set(facts["operators"])))
+    return run

@@ -124,7 +124,8 @@ def _program(program: Any) -> Loaded:
     # Exporters call train() and eval(), which a program's module refuses; it has no such modes.
     module.train = types.MethodType(lambda self, mode=True: self, module)
     module.eval = types.MethodType(lambda self: self, module)
-    return Loaded((program, module), _runner(module, names), inputs, outputs)
+    run = _runner(module, names)
+    return Loaded((program, module), run, inputs, outputs, single_threaded=lambda: _with_one_thread(run))
 
 
 def _module(module: Any, input_shapes: Mapping[str, Sequence[int]]) -> Loaded:
@@ -147,7 +148,21 @@ def _module(module: Any, input_shapes: Mapping[str, Sequence[int]]) -> Loaded:
             reason = str(error).strip().splitlines()[-1]
             raise ValueError(f"the model does not run on --input-shape {sizes} (or --inputs): {reason}") from error
         outputs = [spec(f"output_{i}", [None, *r.shape[1:]], r.dtype) for i, r in enumerate(results)]
-    return Loaded((None, module), run, inputs, outputs)
+    return Loaded((None, module), run, inputs, outputs, single_threaded=lambda: _with_one_thread(run))
+
+
+def _with_one_thread(run: Run) -> Run:
+    """The same computation by one thread."""
+
+    def single(arrays: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return run(arrays)
+        finally:
+            torch.set_num_threads(threads)
+
+    return single
 
 
 def _argument_names(module: Any) -> list[str]:

@@ -1,0 +1,228 @@
+"""What the Source's own answers say: what each output is, its scale, its noise, and whether it contradicts itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..comparison.output_kinds import KindChoices
+from ..comparison.output_rules import OutputRule, rules_from_meters, with_max_errors
+from ..comparison.source_noise import NUDGE, is_ill_conditioned, moved, nudged, slice_noise
+from ..comparison.tolerance import ScaleMeter
+from ..errors import CallRaised
+from ..models.input_mapping import match_outputs
+from ..models.loaded import LoadedModel
+from ..workers.runtime_functions import RUN_SINGLE_THREADED
+
+if TYPE_CHECKING:
+    from .evaluation_set import EvaluationSet
+
+Array = np.ndarray[Any, Any]
+SCALE_ROWS = 48  # calibration inputs that scales are measured on
+NOISE_ROWS = 3  # inputs on which the Source's own noise is measured
+REPEATED_ROWS = 2  # inputs that are run twice
+
+
+class SourceBehaviour:
+    """Measured when it is first asked for, and once. Every method may raise :class:`WorkerFailed` of the Source."""
+
+    def __init__(self, evaluation_set: EvaluationSet) -> None:
+        self._evaluation_set = evaluation_set
+        self._noise: list[Array] | None = None
+
+    @property
+    def source(self) -> LoadedModel:
+        return self._evaluation_set.source
+
+    @cached_property
+    def rules(self) -> tuple[OutputRule, ...]:
+        """The rule of each output, without noise. Raises :class:`BadInput` for options that name no output."""
+        options = self._evaluation_set.options
+        names = self.source.output_names
+        choices = KindChoices(options.output_kind, options.class_axis)
+        choices.check_names(names)
+        meters: list[ScaleMeter] = []
+        few: list[Array] = []
+        labels: list[set[int]] = []
+        rows = self._evaluation_set.rows[0][:SCALE_ROWS]
+        for _, _, outputs in self._evaluation_set.reference.each(rows):
+            if not meters:
+                meters, few = [ScaleMeter() for _ in outputs], outputs
+                labels = [set() for _ in outputs]
+            for meter, output in zip(meters, outputs, strict=True):
+                meter.add(output)
+            for seen, output in zip(labels, outputs, strict=True):
+                _add_labels(seen, output)
+        rules = rules_from_meters(
+            names, few, meters, options.tolerance, channels_last=self.source.format.default_layout == "nhwc",
+            choices=choices,
+        )  # fmt: skip
+        rules = tuple(
+            replace(rule, has_one_label=rule.kind.kind == "labels" and not rule.kind.is_binary and len(seen) < 2)
+            for rule, seen in zip(rules, labels, strict=True)
+        )
+        return with_max_errors(rules, options.max_error)
+
+    def rules_for(self, target: LoadedModel) -> tuple[OutputRule, ...]:
+        """The rules for this Target: which of its outputs are judged as quantised ones; with noise, once measured."""
+        names = self.source.output_names
+        flags = [np.asarray(flag) for flag in _quantized(target)]
+        in_order = match_outputs(names, target.output_names, flags)
+        own = _quantized(self.source)
+        rules = []
+        for index, rule in enumerate(self.rules):
+            target_flag = bool(in_order[index]) if index < len(in_order) else target.signature.quantized
+            noise = None if self._noise is None else self._noise[index]
+            source_flag = own[index] if index < len(own) else self.source.signature.quantized
+            rules.append(replace(rule, is_quantized=target_flag or source_flag, noise=noise))
+        return tuple(rules)
+
+    # -- noise
+
+    @property
+    def has_noise(self) -> bool:
+        """Was the noise measured?"""
+        return self._noise is not None
+
+    def measure_noise(self) -> None:
+        """Measure how far the Source's answers move by themselves, on a few calibration inputs."""
+        if self._noise is None:
+            rows = self._evaluation_set.rows[0][:NOISE_ROWS]
+            arrays = self._evaluation_set.inputs.read(rows)
+            base = [output[: len(rows)] for output in self._first_outputs(rows)]
+            self._noise = self.noise_on(arrays, base)
+
+    def _first_outputs(self, rows: Sequence[int]) -> list[Array]:
+        from .source_outputs import batches
+
+        first = batches(self._evaluation_set.rows[0])[0]
+        return self._evaluation_set.reference.outputs(first)[1]
+
+    def noise_on(self, arrays: Mapping[str, Array], base: Sequence[Array]) -> list[Array]:
+        """The noise of each output at each position (see ``comparison.source_noise``).
+
+        The same inputs are run in a batch of their own, one at a time, with one thread where the runtime allows that,
+        and nudged by one part in a million. ``base`` are the Source's outputs for ``arrays``.
+        """
+        count = len(next(iter(arrays.values())))
+        one = [self.source.run({name: array[i : i + 1] for name, array in arrays.items()}) for i in range(count)]
+        others: list[list[Array]] = [
+            self.source.run(arrays),
+            [np.concatenate(column) for column in zip(*one, strict=True)],
+            self.source.run(nudged(arrays, self._evaluation_set.options.seed)),
+        ]
+        single_threaded = self._single_threaded(arrays)
+        others += [] if single_threaded is None else [single_threaded]
+        return [
+            slice_noise(
+                np.maximum.reduce([moved(output, other[index]) for other in others]), rule.kind.class_axis
+            )
+            for index, (rule, output) in enumerate(zip(self.rules, base, strict=True))
+        ]  # fmt: skip
+
+    def _single_threaded(self, arrays: Mapping[str, Array]) -> list[Array] | None:
+        """The outputs computed by one thread; None where the runtime cannot be told to."""
+        try:
+            result = RUN_SINGLE_THREADED(self.source.worker(), None, path=self.source.location, arrays=dict(arrays))
+        except CallRaised:
+            return None
+        return None if result is None else list(result.outputs)
+
+    def ill_conditioned(self) -> tuple[str, ...]:
+        """Outputs whose noise is a large part of what they say of the inputs, each in a sentence."""
+        if self._noise is None:
+            return ()
+        return tuple(
+            f"output {rule.name!r} of the Source is ill-conditioned: its values move by up to {noise.max():.3g} when "
+            f"the inputs change by {NUDGE:g} of themselves, or in another batch, and by {rule.scales.spread.max():.3g} "
+            "between inputs; a difference of that size shows nothing"
+            for rule, noise in zip(self.rules, self._noise, strict=True)
+            if is_ill_conditioned(noise, rule.scales)
+        )
+
+    def ill_outputs(self) -> frozenset[str]:
+        """The names of the outputs that are ill-conditioned."""
+        if self._noise is None:
+            return frozenset()
+        return frozenset(
+            rule.name
+            for rule, noise in zip(self.rules, self._noise, strict=True)
+            if is_ill_conditioned(noise, rule.scales)
+        )
+
+    # -- what makes a Source unfit to judge by
+
+    @cached_property
+    def contradiction(self) -> str | None:
+        """Why the Source cannot be compared with: it answers otherwise when it is asked the same again."""
+        rows = self._evaluation_set.rows[0][:REPEATED_ROWS]
+        arrays = self._evaluation_set.inputs.read(rows)
+        return contradiction_on(self.source, arrays, self.rules)
+
+    def nothing_tested(self) -> tuple[str, ...]:
+        """Why agreement with this Source on these inputs would prove nothing; empty where it proves something."""
+        reasons = []
+        count = len(self._evaluation_set.rows[0]) + len(self._evaluation_set.rows[1])
+        if count < 2:
+            reasons.append(f"only {count} distinct input was compared; give at least two")
+        for rule in self.rules:
+            if not rule.scales.has_elements:
+                reasons.append(f"output {rule.name!r} of the Source has no elements, so nothing of it was compared")
+        if self.rules and count >= 2 and all(rule.scales.is_constant for rule in self.rules) and not reasons:
+            reasons.append("the Source gives the same outputs for all inputs, so agreement shows nothing; give others")
+        return tuple(reasons)
+
+    def constant_outputs(self) -> tuple[str, ...]:
+        """The outputs that are the same for all inputs, where others are not."""
+        constant = [rule.name for rule in self.rules if rule.scales.is_constant and rule.scales.has_elements]
+        return tuple(constant) if len(constant) < len(self.rules) else ()
+
+
+def contradiction_on(
+    source: LoadedModel, arrays: Mapping[str, Array], rules: Sequence[OutputRule] | None = None
+) -> str | None:
+    """Why a model that is asked the same twice is in contradiction with itself; None where it is not.
+
+    Differences of rounding do not count: they are held against the outputs' tolerances (``rules``), or where there are
+    none against the rounding of what the model answers.
+    """
+    first, second = source.run(arrays), source.run(arrays)
+    for index, (one, other) in enumerate(zip(first, second, strict=True)):
+        name = source.output_names[index] if index < len(source.output_names) else f"output {index}"
+        what = f"output {name!r} of the Source is another one each time that it is asked the same"
+        advice = "export the model in evaluation mode (torch: model.eval()), with no dropout and no random operator"
+        if one.shape != other.shape:
+            return f"{what} (shape {list(one.shape)}, then {list(other.shape)}); {advice}"
+        if one.dtype.kind not in "fcV":
+            if (one != other).any():
+                return f"{what}; {advice}"
+            continue
+        distance = moved(one, other)
+        allowed = _rounding(one) if rules is None else rules[index].allowed_without_noise()
+        if (distance > np.broadcast_to(allowed, distance.shape)).any():
+            return f"{what} (by up to {distance.max():.3g}); {advice}"
+    return None
+
+
+def _rounding(values: Array) -> Array:
+    """What another order of summation may change: a thousandth of a value's size, far below what dropout does."""
+    size = np.abs(np.where(np.isfinite(values), values, 0)).astype(np.float64)
+    return np.asarray(1e-3 * size.max(axis=0) + 1e-5 * (np.median(size) if size.size else 0.0))
+
+
+def _add_labels(seen: set[int], output: Array) -> None:
+    """The arg-max classes of an output [n, classes]; two are enough to know."""
+    if len(seen) < 2 and output.ndim == 2 and output.shape[1] > 1 and output.dtype.kind in "fV":
+        seen.update(np.unique(np.nan_to_num(output.astype(np.float32)).argmax(axis=1)).tolist())
+
+
+def _quantized(model: LoadedModel) -> tuple[bool, ...]:
+    """Whether each output of a model comes from quantised tensors."""
+    signature = model.signature
+    if len(signature.quantized_outputs) == len(signature.outputs):
+        return signature.quantized_outputs
+    return tuple(signature.quantized for _ in signature.outputs)
