@@ -25,6 +25,7 @@ from ..models.loading import Shapes, specs
 from ..options import Observer, Options
 from ..records import Signature, TensorSpec
 from ..workers.pool import WorkerPool
+from .distinct_inputs import distinct_rows
 from .source_behaviour import SourceBehaviour
 from .source_outputs import Reference
 
@@ -79,7 +80,9 @@ class EvaluationSet:
         self.notes: list[str] = []
         folder = workers.scratch("outputs")
         folder.mkdir()
-        self.reference = Reference(source, self._begin(pool), folder)
+        inputs = self._begin(pool)
+        self.reference = Reference(source, inputs, folder)
+        self._distinct = pool.submit(lambda: distinct_rows(inputs.result()))
         self.behaviour = SourceBehaviour(self)  # copies of this set share it
         self._samples: list[Sample] = []  # none or one; copies of this set share it
 
@@ -143,9 +146,22 @@ class EvaluationSet:
 
     @property
     def rows(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Calibration and held-out rows."""
-        count = self.inputs.count
-        return split(count, self.options.holdout, self.options.seed) if count else ((), ())
+        """Calibration and held-out rows: inputs that are copies of others are left out of both."""
+        rows = self.distinct
+        if not rows:
+            return (), ()
+        calibration, heldout = split(len(rows), self.options.holdout, self.options.seed)
+        return tuple(rows[index] for index in calibration), tuple(rows[index] for index in heldout)
+
+    @property
+    def distinct(self) -> tuple[int, ...]:
+        """The rows that are no copy of an earlier one."""
+        rows = self._distinct.result()
+        copies = self.inputs.count - len(rows)
+        note = f"{copies} of the {self.inputs.count} inputs are copies of others and were left out"
+        if copies and note not in self.notes:
+            self.notes.append(note)
+        return rows
 
     def as_deployed(self) -> EvaluationSet:
         """The same images and Source outputs, with the Target's images prepared as ``--target-preprocess`` says.

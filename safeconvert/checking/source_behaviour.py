@@ -13,7 +13,8 @@ from ..comparison.output_kinds import KindChoices
 from ..comparison.output_rules import OutputRule, rules_from_meters, with_max_errors
 from ..comparison.source_noise import NUDGE, is_ill_conditioned, moved, nudged, slice_noise
 from ..comparison.tolerance import ScaleMeter
-from ..errors import CallRaised
+from ..errors import BadInput, CallRaised, WorkerFailed
+from ..inputs.base import ProbeInputs
 from ..models.input_mapping import match_outputs
 from ..models.loaded import LoadedModel
 from ..workers.runtime_functions import RUN_SINGLE_THREADED
@@ -162,6 +163,14 @@ class SourceBehaviour:
         rows = self._evaluation_set.rows[0][:REPEATED_ROWS]
         arrays = self._evaluation_set.inputs.read(rows)
         return contradiction_on(self.source, arrays, self.rules)
+
+    def contradiction_on_probes(self) -> str | None:
+        """The same on a few synthetic inputs, before anything is converted; None where they cannot be run."""
+        try:
+            probes = ProbeInputs.make(self._evaluation_set.specs, self._evaluation_set.options.seed, REPEATED_ROWS)
+            return contradiction_on(self.source, probes.read(range(REPEATED_ROWS)))
+        except (BadInput, WorkerFailed):
+            return None
 
     def nothing_tested(self) -> tuple[str, ...]:
         """Why agreement with this Source on these inputs would prove nothing; empty where it proves something."""

@@ -64,6 +64,7 @@ def build(
             "inputs": {
                 "kind": inputs.kind,
                 "count": inputs.count,
+                "distinct": len(evaluation_set.distinct),
                 "calibration": len(rows[0]),
                 "heldout": len(rows[1]),
                 "skipped": [{"path": str(s.path), "reason": s.reason} for s in inputs.skipped],

@@ -38,6 +38,9 @@ class Conversion(Run):
         ways = routes(self.source.format.name, to)
         self._warm(ways[0], to)
         with self.evaluation_set() as evaluation_set:
+            if (contradiction := evaluation_set.behaviour.contradiction_on_probes()) is not None:
+                undecided = Judgement(Verdict.UNDECIDED, (contradiction,))
+                return self.finish(undecided, evaluation_set, None, [], final=final)
             router = self._router(evaluation_set)
             with self.clock("convert"):
                 stage = router.find(ways)
@@ -54,9 +57,8 @@ class Conversion(Run):
                 judgement = judge(deployed, target.side, target.mapping)
                 if judgement.verdict is Verdict.DIVERGED:
                     judgement = replace(judgement, reasons=(*judgement.reasons, *reasons))
-                elif stage.comparison is not None and not router.attempt_runner.agrees(stage):
-                    seen = "; ".join(stage.comparison.differences())
-                    self.notes.append(f"your inputs agree, but among a few of them and a few random ones: {seen}")
+                else:
+                    judgement = self._on_sample(judgement, stage, router)
                 # With the preprocessing built in, only the Target takes what the deployment prepares: what the
                 # converters gave takes what the Source takes.
                 unrepaired_inputs = evaluation_set if self.options.embed_preprocessing else deployed
@@ -86,6 +88,20 @@ class Conversion(Run):
                 final=final,
                 files=reproducer.files,
             )
+
+    def _on_sample(self, judgement: Judgement, stage: ConvertedModel, router: Router) -> Judgement:
+        """The judgement of a quantised Target whose inputs agree: on the sample, most labels must do so too.
+
+        Other Targets are judged on probes by :func:`judge`, which knows the Source's noise.
+        """
+        quantized = self.source.signature.quantized or stage.side.signature.quantized
+        if not quantized or stage.comparison is None or router.attempt_runner.agrees(stage):
+            return judgement
+        seen = f"among a few inputs and a few random ones: {'; '.join(stage.comparison.differences(values=False))}"
+        if self.options.own_inputs_only or judgement.verdict is not Verdict.VERIFIED:
+            self.notes.append(seen)
+            return judgement
+        return replace(judgement, verdict=Verdict.DIVERGED, reasons=(seen,))
 
     def _with_float_weights(
         self, judgement: Judgement, target: ConvertedModel, evaluation_set: EvaluationSet

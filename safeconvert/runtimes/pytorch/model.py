@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ...records import NO_LOAD_OPTIONS, LoadOptions, Signature, TensorSpec
-from ..registry import MODELS, Loaded, register, spec
+from ..registry import MODELS, Loaded, Run, register, spec
 
 torch.set_grad_enabled(False)
 
