@@ -83,7 +83,7 @@ class EvaluationSet:
         inputs = self._begin(pool)
         self.reference = Reference(source, inputs, folder)
         self._distinct = pool.submit(lambda: distinct_rows(inputs.result()))
-        self.behaviour = SourceBehaviour(self)  # copies of this set share it
+        self.behaviour = SourceBehaviour(self.reference, self.specs, options, lambda: self.rows)  # copies share it
         self._samples: list[Sample] = []  # none or one; copies of this set share it
 
     def _begin(self, pool: ThreadPoolExecutor) -> Future[Inputs]:

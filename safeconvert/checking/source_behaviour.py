@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +17,10 @@ from ..errors import BadInput, CallRaised, WorkerFailed
 from ..inputs.base import ProbeInputs
 from ..models.input_mapping import match_outputs
 from ..models.loaded import LoadedModel
+from ..options import Options
+from ..records import TensorSpec
 from ..workers.runtime_functions import RUN_SINGLE_THREADED
-
-if TYPE_CHECKING:
-    from .evaluation_set import EvaluationSet
+from .source_outputs import Reference, batches
 
 Array = np.ndarray[Any, Any]
 SCALE_ROWS = 48  # calibration inputs that scales are measured on
@@ -31,26 +31,33 @@ REPEATED_ROWS = 2  # inputs that are run twice
 class SourceBehaviour:
     """Measured when it is first asked for, and once. Every method may raise :class:`WorkerFailed` of the Source."""
 
-    def __init__(self, evaluation_set: EvaluationSet) -> None:
-        self._evaluation_set = evaluation_set
+    def __init__(
+        self,
+        reference: Reference,
+        specs: Sequence[TensorSpec],
+        options: Options,
+        rows: Callable[[], tuple[tuple[int, ...], tuple[int, ...]]],
+    ) -> None:
+        """``specs`` are the Source's inputs in this run, ``rows`` returns the calibration and the held-out rows."""
+        self._reference, self._specs, self._options, self._rows = reference, specs, options, rows
         self._noise: list[Array] | None = None
 
     @property
     def source(self) -> LoadedModel:
-        return self._evaluation_set.source
+        return self._reference.source
 
     @cached_property
     def rules(self) -> tuple[OutputRule, ...]:
         """The rule of each output, without noise. Raises :class:`BadInput` for options that name no output."""
-        options = self._evaluation_set.options
+        options = self._options
         names = self.source.output_names
         choices = KindChoices(options.output_kind, options.class_axis)
         choices.check_names(names)
         meters: list[ScaleMeter] = []
         few: list[Array] = []
         labels: list[set[int]] = []
-        rows = self._evaluation_set.rows[0][:SCALE_ROWS]
-        for _, _, outputs in self._evaluation_set.reference.each(rows):
+        rows = self._rows()[0][:SCALE_ROWS]
+        for _, _, outputs in self._reference.each(rows):
             if not meters:
                 meters, few = [ScaleMeter() for _ in outputs], outputs
                 labels = [set() for _ in outputs]
@@ -92,16 +99,14 @@ class SourceBehaviour:
     def measure_noise(self) -> None:
         """Measure how far the Source's answers move by themselves, on a few calibration inputs."""
         if self._noise is None:
-            rows = self._evaluation_set.rows[0][:NOISE_ROWS]
-            arrays = self._evaluation_set.inputs.read(rows)
+            rows = self._rows()[0][:NOISE_ROWS]
+            arrays = self._reference.inputs.read(rows)
             base = [output[: len(rows)] for output in self._first_outputs(rows)]
             self._noise = self.noise_on(arrays, base)
 
     def _first_outputs(self, rows: Sequence[int]) -> list[Array]:
-        from .source_outputs import batches
-
-        first = batches(self._evaluation_set.rows[0])[0]
-        return self._evaluation_set.reference.outputs(first)[1]
+        first = batches(self._rows()[0])[0]
+        return self._reference.outputs(first)[1]
 
     def noise_on(self, arrays: Mapping[str, Array], base: Sequence[Array]) -> list[Array]:
         """The noise of each output at each position (see ``comparison.source_noise``).
@@ -114,7 +119,7 @@ class SourceBehaviour:
         others: list[list[Array]] = [
             self.source.run(arrays),
             [np.concatenate(column) for column in zip(*one, strict=True)],
-            self.source.run(nudged(arrays, self._evaluation_set.options.seed)),
+            self.source.run(nudged(arrays, self._options.seed)),
         ]
         single_threaded = self._single_threaded(arrays)
         others += [] if single_threaded is None else [single_threaded]
@@ -160,14 +165,14 @@ class SourceBehaviour:
     @cached_property
     def contradiction(self) -> str | None:
         """Why the Source cannot be compared with: it answers otherwise when it is asked the same again."""
-        rows = self._evaluation_set.rows[0][:REPEATED_ROWS]
-        arrays = self._evaluation_set.inputs.read(rows)
+        rows = self._rows()[0][:REPEATED_ROWS]
+        arrays = self._reference.inputs.read(rows)
         return contradiction_on(self.source, arrays, self.rules)
 
     def contradiction_on_probes(self) -> str | None:
         """The same on a few synthetic inputs, before anything is converted; None where they cannot be run."""
         try:
-            probes = ProbeInputs.make(self._evaluation_set.specs, self._evaluation_set.options.seed, REPEATED_ROWS)
+            probes = ProbeInputs.make(self._specs, self._options.seed, REPEATED_ROWS)
             return contradiction_on(self.source, probes.read(range(REPEATED_ROWS)))
         except (BadInput, WorkerFailed):
             return None
@@ -175,7 +180,7 @@ class SourceBehaviour:
     def nothing_tested(self) -> tuple[str, ...]:
         """Why agreement with this Source on these inputs would prove nothing; empty where it proves something."""
         reasons = []
-        count = len(self._evaluation_set.rows[0]) + len(self._evaluation_set.rows[1])
+        count = len(self._rows()[0]) + len(self._rows()[1])
         if count < 2:
             reasons.append(f"only {count} distinct input was compared; give at least two")
         for rule in self.rules:
