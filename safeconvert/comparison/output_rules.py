@@ -39,8 +39,11 @@ class OutputRule:
     has_one_label: bool = False
 
     def allowed(self) -> Array:
-        """The largest difference that is let pass at each position of the output, without its batch."""
-        return self.scales.allowed(self.tolerance, self.noise)
+        """The largest difference that is let pass at each position of the output, without its batch.
+
+        The noise of an ill-conditioned output lets nothing pass: it would let everything pass.
+        """
+        return self.scales.allowed(self.tolerance, None if self.ill_conditioned else self.noise)
 
     def on_other_inputs(self, scales: ChannelScales) -> OutputRule:
         """The rule for inputs of another kind, whose scales these are: held to the wider of both, without noise."""
