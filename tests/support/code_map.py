@@ -41,23 +41,23 @@ class Module:
 
 
 @cache
-def package_folders() -> Mapping[str, Path]:
+def package_folders(root: Path = ROOT) -> Mapping[str, Path]:
     """Each package that pyproject.toml installs, and the folder that it lies in."""
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    roots = settings["package-dir"]
+    settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
+    places = settings["package-dir"]
     folders = {}
     for package in settings["packages"]:
-        root = max((r for r in roots if f"{package}.".startswith(f"{r}.")), key=len)
-        folders[package] = ROOT.joinpath(roots[root], *package[len(root) :].split("."))
+        place = max((name for name in places if f"{package}.".startswith(f"{name}.")), key=len)
+        folders[package] = root.joinpath(places[place], *package[len(place) :].split("."))
     return folders
 
 
 @cache
-def modules() -> Mapping[str, Module]:
+def modules(root: Path = ROOT) -> Mapping[str, Module]:
     """All modules of the installed packages, by name."""
     files = {
         package if path.name == "__init__.py" else f"{package}.{path.stem}": path
-        for package, folder in package_folders().items()
+        for package, folder in package_folders(root).items()
         for path in sorted(folder.glob("*.py"))
     }
     return {name: Module(name, path, imports_of(name, path, files)) for name, path in files.items()}
@@ -136,14 +136,14 @@ def circles(edges: Mapping[str, set[str]]) -> list[tuple[str, ...]]:
     return [group for group in groups if len(group) > 1]
 
 
-def imported_by_tests() -> Mapping[str, set[str]]:
+def imported_by_tests(root: Path = ROOT) -> Mapping[str, set[str]]:
     """For each module of the package the test files that import it, themselves or in a script that they run."""
-    importers: dict[str, set[str]] = {name: set() for name in modules()}
-    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+    importers: dict[str, set[str]] = {name: set() for name in modules(root)}
+    for path in sorted((root / "tests").rglob("test_*.py")):
         source = path.read_text()
         for code in (source, *scripts(ast.parse(source))):
             for name in {found.target for found in read_imports(code, "tests", importers)} & set(importers):
-                importers[name].add(str(path.relative_to(ROOT)))
+                importers[name].add(str(path.relative_to(root)))
     return importers
 
 
