@@ -2,8 +2,7 @@
 
 Faults are found and proven by replay whatever the ranking. The test compares the differences between Source and Target
 on inputs whose labels agree with those on inputs whose labels differ (``repair/statistics/layer_ranking.py``), in
-ONNX views of
-both, run as they are. Where there are no such views, the ranking stays that of replay, and a note says why.
+unrepaired ONNX views of both. Where there are no such views, the ranking stays that of replay, and a note says why.
 """
 
 from __future__ import annotations
@@ -20,35 +19,36 @@ from ..conversion.findings import HopFinding
 from ..conversion.onnx_view import Pair, View, ordered, view
 from ..conversion.stage import ConversionOptions, ConvertedModel
 from ..errors import BadInput, CallRaised, WorkerFailed
-from ..models.input_mapping import Mismatch, apply_mapping, map_inputs, sizes
+from ..models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs, sizes
 from ..models.loaded import LoadedModel, shorten
 from ..options import Observer, Options
 from ..records import Localisation
-from ..workers.pool import WorkerPool
+from ..workers.pool import Worker, WorkerPool
 from .located_target import LocatedTarget
 from .native_format.names import Blame, layer_names, native_name, told, traced
-from .remote_functions import LOCATE
-from .statistics.aligned_layers import AlignedLayer
+from .remote_functions import CHOOSE_GROUPS, LOCATE, OUTPUT_DIFFERENCES, RANK_LAYERS, UNKNOWN_OPERATORS
+from .statistics.ranking_values import AlignedLayer, InputGroups, LayerScore, ViewInputs
 from .strategies.view_edits import SHOWN
 
 Array = np.ndarray[Any, Any]
-INPUTS = 512  # calibration inputs whose labels are looked at; the test draws from them
-BATCH = 64  # of them that are sent to a child at once
+MAX_INPUTS_COMPARED = 512  # calibration inputs whose labels are compared; the test draws from them
+MAX_INPUTS_SENT = 64  # of them that are sent to a worker at once
 Ranked = tuple[Localisation | None, tuple[str, ...]]
 
 
 def check_core_layers(workers: WorkerPool, options: Options) -> None:
-    """Raises :class:`BadInput` for a ``--core-layers`` that ONNX has no operator of, naming close ones."""
+    """Raise :class:`BadInput` for a ``--core-layers`` that is no ONNX operator; the message names similar ones."""
     if options.core_layers is None:
         return
-    light = workers.worker("onnx_tflite", "onnx_tflite")
+    worker = workers.worker("onnx_tflite", "onnx_tflite")
     try:
-        unknown = light.call("repair.statistics.layer_ranking", "unknown", names=list(options.core_layers))
+        unknown = UNKNOWN_OPERATORS(worker, None, names=list(options.core_layers))
     except WorkerFailed as error:
         raise BadInput(f"--ranking kruskal does not work here: {shorten(str(error))}") from error
-    for name, close in unknown.items():
-        hint = f"Did you mean {' or '.join(close)}?" if close else "Name them as ONNX does: Conv, Gemm, MatMul."
-        raise BadInput(f"--core-layers {name}: ONNX has no such operator. {hint}")
+    for operator in unknown:
+        similar = " or ".join(operator.similar)
+        hint = f"Did you mean {similar}?" if similar else "Name them as ONNX does: Conv, Gemm, MatMul."
+        raise BadInput(f"--core-layers {operator.name}: ONNX has no such operator. {hint}")
 
 
 @dataclass
@@ -61,56 +61,58 @@ class Ranker:
     options: Options
     observer: Observer
 
-    def repaired(self, pair: Pair | None, located: LocatedTarget | None, looked: Localisation | None) -> Ranked:
+    def repaired(self, pair: Pair | None, located: LocatedTarget | None, localisation: Localisation | None) -> Ranked:
         """Rank the layers of a given Target, on the pair of views in which its faults were located."""
-        if looked is None:
+        if localisation is None:
             return None, ()
         if pair is None or located is None:
-            return looked, (_kept("there are no two ONNX views to rank layers of"),)
+            return localisation, (_unchanged("there are no two ONNX views to rank layers of"),)
         try:
-            found, note = self._ranked(pair, located, looked)
+            ranking, note = self._rank_pair(pair, located, localisation)
         except WorkerFailed as error:
-            return looked, (_kept(shorten(_told(error))),)
-        return found, (note,)
+            return localisation, (_unchanged(shorten(_reason(error))),)
+        return ranking, (note,)
 
     def of_hops(
-        self, findings: Sequence[HopFinding], looked: Localisation | None, settings: ConversionOptions
+        self, findings: Sequence[HopFinding], localisation: Localisation | None, settings: ConversionOptions
     ) -> Ranked:
-        """Of hops that read ONNX and differ: the graph that each was fed beside what it gave, unrepaired."""
-        return self._joined([(one.fed, one.before) for one in findings], looked, settings)
+        """Rank the layers of what differing hops wrote, each compared with the ONNX graph that the hop read."""
+        return self._joined([(finding.fed, finding.before) for finding in findings], localisation, settings)
 
-    def of_source(self, diverged: ConvertedModel, looked: Localisation | None, settings: ConversionOptions) -> Ranked:
-        """Of a hop that started at the Source and differs: the Source beside what the hop gave."""
+    def of_source(
+        self, diverged: ConvertedModel, localisation: Localisation | None, settings: ConversionOptions
+    ) -> Ranked:
+        """Rank the layers of what a differing hop made of the Source, compared with the Source."""
         source = self.evaluation_set.source
         mapping = map_inputs(source.signature, self.shapes, source.signature)
         assert not isinstance(mapping, Mismatch)
-        return self._joined([(ConvertedModel(source, mapping), diverged)], looked, settings)
+        return self._joined([(ConvertedModel(source, mapping), diverged)], localisation, settings)
 
     def _joined(
         self,
         stages: Sequence[tuple[ConvertedModel, ConvertedModel]],
-        looked: Localisation | None,
+        localisation: Localisation | None,
         settings: ConversionOptions,
     ) -> Ranked:
-        if looked is None:
+        if localisation is None:
             return None, ()
         notes, parts = [], []
         for fed, diverged in stages:
             try:
-                pair, located = self._walked(fed, diverged, settings)
+                pair, located = self._locate(fed, diverged, settings)
                 runs = located.result.model_runs
-                one, note = self._ranked(pair, located, replace(looked, model_runs=runs))
+                one, note = self._rank_pair(pair, located, replace(localisation, model_runs=runs))
             except (WorkerFailed, _NoView) as error:
-                return looked, (_kept(shorten(_told(error))),)
+                return localisation, (_unchanged(shorten(_reason(error))),)
             parts.append(one)
             notes.append(note)
-        runs = looked.model_runs + sum(one.model_runs for one in parts)
+        runs = localisation.model_runs + sum(one.model_runs for one in parts)
         ranking = tuple(entry for one in parts for entry in one.ranking)
         return Localisation("kruskal", "onnxruntime", runs, ranking), tuple(notes)
 
     # -- one pair
 
-    def _walked(
+    def _locate(
         self, fed: ConvertedModel, diverged: ConvertedModel, settings: ConversionOptions
     ) -> tuple[Pair, LocatedTarget]:
         """Locate the faults of what a hop gave, with what it was fed as the Source.
@@ -134,7 +136,7 @@ class Ranker:
             {name: array[:1] for name, array in arrays.items()}, is_unquantized,
         )  # fmt: skip
         self.observer.say("aligning the layers of both models")
-        source_arrays, target_arrays = _through(pair.given, theirs, arrays), _through(pair.taken, ours, arrays)
+        source_arrays, target_arrays = _view_arrays(pair.given, theirs, arrays), _view_arrays(pair.taken, ours, arrays)
         located = LocatedTarget(
             self.workers,
             lambda worker: LOCATE(
@@ -164,69 +166,67 @@ class Ranker:
             raise _NoView(f"no converter gives an ONNX view that agrees with the {side.format} model")
         return found, side
 
-    def _ranked(self, pair: Pair, located: LocatedTarget, looked: Localisation) -> tuple[Localisation, str]:
-        """Raises :class:`WorkerFailed`."""
+    def _rank_pair(self, pair: Pair, located: LocatedTarget, localisation: Localisation) -> tuple[Localisation, str]:
+        """Rank the layers of one pair; also returns the note for the report. Raises :class:`WorkerFailed`."""
         core = self.options.core_layers
         self.observer.say("ranking layers by the Kruskal-Wallis test")
-        found = located.aligned_layers(pair.theirs.path, core)
-        layers, alone = found.layers, found.unaligned
-        if not layers:
-            what = "layers with weights" if core is None else f"layers of type {' or '.join(core)}"
-            lost = " that go with anything in the Source" if alone else ""
-            return looked, _kept(f"the Target has no {what}{lost}")
-        worker = self.workers.worker("ranking", "onnx_tflite")
-        both: dict[str, Any] = {
-            "timeout": self.options.timeout,
-            "source": str(pair.theirs.path),
-            "target": str(pair.ours.path),
-            "batches": [pair.theirs.batch or 1, pair.ours.batch or 1],
-        }
+        aligned = located.aligned_layers(pair.theirs.path, core)
+        if not aligned.layers:
+            kind = "layers with weights" if core is None else f"layers of type {' or '.join(core)}"
+            unaligned = " that correspond to anything in the Source" if aligned.unaligned else ""
+            return localisation, _unchanged(f"the Target has no {kind}{unaligned}")
         rows = self._rows()
         if not rows:
-            return looked, _kept("there are no inputs to compare")
-        told = [
-            worker.call(
-                "repair.statistics.input_groups", "answers", order=list(pair.order), **both, **self._arrays(pair, batch)
-            )
-            for batch in batches(rows, BATCH)
-        ]
-        agree, apart = (np.concatenate(column) for column in zip(*told, strict=True))
-        groups = worker.call(
-            "repair.statistics.input_groups", "chosen", agree=agree, apart=apart, seed=self.options.seed
-        )
-        answer = worker.call(
-            "repair.statistics.layer_ranking",
-            "rank",
-            layers=layers,
-            similar=groups["similar"],
-            draws=groups["draws"],
-            is_unquantized=pair.is_unquantized,
-            **both,
-            **self._arrays(pair, [rows[place] for place in groups["rows"]]),
+            return localisation, _unchanged("there are no inputs to compare")
+        worker, timeout = self.workers.worker("ranking", "onnx_tflite"), self.options.timeout
+        groups = self._groups(worker, pair, rows)
+        views = self._view_inputs(pair, [rows[index] for index in groups.rows])
+        ranked = RANK_LAYERS(
+            worker, timeout, views=views, layers=aligned.layers, groups=groups, is_unquantized=pair.is_unquantized
         )
         self.workers.restart("ranking")  # it held activations
-        names = self._names(pair, located, layers)
+        names = self._names(pair, located, aligned.layers)
         ranking = tuple(
-            (*names[place], float("inf") if share is None else share) for place, share, _ in answer["ranking"]
+            (*names[score.layer], float("inf") if score.significant_share is None else score.significant_share)
+            for score in ranked.scores
         )
-        runs = looked.model_runs + len(rows) + int(answer["runs"])
-        left = len(alone) + len(layers) - len(ranking)
-        return Localisation("kruskal", "onnxruntime", runs, ranking), _said(groups, answer["ranking"], left)
+        runs = localisation.model_runs + len(rows) + ranked.model_runs
+        left_out = len(aligned.unaligned) + len(aligned.layers) - len(ranking)
+        return Localisation("kruskal", "onnxruntime", runs, ranking), _note(groups, ranked.scores, left_out)
+
+    def _groups(self, worker: Worker, pair: Pair, rows: Sequence[int]) -> InputGroups:
+        """Divide the inputs by their outputs, a batch of them at a time."""
+        timeout, order = self.options.timeout, list(pair.order)
+        parts = [
+            OUTPUT_DIFFERENCES(worker, timeout, views=self._view_inputs(pair, batch), order=order)
+            for batch in batches(rows, MAX_INPUTS_SENT)
+        ]
+        return CHOOSE_GROUPS(
+            worker,
+            timeout,
+            labels_agree=np.concatenate([part.labels_agree for part in parts]),
+            distances=np.concatenate([part.distances for part in parts]),
+            seed=self.options.seed,
+        )
 
     def _rows(self) -> tuple[int, ...]:
-        """Calibration inputs, spread evenly where there are more than may be looked at."""
+        """Calibration inputs, spread evenly where there are more than may be compared."""
         rows = self.evaluation_set.rows[0]
-        if len(rows) <= INPUTS:
+        if len(rows) <= MAX_INPUTS_COMPARED:
             return rows
-        return tuple(rows[place] for place in np.linspace(0, len(rows) - 1, INPUTS).astype(int))
+        return tuple(rows[index] for index in np.linspace(0, len(rows) - 1, MAX_INPUTS_COMPARED).astype(int))
 
-    def _arrays(self, pair: Pair, rows: Sequence[int]) -> dict[str, Any]:
-        """These of the run's inputs as the two views take them."""
+    def _view_inputs(self, pair: Pair, rows: Sequence[int]) -> ViewInputs:
+        """The two views, and these of the run's inputs as they take them."""
         arrays = self.evaluation_set.inputs.read(rows)
-        return {
-            "arrays": _through(pair.given, pair.theirs, arrays),
-            "given": _through(pair.taken, pair.ours, arrays),
-        }
+        return ViewInputs(
+            source=str(pair.theirs.path),
+            target=str(pair.ours.path),
+            source_arrays=_view_arrays(pair.given, pair.theirs, arrays),
+            target_arrays=_view_arrays(pair.taken, pair.ours, arrays),
+            source_batch=pair.theirs.batch or 1,
+            target_batch=pair.ours.batch or 1,
+        )
 
     def _names(self, pair: Pair, located: LocatedTarget, layers: Sequence[AlignedLayer]) -> list[tuple[str, str]]:
         """The native names of each layer, in the Source and in the Target, as faults have them."""
@@ -252,32 +252,33 @@ class _NoView(Exception):
     """A model that no view can be made of; the message says which."""
 
 
-def _through(mapping: Sequence[Any], one: View, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    return apply_mapping(one.mapping, apply_mapping(mapping, arrays))
+def _view_arrays(mapping: Sequence[InputMapping], view: View, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The run's inputs as a view takes them; ``mapping`` is that of its model."""
+    return apply_mapping(view.mapping, apply_mapping(mapping, arrays))
 
 
-def _told(error: Exception) -> str:
-    """The words for a person: the kind of a value that cannot be used says nothing more."""
+def _reason(error: Exception) -> str:
+    """The reason in words; a ValueError's message is complete without the name of the exception."""
     return error.message if isinstance(error, CallRaised) and error.kind == "ValueError" else str(error)
 
 
-def _kept(why: str) -> str:
-    return f"--ranking kruskal: the ranking is that of replay: {why}"
+def _unchanged(reason: str) -> str:
+    return f"--ranking kruskal: the ranking is that of replay: {reason}"
 
 
-def _said(groups: Mapping[str, Any], ranking: Sequence[tuple[int, float | None, float]], left: int) -> str:
-    """What the ranking was made on, in one line for the report's notes."""
-    similar, dissimilar = groups["counts"]
-    words = f"{similar} inputs whose labels agree against {dissimilar} whose labels differ"
-    if groups["split"]:
+def _note(groups: InputGroups, scores: Sequence[LayerScore], left_out: int) -> str:
+    """Say what the ranking was made on, in one line for the report's notes."""
+    similar, dissimilar = groups.similar_count, groups.dissimilar_count
+    words = f"{similar} inputs whose labels agree were compared with {dissimilar} whose labels differ"
+    if groups.is_split_by_distance:
         words = (
-            f"labels give no two groups of inputs, so the {similar} whose outputs are less apart stand against the "
-            f"{dissimilar} whose outputs are more so"
+            f"labels give no two groups of inputs, so the {similar} inputs with the smaller output differences were "
+            f"compared with the {dissimilar} others"
         )
-    times = "once" if len(groups["draws"]) == 1 else f"{len(groups['draws'])} times"
-    said = f"--ranking kruskal: {words}; {len(groups['draws'][0]) // 2} of each drawn {times}"
-    if not any(share for _, share, _ in ranking):
-        said += "; no element is significant, so layers stand by their mean statistic"
-    if left:
-        said += f"; {left} of the Target's layers have no counterpart in the Source and are left out"
-    return said
+    times = "once" if len(groups.draws) == 1 else f"{len(groups.draws)} times"
+    note = f"--ranking kruskal: {words}; {len(groups.draws[0]) // 2} inputs of each group were drawn {times}"
+    if not any(score.significant_share for score in scores):
+        note += "; no element is significant, so layers are ranked by their mean statistic"
+    if left_out:
+        note += f"; {left_out} of the Target's layers have no counterpart in the Source and are left out"
+    return note

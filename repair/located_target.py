@@ -20,7 +20,7 @@ from .localization.finding import (
     Segment,
     SettingChange,
 )
-from .statistics.aligned_layers import AlignedLayers
+from .statistics.ranking_values import AlignedLayers
 
 if TYPE_CHECKING:
     from .alignment.runtime_difference import RuntimeDifference
@@ -121,9 +121,9 @@ class LocatedTarget:
         )
 
     def aligned_layers(self, source: Path, core: Sequence[str] | None) -> AlignedLayers:
-        """The layers of the Target that can be ranked; ``core`` are operator types (None: those that have weights)."""
+        """The layers of the Target that can be ranked; ``core`` are operator types (None: those with weights)."""
         return self.ask(
-            lambda worker, session: remote_functions.ALIGNED_LAYERS(
+            lambda worker, session: remote_functions.ALIGN_LAYERS(
                 worker, None, session_id=session, source=str(source), core=None if core is None else list(core)
             )
         )

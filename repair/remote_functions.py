@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from ..workers.remote import remote
 
 if TYPE_CHECKING:
-    from .localization import locate, runtime_exemptions, session
-    from .statistics import layer_ranking
+    from .graph import input_shapes, preprocessing_nodes
+    from .localization import locate, runtime_exemptions, session, single_nodes
+    from .statistics import input_groups, layer_ranking
 
 LOCATE = remote("repair.localization.locate", "locate", lambda: locate.locate)
 
@@ -27,8 +28,23 @@ WRITE_SEGMENT = remote(
     "repair.localization.runtime_exemptions", "write_segment", lambda: runtime_exemptions.write_segment
 )
 EXEMPT = remote("repair.localization.runtime_exemptions", "exempt", lambda: runtime_exemptions.exempt)
-ALIGNED_LAYERS = remote("repair.statistics.layer_ranking", "aligned", lambda: layer_ranking.aligned)
+ALIGN_LAYERS = remote("repair.statistics.layer_ranking", "align_layers", lambda: layer_ranking.align_layers)
 
 WRITE_CANONICAL = remote(
     "repair.localization.runtime_exemptions", "write_canonical", lambda: runtime_exemptions.write_canonical
+)
+
+UNKNOWN_OPERATORS = remote(
+    "repair.statistics.layer_ranking", "unknown_operators", lambda: layer_ranking.unknown_operators
+)
+OUTPUT_DIFFERENCES = remote(
+    "repair.statistics.input_groups", "output_differences", lambda: input_groups.output_differences
+)
+CHOOSE_GROUPS = remote("repair.statistics.input_groups", "choose_groups", lambda: input_groups.choose_groups)
+RANK_LAYERS = remote("repair.statistics.layer_ranking", "rank_layers", lambda: layer_ranking.rank_layers)
+
+WRITE_INPUT_SHAPES = remote("repair.graph.input_shapes", "write", lambda: input_shapes.write)
+WRITE_PREPROCESSING = remote("repair.graph.preprocessing_nodes", "write", lambda: preprocessing_nodes.write)
+WRITE_SINGLE_NODES = remote(
+    "repair.localization.single_nodes", "write_single_nodes", lambda: single_nodes.write_single_nodes
 )

@@ -14,6 +14,7 @@ import onnx
 
 from .. import rewrites
 from .edits import Rewire, SetAttributes, SetConstant, fresh, tidy
+from .input_change import InputChange
 from .runner import GraphRunner, run_nodes
 
 Array = np.ndarray[Any, Any]
@@ -22,25 +23,23 @@ LAYOUTS = ([0, 1, 2, 3], [0, 2, 3, 1], [0, 3, 1, 2])  # height before width
 WINDOWS = ("AveragePool", "MaxPool", "LpPool")
 
 
-def write(path: str, target: str, inputs: Mapping[str, Mapping[str, Any]], *, same: bool = False) -> bool:
-    """Write the model with other inputs, by name.
+def write(path: str, target: str, inputs: Mapping[str, InputChange], *, same: bool = False) -> bool:
+    """Write the model with these of its inputs changed, by name.
 
-    ``declared`` are the sizes to declare, the batch first (None: free). ``axes`` permute such an input into what the
-    model takes; ``squeezed`` takes the batch of one away from it and gives it back to the outputs. With neither, the
-    model itself has to work on the declared sizes: constants that hold the old ones follow, and with ``same`` pads too
-    that are those of SAME for the old sizes. Raises ValueError where the model then does not run.
+    Where the model itself has to work on the declared sizes, constants that hold the old ones follow, and with ``same``
+    pads too that are those of SAME for the old sizes. Raises ValueError where the model then does not run.
 
     Returns whether permuting the axes undoes what the model itself does to them: then they were declared on purpose.
     """
     model, _ = rewrites.rewrite(onnx.load(path), names=())
-    declared = {name: list(way["declared"]) for name, way in inputs.items()}
-    if any(way["axes"] is None and not way["squeezed"] for way in inputs.values()):
+    declared = {name: list(change.declared) for name, change in inputs.items()}
+    if any(change.axes is None and not change.is_squeezed for change in inputs.values()):
         follow(model, declared, same=same)
     undone = False
-    for name, way in inputs.items():
-        if way["axes"] is not None:
-            undone |= permute(model, name, list(way["axes"]))
-        if way["squeezed"]:
+    for name, change in inputs.items():
+        if change.axes is not None:
+            undone |= permute(model, name, list(change.axes))
+        if change.is_squeezed:
             squeeze(model, name)
         declare(model, name, declared[name])
     for output in model.graph.output:  # sizes declared for the old input

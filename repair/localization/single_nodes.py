@@ -1,4 +1,4 @@
-"""Single nodes of an ONNX graph as models of their own, with the activations that reach them. Child side."""
+"""Write single nodes of an ONNX graph as models of their own, with the activations that reach them. Worker side."""
 
 from __future__ import annotations
 
@@ -7,37 +7,38 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from .. import rewrites
+from ..graph.runner import session as runtime_session
 from .node_replay import take_apart
+from .single_node import SingleNode, SingleNodeFiles, UnwritableNode
 
 Array = np.ndarray[Any, Any]
-FEW = 8  # values of a constant that are written out
+MAX_VALUES_WRITTEN_OUT = 8  # of a constant
 
 
-def write(
+def write_single_nodes(
     path: str,
     shapes: Mapping[str, list[int]],
     rows: Sequence[Mapping[str, Array]],
-    cases: Sequence[Mapping[str, str]],
-    largest_model: int,
-    largest_rows: int,
-) -> list[dict[str, Any]]:
-    """Write each case's ``node`` to its ``target`` (ONNX) and what reaches it in ``rows`` to its ``store`` (``.npz``).
+    nodes: Sequence[SingleNodeFiles],
+    *,
+    max_model_bytes: int,
+    max_input_bytes: int,
+) -> tuple[SingleNode | UnwritableNode, ...]:
+    """Write nodes of the graph at ``path`` as models of their own, with the activations that reach them.
 
-    ``shapes`` are those of the graph's floating-point tensors; ``rows`` whole inputs of the graph. Gives one answer a
-    case: ``text`` (the node, its attributes and shapes), ``inputs`` and ``outputs`` (shapes by name), ``rows`` (how
-    many are stored; 0 where one is larger than ``largest_rows`` bytes: no file then), ``batched`` (are first axes the
-    batch?); or ``refused``, why there is no model.
+    ``shapes`` are those of the graph's floating-point tensors, ``rows`` whole inputs of the graph. Returns one answer
+    for each of ``nodes``. A model larger than ``max_model_bytes`` is not written, nor are more rows of inputs than fit
+    into ``max_input_bytes``.
     """
     model = rewrites.named(onnx.load(path))
-    pieces = [_piece(model, shapes, case["node"]) for case in cases]
+    pieces = [_piece(model, shapes, files.node) for files in nodes]
     values = _values(model, {tensor for _, read in pieces for tensor in read.values()}, rows)
-    return [
-        _written(piece, read, values, case, largest_model, largest_rows)
-        for (piece, read), case in zip(pieces, cases, strict=True)
-    ]
+    return tuple(
+        _written(piece, read, values, files, max_model_bytes, max_input_bytes)
+        for (piece, read), files in zip(pieces, nodes, strict=True)
+    )
 
 
 def _piece(
@@ -66,76 +67,71 @@ def _plain(letter: str, names: Sequence[str], used: set[str]) -> dict[str, str]:
 
 
 def _values(model: onnx.ModelProto, tensors: set[str], rows: Sequence[Mapping[str, Array]]) -> dict[str, list[Array]]:
-    """What these tensors hold, row by row."""
+    """Compute these tensors, row by row."""
     whole = onnx.ModelProto()
     whole.CopyFrom(model)
-    given = {value.name for value in whole.graph.input}
-    wanted = sorted(tensors - given)
+    inputs = {value.name for value in whole.graph.input}
+    computed = sorted(tensors - inputs)
     del whole.graph.output[:]
-    whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
-    found: dict[str, list[Array]] = {name: [] for name in tensors}
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = None
-    if wanted:
-        session = onnxruntime.InferenceSession(whole.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in computed)
+    session = runtime_session(whole) if computed else None
+    values: dict[str, list[Array]] = {name: [] for name in tensors}
     for row in rows:
-        results = [] if session is None else session.run(wanted, dict(row))
-        for name, value in (*zip(wanted, results, strict=True), *row.items()):
-            if name in found:
-                found[name].append(np.asarray(value))
-    return found
+        results = [] if session is None else session.run(computed, dict(row))
+        for name, value in (*zip(computed, results, strict=True), *row.items()):
+            if name in values:
+                values[name].append(np.asarray(value))
+    return values
 
 
 def _written(
     piece: onnx.ModelProto,
     read: Mapping[str, str],
     values: Mapping[str, list[Array]],
-    case: Mapping[str, str],
-    largest_model: int,
-    largest_rows: int,
-) -> dict[str, Any]:
-    if piece.ByteSize() > largest_model:
-        return {"refused": f"the node's weights take {piece.ByteSize() >> 20} MiB"}
+    files: SingleNodeFiles,
+    max_model_bytes: int,
+    max_input_bytes: int,
+) -> SingleNode | UnwritableNode:
+    if piece.ByteSize() > max_model_bytes:
+        return UnwritableNode(f"the node's weights take {piece.ByteSize() >> 20} MiB")
     try:
         onnx.checker.check_model(piece)
     except onnx.checker.ValidationError as error:  # such as a node that reads integers which others compute
-        return {"refused": f"the node cannot stand alone: {error}"}
-    onnx.save(piece, case["target"])
+        return UnwritableNode(f"the node cannot stand alone: {error}")
+    onnx.save(piece, files.model)
     inputs = {value.name: _sizes(value) for value in piece.graph.input}
     outputs = {value.name: _sizes(value) for value in piece.graph.output}
     arrays = {name: values[tensor] for name, tensor in read.items()}
-    first = {shape[0] for shape in (*inputs.values(), *outputs.values()) if shape}
-    batched = len(first) == 1 and all((*inputs.values(), *outputs.values()))
-    size = sum(column[0].nbytes for column in arrays.values())
-    count = min(len(next(iter(arrays.values()), [])), largest_rows // max(size, 1))
-    if not batched:
+    first_sizes = {shape[0] for shape in (*inputs.values(), *outputs.values()) if shape}
+    has_batch_axis = len(first_sizes) == 1 and all((*inputs.values(), *outputs.values()))
+    row_bytes = sum(column[0].nbytes for column in arrays.values())
+    count = min(len(next(iter(arrays.values()), [])), max_input_bytes // max(row_bytes, 1))
+    if not has_batch_axis:
         count = min(count, 1)
     if count:
         stored: dict[str, Any] = {name: np.concatenate(column[:count]) for name, column in arrays.items()}
-        np.savez_compressed(case["store"], **stored)
-    return {"text": described(piece), "inputs": inputs, "outputs": outputs, "rows": count, "batched": batched}
+        np.savez_compressed(files.inputs, **stored)
+    return SingleNode(described(piece), inputs, outputs, count, has_batch_axis)
 
 
-def _sizes(value: onnx.ValueInfoProto) -> list[int]:
-    return [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+def _sizes(value: onnx.ValueInfoProto) -> tuple[int, ...]:
+    return tuple(dimension.dim_value for dimension in value.type.tensor_type.shape.dim)
 
 
 def described(model: onnx.ModelProto) -> str:
-    """The graph in words: a line for the opset and one a node, with attributes, shapes and small constants."""
+    """Describe the graph: a line for the opset and one for each node, with attributes, shapes and small constants."""
     graph = model.graph
-    shown = {v.name: f"{v.name}: float32{_sizes(v)}" for v in (*graph.input, *graph.output)}
+    shown = {v.name: f"{v.name}: float32{list(_sizes(v))}" for v in (*graph.input, *graph.output)}
     for tensor in graph.initializer:
         array = onnx.numpy_helper.to_array(tensor)
-        values = f" = {array.tolist()}" if array.size <= FEW else ""
+        values = f" = {array.tolist()}" if array.size <= MAX_VALUES_WRITTEN_OUT else ""
         shown[tensor.name] = f"{tensor.name}: {array.dtype}{list(array.shape)}{values}"
-    lines = ["opset " + ", ".join(f"{one.domain or 'ai.onnx'} {one.version}" for one in model.opset_import)]
+    lines = ["opset " + ", ".join(f"{entry.domain or 'ai.onnx'} {entry.version}" for entry in model.opset_import)]
     for node in graph.node:
         attributes = "".join(f" {a.name}={_attribute(a)}" for a in sorted(node.attribute, key=lambda a: a.name))
-        given = ", ".join(shown.get(name, name or "-") for name in node.input)
-        gives = ", ".join(shown.get(name, name or "-") for name in node.output)
-        lines.append(f"{gives} = {node.op_type}({given}){attributes}")
+        inputs = ", ".join(shown.get(name, name or "-") for name in node.input)
+        outputs = ", ".join(shown.get(name, name or "-") for name in node.output)
+        lines.append(f"{outputs} = {node.op_type}({inputs}){attributes}")
     return "\n".join(lines)
 
 
@@ -145,7 +141,7 @@ def _attribute(attribute: onnx.AttributeProto) -> str:
         return value.decode(errors="replace")
     if isinstance(value, onnx.TensorProto):
         array = onnx.numpy_helper.to_array(value)
-        return str(array.tolist()) if array.size <= FEW else f"{array.dtype}{list(array.shape)}"
+        return str(array.tolist()) if array.size <= MAX_VALUES_WRITTEN_OUT else f"{array.dtype}{list(array.shape)}"
     if isinstance(value, (int, float, str)):
         return str(value)
     return str(list(value)) if not isinstance(value, onnx.GraphProto) else "a graph"

@@ -25,7 +25,9 @@ from ...models.input_mapping import TO_NCHW, TO_NHWC, Mismatch, apply_mapping, l
 from ...models.loaded import LoadedModel
 from ...records import Fault, TensorSpec
 from ..acceptance import Candidate, Gate
+from ..graph.input_change import InputChange
 from ..native_format.names import renamings
+from ..remote_functions import WRITE_INPUT_SHAPES
 from .view_edits import Outcome, Repairer
 
 Shape = tuple[int | None, ...]
@@ -257,14 +259,10 @@ class Dimensions:
     def _candidate(self, path: Path, inputs: dict[str, Way], *, same: bool) -> Candidate | None:
         repairer = self.repairer
         written = repairer.workers.scratch("model.onnx")
-        given: dict[str, Any] = {
-            name: {"declared": list(way.declared), "axes": way.axes and list(way.axes), "squeezed": way.squeezed}
-            for name, way in inputs.items()
-        }
+        changes = {name: InputChange(way.declared, way.axes, way.squeezed) for name, way in inputs.items()}
+        worker = repairer.workers.worker("onnx_tflite", "onnx_tflite")
         try:
-            undone = repairer.workers.worker("onnx_tflite", "onnx_tflite").call(
-                "repair.graph.input_shapes", "write", path=str(path), target=str(written), inputs=given, same=same
-            )
+            undone = WRITE_INPUT_SHAPES(worker, None, path=str(path), target=str(written), inputs=changes, same=same)
         except WorkerFailed:
             return None
         model = LoadedModel(repairer.workers, "onnx_tflite", ONNX.written_at(written))

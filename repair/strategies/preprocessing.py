@@ -24,6 +24,7 @@ from ...models.input_mapping import InputMapping, Mismatch, apply_mapping, map_i
 from ...models.loaded import LoadedModel
 from ...records import Fault
 from ..acceptance import MAX_ROWS_COMPARED
+from ..remote_functions import WRITE_PREPROCESSING
 from .view_edits import Repairer, apart
 
 Array = np.ndarray[Any, Any]
@@ -179,14 +180,14 @@ class Pipeline:
         path = repairer.workers.scratch("prepared.onnx")
         repairer.observer.say(f"building the deployment's preprocessing into {stage.side.path.name}")
         try:
-            repairer.workers.worker("onnx_tflite", "onnx_tflite").call(
-                "repair.graph.preprocessing_nodes",
-                "write",
+            WRITE_PREPROCESSING(
+                repairer.workers.worker("onnx_tflite", "onnx_tflite"),
+                None,
                 path=str(view.path),
                 target=str(path),
-                name=view.mapping[0].target.name,
-                axis=inner,
-                turn=made.turn,
+                input_name=view.mapping[0].target.name,
+                channel_axis=inner,
+                reverse_channels=made.turn,
                 factor=list(made.factor),
                 offset=list(made.offset),
             )

@@ -18,10 +18,12 @@ from ..converters.hop import Hop
 from ..errors import WorkerFailed
 from ..options import Options
 from ..records import Attempt, Fault
+from ..repair.localization.single_node import SingleNode, SingleNodeFiles
+from ..repair.remote_functions import WRITE_SINGLE_NODES
 
 MOST = 12  # faults that get files
-MODEL = 64 << 20  # bytes of a node's model, at most
-ROWS = 4 << 20  # bytes of the activations stored for one
+MAX_MODEL_BYTES = 64 << 20  # of a node's model
+MAX_INPUT_BYTES = 4 << 20  # of the activations stored with a node's model
 BESIDE = re.compile(r"\.(fault-F|crash-)[1-9]\d*\.(onnx|npz)")
 
 
@@ -69,32 +71,31 @@ class Reproducer:
         if not chosen:
             return {}
         scratch = self.hop_runner.workers.scratch("x").parent
-        cases = [
-            {"node": local.node, "target": str(scratch / f"{tag}.onnx"), "store": str(scratch / f"{tag}.npz")}
+        files = [
+            SingleNodeFiles(local.node, str(scratch / f"{tag}.onnx"), str(scratch / f"{tag}.npz"))
             for tag, local in chosen.items()
         ]
         try:
-            made = self.hop_runner.workers.worker("onnx_tflite", "onnx_tflite").call(
-                "repair.localization.single_nodes",
-                "write",
-                timeout=self.hop_runner.settings.timeout,
+            nodes = WRITE_SINGLE_NODES(
+                self.hop_runner.workers.worker("onnx_tflite", "onnx_tflite"),
+                self.hop_runner.settings.timeout,
                 path=finding.fed.side.location,
                 shapes=dict(finding.shapes),
                 rows=list(finding.rows),
-                cases=cases,
-                largest_model=MODEL,
-                largest_rows=ROWS,
+                nodes=files,
+                max_model_bytes=MAX_MODEL_BYTES,
+                max_input_bytes=MAX_INPUT_BYTES,
             )
         except WorkerFailed:
             return {}  # a help to those who mend the converter; the report stands without it
         return {
             tag: self._told(finding.hop, local, tag, node, scratch)
-            for (tag, local), node in zip(chosen.items(), made, strict=True)
-            if "refused" not in node
+            for (tag, local), node in zip(chosen.items(), nodes, strict=True)
+            if isinstance(node, SingleNode)
         }
 
-    def _told(self, hop: Hop, local: NodeDifference, tag: str, node: dict[str, Any], scratch: Path) -> dict[str, Any]:
-        endings = (".onnx", ".npz") if node["rows"] else (".onnx",)
+    def _told(self, hop: Hop, local: NodeDifference, tag: str, node: SingleNode, scratch: Path) -> dict[str, Any]:
+        endings = (".onnx", ".npz") if node.row_count else (".onnx",)
         places = [self.final.with_name(f"{self.final.name}.{tag}{ending}") for ending in endings]
         if self._kept & {place.resolve() for place in places}:
             return {}  # what this run read is never replaced
@@ -102,10 +103,10 @@ class Reproducer:
         names = [place.name for place in places]
         told = {
             "model": names[0],
-            "inputs": names[1] if node["rows"] else None,
+            "inputs": names[1] if node.row_count else None,
             "issue": issue(hop, local, node, *names),
         }
-        if node["batched"]:
+        if node.has_batch_axis:
             told["command"] = self._command(hop, *names)
         return told
 
@@ -134,7 +135,7 @@ def _read(source: Path, options: Options) -> set[Path]:
     return {path.resolve() for path in (source, options.inputs) if path is not None}
 
 
-def issue(hop: Hop, local: NodeDifference, node: Mapping[str, Any], model: str, inputs: str | None = None) -> str:
+def issue(hop: Hop, local: NodeDifference, node: SingleNode, model: str, inputs: str | None = None) -> str:
     """A bug report for the converter's tracker, as Markdown."""
     names = dict.fromkeys((hop.distribution, *hop.requires, "onnx", "onnxruntime", "numpy"))
     versions = [f"{name} {found}" for name in names if (found := package_version(name))]
@@ -151,7 +152,7 @@ def issue(hop: Hop, local: NodeDifference, node: Mapping[str, Any], model: str, 
             "",
             f"The node alone, as in the attached `{model}`:",
             "```",
-            node["text"],
+            node.text,
             "```",
             f"Expected: what onnxruntime gives, shape {list(local.source_shape)}.",
             f"Actual: {_actual(local)}",
@@ -174,15 +175,15 @@ def _actual(local: NodeDifference) -> str:
     return f"differs by up to {local.max_abs:.4g} (largest absolute difference)."
 
 
-def lines(hop: Hop, node: Mapping[str, Any], model: str, inputs: str | None) -> str:
+def lines(hop: Hop, node: SingleNode, model: str, inputs: str | None) -> str:
     """Python that converts the node by the converter alone and prints the difference to onnxruntime."""
     assert hop.script is not None, f"{hop.converter} reads ONNX and has no script"
     if inputs:
-        sizes = {shape[0] for shape in node["inputs"].values()}
+        sizes = {shape[0] for shape in node.inputs.values()}
         first = f"a[:{min(sizes)}]" if len(sizes) == 1 else "a"
         read = f"x = {{name: {first} for name, a in numpy.load({inputs!r}).items()}}"
     else:
-        shapes = ", ".join(f"{name!r}: {shape}" for name, shape in node["inputs"].items())
+        shapes = ", ".join(f"{name!r}: {list(shape)}" for name, shape in node.inputs.items())
         read = (
             "random = numpy.random.default_rng(0)\n"
             f"x = {{name: random.normal(size=shape).astype('float32') for name, shape in {{{shapes}}}.items()}}"

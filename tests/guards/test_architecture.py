@@ -73,7 +73,6 @@ KNOWN_UNTESTED: set[str] = {
     "repair.faults.proposal",
     "repair.faults.tensor_structure",
     "repair.faults.weights",
-    "repair.graph.preprocessing_nodes",
     "repair.layer_ranking",
     "repair.localization.first_divergence",
     "repair.localization.node_replay",

@@ -21,6 +21,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from safeconvert.converters import HOPS
 from safeconvert.repair.localization import single_nodes
+from safeconvert.repair.localization.single_node import SingleNode, SingleNodeFiles
 
 from safeconvert.checking.verdict import Judgement
 from safeconvert.cli.arguments import OPTIONS
@@ -320,24 +321,24 @@ def test_the_command_of_the_whole_run_has_every_option_that_was_given() -> None:
 TENSORS = {"x": [1, *SIZES], "c": [1, 6, 12, 9], "s": [1, 6, 12, 9], "m": [1, 6, 12, 9]}
 
 
-def alone(folder: Path, node: str, **limits: int) -> tuple[dict[str, Any], Path, Path]:
+def alone(folder: Path, node: str, **limits: int) -> tuple[Any, Path, Path]:
     model = net(helper.make_node("Sigmoid", ["c"], ["s"], "bend"), helper.make_node("Add", ["c", "s"], ["m"], "join"))
     onnx.save(model, folder / "net.onnx")
     random = np.random.default_rng(0)
     rows = [{"x": random.normal(size=(1, *SIZES)).astype("float32")} for _ in range(3)]
     target, store = folder / "node.onnx", folder / "node.npz"
-    case = {"node": node, "target": str(target), "store": str(store)}
-    given = {"largest_model": 1 << 20, "largest_rows": 1 << 20, **limits}
-    (told,) = single_nodes.write(str(folder / "net.onnx"), TENSORS, rows, [case], **given)
-    return told, target, store
+    files = SingleNodeFiles(node, str(target), str(store))
+    limits = {"max_model_bytes": 1 << 20, "max_input_bytes": 1 << 20, **limits}
+    (written,) = single_nodes.write_single_nodes(str(folder / "net.onnx"), TENSORS, rows, [files], **limits)
+    return written, target, store
 
 
 def test_a_node_with_two_inputs_stands_alone_with_both(tmp_path: Path) -> None:
-    told, target, store = alone(tmp_path, "join")
-    assert told["text"] == (
+    written, target, store = alone(tmp_path, "join")
+    assert written.text == (
         "opset ai.onnx 13\ny: float32[1, 6, 12, 9] = Add(x0: float32[1, 6, 12, 9], x1: float32[1, 6, 12, 9])"
     )
-    assert told["rows"] == 3
+    assert written.row_count == 3
     with np.load(store) as stored:
         np.testing.assert_allclose(stored["x1"], 1 / (1 + np.exp(-stored["x0"])), atol=1e-6)
     session = onnx.reference.ReferenceEvaluator(onnx.load(target))
@@ -347,21 +348,21 @@ def test_a_node_with_two_inputs_stands_alone_with_both(tmp_path: Path) -> None:
 
 
 def test_a_node_keeps_its_weights_and_attributes(tmp_path: Path) -> None:
-    told, target, _ = alone(tmp_path, "conv")
-    assert "Conv(x: float32[1, 3, 12, 9], w: float32[6, 3, 3, 3], b: float32[6] = [-3.0" in told["text"]
-    assert "pads=[1, 1, 1, 1]" in told["text"]
+    written, target, _ = alone(tmp_path, "conv")
+    assert "Conv(x: float32[1, 3, 12, 9], w: float32[6, 3, 3, 3], b: float32[6] = [-3.0" in written.text
+    assert "pads=[1, 1, 1, 1]" in written.text
     assert {t.name: list(t.dims) for t in onnx.load(target).graph.initializer} == {"w": [6, 3, 3, 3], "b": [6]}
 
 
 def test_large_things_are_left_out(tmp_path: Path) -> None:
-    told, _, store = alone(tmp_path, "bend", largest_rows=6 * 12 * 9 * 4 * 2 + 1)
-    assert told["rows"] == 2
+    written, _, store = alone(tmp_path, "bend", max_input_bytes=6 * 12 * 9 * 4 * 2 + 1)
+    assert written.row_count == 2
     with np.load(store) as stored:
         assert stored["x"].shape == (2, 6, 12, 9)
     store.unlink()
-    assert alone(tmp_path, "bend", largest_rows=100)[0]["rows"] == 0
+    assert alone(tmp_path, "bend", max_input_bytes=100)[0].row_count == 0
     assert not store.exists()
-    assert "weights take" in alone(tmp_path, "conv", largest_model=100)[0]["refused"]
+    assert "weights take" in alone(tmp_path, "conv", max_model_bytes=100)[0].reason
 
 
 def test_a_node_that_moves_the_batch_has_no_command(tmp_path: Path) -> None:
@@ -373,7 +374,15 @@ def test_a_node_that_moves_the_batch_has_no_command(tmp_path: Path) -> None:
         ir_version=8,
     )
     onnx.save(model, tmp_path / "net.onnx")
-    case = {"node": "turn", "target": str(tmp_path / "n.onnx"), "store": str(tmp_path / "n.npz")}
+    files = SingleNodeFiles("turn", str(tmp_path / "n.onnx"), str(tmp_path / "n.npz"))
     rows = [{"x": np.ones((1, 5), "float32")}] * 2
-    (told,) = single_nodes.write(str(tmp_path / "net.onnx"), {"x": [1, 5], "y": [5, 1]}, rows, [case], 1 << 20, 1 << 20)
-    assert (told["batched"], told["rows"]) == (False, 1)
+    (written,) = single_nodes.write_single_nodes(
+        str(tmp_path / "net.onnx"),
+        {"x": [1, 5], "y": [5, 1]},
+        rows,
+        [files],
+        max_model_bytes=1 << 20,
+        max_input_bytes=1 << 20,
+    )
+    assert isinstance(written, SingleNode)
+    assert (written.has_batch_axis, written.row_count) == (False, 1)

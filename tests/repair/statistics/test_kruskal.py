@@ -13,7 +13,7 @@ import onnx
 import pytest
 from safeconvert.repair.localization import locate
 from safeconvert.repair.statistics import input_groups, kruskal, layer_ranking
-from safeconvert.repair.statistics.aligned_layers import AlignedLayers
+from safeconvert.repair.statistics.ranking_values import AlignedLayers, InputGroups, ViewInputs
 from scipy import stats
 
 from safeconvert.reporting.document import schema
@@ -96,23 +96,23 @@ def test_one_group_alone_is_refused() -> None:
 def ranked(
     folder: Path, source: onnx.ModelProto, target: onnx.ModelProto, x: Array, core: Sequence[str] | None = None,
     **options: Any,
-) -> tuple[list[tuple[str, float | None, float]], dict[str, Any], AlignedLayers]:  # fmt: skip
+) -> tuple[list[tuple[str, float | None, float]], InputGroups, AlignedLayers]:  # fmt: skip
     """Node, share and statistic of each layer in the order ranked; the groups; the layers as they were aligned."""
     paths = {"source": str(folder / "source.onnx"), "target": str(folder / "target.onnx")}
     onnx.save(source, paths["source"])
     onnx.save(target, paths["target"])
     order = [o.name for o in source.graph.output]
     located = locate.locate(**paths, arrays={"x": x[:3]}, given={"x": x[:3]}, order=order)
-    found = layer_ranking.aligned(located.session_id, paths["source"], core)
-    agree, apart = input_groups.answers(**paths, arrays={"x": x}, given={"x": x}, order=order, batches=(1, 1))
-    groups = input_groups.chosen(agree, apart, 0)
-    given = {"x": x[groups["rows"]]}
-    answer = layer_ranking.rank(
-        **paths, layers=found.layers, arrays=given, given=given, similar=groups["similar"], draws=groups["draws"],
-        batches=(1, 1), **options,
-    )  # fmt: skip
+    found = layer_ranking.align_layers(located.session_id, paths["source"], core)
+    outputs = input_groups.output_differences(
+        ViewInputs(**paths, source_arrays={"x": x}, target_arrays={"x": x}), order
+    )
+    groups = input_groups.choose_groups(outputs.labels_agree, outputs.distances, 0)
+    chosen = {"x": x[groups.rows]}
+    views = ViewInputs(**paths, source_arrays=chosen, target_arrays=chosen)
+    ranked_layers = layer_ranking.rank_layers(views, found.layers, groups, **options)
     names = [layer.target_node for layer in found.layers]
-    return [(names[place], share, h) for place, share, h in answer["ranking"]], groups, found
+    return [(names[s.layer], s.significant_share, s.mean_h) for s in ranked_layers.scores], groups, found
 
 
 BEFORE = {
@@ -141,11 +141,13 @@ def test_a_fault_that_only_some_inputs_meet_is_significant(tmp_path: Path) -> No
     target = net()
     weights(target, "c1_w", lambda a: a * np.array([-9, 1, 1], np.float32).reshape(1, 3, 1, 1))
     found, groups, _ = ranked(tmp_path, net(), target, x)
-    assert not groups["split"]
+    assert not groups.is_split_by_distance
     shares = {name: share for name, share, _ in found}
     assert shares["c1"] > 0.2, found
     assert [share for _, share, _ in found] == sorted(shares.values(), reverse=True)
-    again, _, _ = ranked(tmp_path, net(), target, x, budget=4 * 60 * 500)  # in many rounds, layers cut to pieces
+    again, _, _ = ranked(
+        tmp_path, net(), target, x, max_bytes_held=4 * 60 * 500
+    )  # in many rounds, layers cut to pieces
     assert again == found
 
 
@@ -196,15 +198,15 @@ def test_core_layers_are_the_users_choice_and_need_no_convolution(tmp_path: Path
 @pytest.mark.parametrize("agree", [True, False])
 def test_where_all_labels_agree_or_all_differ_the_outputs_distance_makes_the_groups(agree: bool) -> None:
     apart = np.array([5.0, 1.0, 4.0, 0.0, np.inf, 2.0, 3.0])
-    groups = input_groups.chosen(np.full(7, agree), apart, 0)
-    assert (groups["split"], groups["counts"]) == (True, (3, 4))
-    assert set(groups["rows"][groups["similar"]]) == {1, 3, 5}
+    groups = input_groups.choose_groups(np.full(7, agree), apart, 0)
+    assert (groups.is_split_by_distance, groups.similar_count, groups.dissimilar_count) == (True, 3, 4)
+    assert set(groups.rows[groups.is_similar]) == {1, 3, 5}
 
 
 def test_with_equal_outputs_there_are_two_groups_still_and_one_input_is_too_few() -> None:
-    assert input_groups.chosen(np.ones(4, bool), np.zeros(4), 0)["counts"] == (2, 2)
+    assert input_groups.choose_groups(np.ones(4, bool), np.zeros(4), 0).similar_count == 2
     with pytest.raises(ValueError, match="too few"):
-        input_groups.chosen(np.ones(1, bool), np.zeros(1), 0)
+        input_groups.choose_groups(np.ones(1, bool), np.zeros(1), 0)
 
 
 # -- as a person runs it
