@@ -15,25 +15,21 @@ from tests.support.code_map import Module, modules
 CALLED_BY_STRINGS: dict[str, int] = {
     "safeconvert.workers.remote": 1,  # the handle itself
     # Calls that are to become handles:
-    "safeconvert.checking.tvm_check": 2,
-    "safeconvert.cli.doctor": 1,
+    "safeconvert.checking.tvm_check": 1,
     "safeconvert.conversion.crash_nodes": 1,
-    "safeconvert.conversion.hop_runner": 2,
-    "safeconvert.conversion.node_localization": 4,
-    "safeconvert.conversion.node_repair": 4,
-    "safeconvert.models.loaded": 2,
+    "safeconvert.conversion.hop_runner": 1,
+    "safeconvert.conversion.node_localization": 2,
+    "safeconvert.conversion.node_repair": 2,
     "safeconvert.repair.exporter_faults": 1,
-    "safeconvert.repair.native_format.names": 5,
-    "safeconvert.repair.native_format.parameters": 2,
-    "safeconvert.repair.native_format.settings": 2,
-    "safeconvert.repair.second_runtime_faults": 2,
-    "safeconvert.repair.strategies.float_weights": 1,
-    "safeconvert.repair.strategies.input_shapes": 1,
+    "safeconvert.repair.native_format.names": 3,
     "safeconvert.repair.strategies.reconversion": 1,
-    "safeconvert.repair.tvm_exemptions": 1,
 }
 """Modules of the parent that ask a worker by two strings, and how often at most."""
-LOOSE_ANSWERS: set[str] = set()
+LOOSE_ANSWERS = {
+    "runtimes.pytorch.settings.read_settings",
+    "runtimes.tensorflow.settings.read_settings",
+    "runtimes.litert.settings.read_settings",
+}
 """Functions whose answer is not typed to the end yet."""
 
 
