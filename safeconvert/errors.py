@@ -30,6 +30,10 @@ class WorkerFailed(SafeconvertError):
     status = "crashed"
 
 
+class SourceFailed(WorkerFailed):
+    """The Source does not answer the person's inputs."""
+
+
 class Unchanged(WorkerFailed):
     """A hop was asked for a form of its model that would be the model as it is."""
 

@@ -30,6 +30,7 @@ class Options:
     target_preprocess: str | None = None
     embed_preprocessing: bool = False
     input_shape: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    batch_axis: Mapping[str, int | None] = field(default_factory=dict)
     input_layout: str = "keep"
     model_fn: str | None = None
     trust_pickle: bool = False
@@ -120,6 +121,9 @@ class Options:
             elif one.name in ("output_kind", "class_axis", "max_error"):
                 for key, setting in value.items():
                     given += [name, f"{key}:{setting}"]
+            elif one.name == "batch_axis":
+                for key, axis in value.items():
+                    given += [name, f"{key}:{'none' if axis is None else axis}".lstrip(":")]
             elif value is True:
                 given.append(name)
             elif one.name == "comparator":

@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BadInput, CallRaised
+from ..errors import BadInput, CallRaised, SourceFailed, WorkerFailed
 from ..inputs.arrays import TensorInputs
 from ..inputs.base import Inputs, ProbeInputs, Skipped, split
+from ..inputs.batch_axes import row_specs
 from ..inputs.images import ImageInputs
 from ..inputs.preprocess import Layout, Preprocess, contract
 from ..inputs.presets import load_preprocess
 from ..models.input_mapping import InputMapping, apply_mapping, layout_of
-from ..models.loaded import LoadedModel
-from ..models.loading import Shapes, specs
+from ..models.loaded import LoadedModel, shorten
+from ..models.loading import Shapes, source_batch_axes, specs
 from ..options import Observer, Options
 from ..records import Signature, TensorSpec
 from ..workers.pool import WorkerPool
@@ -72,7 +73,8 @@ class EvaluationSet:
         observer: Observer,
     ) -> None:
         self.workers, self.source, self.options, self.observer = workers, source, options, observer
-        self.specs = specs(source.signature, shapes)
+        self.batch_axes = source_batch_axes(source.signature, options)
+        self.specs = row_specs(specs(source.signature, shapes), self.batch_axes)
         self.preprocess: Preprocess | None = None
         self.deployment: Preprocess | None = None  # --target-preprocess, if it was given
         self.target_preprocess: Preprocess | None = None  # of the Target's images; None: the Source's own
@@ -101,7 +103,8 @@ class EvaluationSet:
             return pool.submit(self._images, paths, skipped, self.preprocess)
         inputs: Inputs
         if options.inputs is not None:
-            inputs = TensorInputs.load(options.inputs, self.specs, self.workers.scratch("arrays").parent)
+            folder = self.workers.scratch("arrays").parent
+            inputs = TensorInputs.load(options.inputs, self.specs, folder, self.batch_axes)
         else:
             inputs = ProbeInputs.make(self.specs, options.seed, PROBES)
         return pool.submit(lambda: inputs)
@@ -209,7 +212,10 @@ class EvaluationSet:
         parts: list[tuple[Mapping[str, Array], Sequence[Array]]] = []
         if rows:
             arrays = self.inputs.read(rows)
-            parts.append((arrays, self.source.run(arrays)))
+            try:
+                parts.append((arrays, self.source.run(arrays)))
+            except WorkerFailed as error:
+                raise SourceFailed(shorten(str(error))) from error
         if not rows or self.inputs.kind != "probes":
             arrays = ProbeInputs.make(self.specs, self.options.seed, SAMPLE).read(range(SAMPLE))
             with contextlib.suppress(CallRaised):

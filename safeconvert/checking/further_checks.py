@@ -17,9 +17,10 @@ from ..comparison.output_rules import OutputRule
 from ..comparison.tolerance import ScaleMeter
 from ..errors import BadInput, CallRaised, WorkerFailed
 from ..inputs.base import ProbeInputs
-from ..models.input_mapping import InputMapping, apply_mapping, match_outputs
+from ..models.input_mapping import InputMapping
 from ..models.loaded import LoadedModel, shorten
 from .evaluation_set import EvaluationSet
+from .target_outputs import target_outputs
 
 Array = np.ndarray[Any, Any]
 PROBES_CHECKED = 6
@@ -107,10 +108,9 @@ def compare_probes(
         moves |= not scales.is_constant
         wide.append(rule.on_other_inputs(scales))
     try:
-        outputs = target.run(apply_mapping(mapping, arrays))
+        given = target_outputs(source, target, mapping, arrays, expected)
     except WorkerFailed as error:
         return all_rows_differ(count, f"the Target does not run: {shorten(str(error))}"), moves
-    given = match_outputs(source.output_names, target.output_names, outputs)
     comparison = compare(range(count), expected, given, source.output_names, wide, options.comparing)
     if not comparison.agrees(max_discrepancy=options.max_discrepancy):
         noise = evaluation_set.behaviour.noise_on(arrays, expected)

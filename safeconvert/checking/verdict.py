@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from ..comparison.compare import Comparison, all_rows_differ, compare
 from ..comparison.output_rules import OutputRule
 from ..errors import WorkerFailed
-from ..models.input_mapping import InputMapping, apply_mapping, match_outputs
+from ..models.input_mapping import InputMapping
 from ..models.loaded import LoadedModel, shorten
 from ..records import Verdict
 from .evaluation_set import SAMPLE, EvaluationSet
 from .further_checks import FURTHER_CHECKS, CheckResult
 from .second_runtime import WORDS, in_second_runtime, unavailable_reason
+from .target_outputs import target_outputs
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def compare_rows(
     for batch, arrays, expected in evaluation_set.reference.each(rows):
         given = arrays if deployed is None else deployed.read(batch)
         try:
-            outputs = match_outputs(names, target.output_names, target.run(apply_mapping(mapping, given)))
+            outputs = target_outputs(evaluation_set.source, target, mapping, given, expected)
         except WorkerFailed as error:
             total += all_rows_differ(len(batch), f"the Target does not run: {shorten(str(error))}")
         else:

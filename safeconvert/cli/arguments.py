@@ -55,6 +55,18 @@ class PathOrKind(click.ParamType):  # type: ignore[type-arg]
         return Path(value)
 
 
+class Axis(click.ParamType):  # type: ignore[type-arg]
+    """``NAME:1`` or ``NAME:none``, or the axis alone for a model with one input."""
+
+    name = "NAME:AXIS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int | None]:
+        name, _, axis = str(value).rpartition(":")
+        if axis != "none" and not axis.isdecimal():
+            self.fail(f"{value!r} is not of the form NAME:1 or NAME:none.", param, ctx)
+        return name, None if axis == "none" else int(axis)
+
+
 class Names(click.ParamType):  # type: ignore[type-arg]
     """``A,B,C``: names with commas between."""
 
@@ -109,8 +121,8 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "inputs": click.option(
         "--inputs",
         type=click.Path(path_type=Path),
-        metavar="FILE.npz",
-        help="Arrays to compare on, by input name, first axis the batch.",
+        metavar="FILE.npz|DIR",
+        help="Arrays to compare on, by input name, first axis the batch; or a folder with one input a file.",
     ),
     "preprocess": click.option(
         "--preprocess", metavar="NAME|FILE.json", help="How the Source's images are prepared. [default: by framework]"
@@ -131,6 +143,13 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         multiple=True,
         metavar="NAME:1,3,224,224",
         help="Input sizes, where the file leaves them open.",
+    ),
+    "batch_axis": click.option(
+        "--batch-axis",
+        type=Axis(),
+        multiple=True,
+        metavar="NAME:1|none",
+        help="Axis of an input that counts the inputs of a batch; none: it has no such axis. [default: the first]",
     ),
     "input_layout": click.option(
         "--input-layout",

@@ -196,7 +196,7 @@ def _call(work: Callable[..., Any], given: dict[str, Any], *, is_output_required
     """Run ``work`` with the options given, show its result, and exit with its code."""
     as_json, quiet, verbose = given.pop("as_json"), given.pop("quiet"), given.pop("verbose")
     path = take_output(given, is_required=is_output_required)
-    for name in ("input_shape", "output_kind", "class_axis", "max_error"):
+    for name in ("input_shape", "batch_axis", "output_kind", "class_axis", "max_error"):
         given[name] = dict(given.pop(name))
 
     def run() -> int:
@@ -205,6 +205,8 @@ def _call(work: Callable[..., Any], given: dict[str, Any], *, is_output_required
         terminal = Terminal(quiet=quiet or as_json, verbose=verbose)
         with terminal:
             result = work(terminal, path, **given)
+        if verbose and result.traceback:
+            click.echo(result.traceback, err=True)
         if as_json:
             click.echo(json.dumps(result.report, indent=1))
         elif not quiet:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from ..checking.evaluation_set import Sample
 from ..checking.second_runtime import WORDS, in_second_runtime, unavailable_reason
+from ..checking.target_outputs import target_outputs
 from ..comparison.acceptance import agrees_on_sample
 from ..comparison.compare import all_rows_differ, compare
 from ..converters.hop import Hop
 from ..errors import CallRaised, Unchanged, WorkerFailed
-from ..models.input_mapping import Mismatch, apply_mapping, map_inputs, match_outputs
+from ..models.input_mapping import Mismatch, map_inputs
 from ..models.loaded import LoadedModel, shorten
 from ..records import Attempt
 from .hop_runner import HopRunner
@@ -144,8 +145,8 @@ class AttemptRunner:
         return replace(again, comparison=replace(again.comparison, problems=(WORDS, *again.comparison.problems)))
 
     def _compared(self, stage: ConvertedModel, sample: Sample) -> ConvertedModel:
-        outputs, names = stage.side.run(apply_mapping(stage.mapping, sample.arrays)), self.source.output_names
-        given = match_outputs(names, stage.side.output_names, outputs)
+        names = self.source.output_names
+        given = target_outputs(self.source, stage.side, stage.mapping, sample.arrays, sample.outputs)
         rows, settings = range(sample.count), self.settings
         comparison = compare(rows, sample.outputs, given, names, settings.tolerance, settings.comparator)
         return replace(stage, comparison=comparison)

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..checking.evaluation_set import Sample
 from ..converters.hop import Hop
-from ..models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs
+from ..models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs, single_input
 from ..models.loaded import LoadedModel
 from ..workers.pool import WorkerPool
 from .attempts import AttemptRunner
@@ -142,13 +142,8 @@ class Router:
     def rows(self, stage: ConvertedModel, chosen: Sequence[int]) -> list[dict[str, np.ndarray[Any, Any]]]:
         """A few of the chosen inputs of the sample, each alone, as the ONNX graph takes them."""
         fixed = next((spec.shape[0] for spec in stage.side.signature.inputs if spec.shape), None) or 1
-        arrays = self._sample().arrays
-        return [
-            apply_mapping(
-                stage.mapping, {name: np.repeat(array[row : row + 1], fixed, axis=0) for name, array in arrays.items()}
-            )
-            for row in chosen[:SHOWN] or (0,)
-        ]
+        arrays = apply_mapping(stage.mapping, self._sample().arrays)
+        return [single_input(stage.side.signature.inputs, arrays, row, fixed) for row in list(chosen[:SHOWN]) or [0]]
 
     def findings(self, target: ConvertedModel) -> list[HopFinding]:
         """What was found out about the hops on the Target's own route; ``after`` is None where it does not use it."""

@@ -1,7 +1,8 @@
-"""The person's own arrays as inputs, unpacked and memory-mapped."""
+"""The person's own arrays as inputs, unpacked and memory-mapped: one file of all, or a folder with one input a file."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -16,22 +17,28 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BadInput
-from .base import Array, Inputs, Spec, dtype_of, one_line
+from ..records import TensorSpec
+from .base import Array, Inputs, Skipped, Spec, dtype_of, one_line
+from .batch_axes import BatchAxes, as_rows
 
 _CHUNK_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
 class TensorInputs(Inputs):
-    """Ready-made arrays of an ``.npz`` file, memory-mapped."""
+    """Ready-made arrays, memory-mapped. ``labels`` name the rows where each has a file of its own."""
 
     kind = "tensors"
     arrays: dict[str, Array]
     dtypes: dict[str, np.dtype[Any]]
+    labels: tuple[str, ...] = ()
 
     @classmethod
-    def load(cls, path: Path, specs: Sequence[Spec], cache: Path) -> TensorInputs:
-        """Read arrays by input name, first axis the batch; a single array for a single input needs no name.
+    def load(cls, path: Path, specs: Sequence[TensorSpec], cache: Path, axes: BatchAxes | None = None) -> TensorInputs:
+        """Read arrays by input name; a single array for a single input needs no name.
+
+        ``path`` is an ``.npz`` file whose arrays hold all inputs along ``axes`` (default: the first), or a folder of
+        ``.npz`` and ``.npy`` files that hold one input each. ``specs`` have the rows first (see ``batch_axes``).
 
         Arrays are unpacked into the folder ``cache`` and memory-mapped, so memory does not grow with the
         file. Values are cast to the model's dtype where that keeps them (floats to any float, integers where
@@ -41,6 +48,8 @@ class TensorInputs(Inputs):
         """
         if not specs:
             raise BadInput("the model has no inputs, so --inputs cannot feed it")
+        if path.is_dir():
+            return cls._of_folder(path, specs, cache)
         try:
             with zipfile.ZipFile(path) as archive:
                 stored = {n.removesuffix(".npy"): n for n in archive.namelist() if n.endswith(".npy")}
@@ -65,13 +74,47 @@ class TensorInputs(Inputs):
         ) as error:
             why = f"{path} cannot be read as an .npz file, which numpy.savez writes: {one_line(error)}"
             raise BadInput(why) from error
-        counts = {name: len(array) for name, array in arrays.items()}
-        if len(set(counts.values())) != 1:
-            raise BadInput(f"the arrays of {path} have different batch lengths: {counts}")
+        axes = axes or {}
+        for spec in specs:
+            if arrays[spec.name].ndim == 0 and axes.get(spec.name, 0) == 0:
+                raise BadInput(f"array {spec.name!r} is a single value; the first axis must be the batch")
+        arrays = {spec.name: as_rows(arrays[spec.name], spec, axes.get(spec.name, 0)) for spec in specs}
+        arrays = _of_one_length(path, arrays, {name for name, axis in axes.items() if axis is None})
         for spec in specs:
             _check_tensor(arrays[spec.name], spec)
         dtypes = {spec.name: dtype_of(spec) for spec in specs}
-        return cls(next(iter(counts.values())), (), arrays, dtypes)
+        return cls(len(next(iter(arrays.values()))), (), arrays, dtypes)
+
+    @classmethod
+    def _of_folder(cls, folder: Path, specs: Sequence[TensorSpec], cache: Path) -> TensorInputs:
+        """Read a folder with one input a file: ``.npz`` with arrays by input name, or ``.npy`` for a single input."""
+        files = sorted(file for file in folder.iterdir() if file.suffix in (".npz", ".npy") and file.is_file())
+        if not files:
+            raise BadInput(f"{folder} has no .npz or .npy file. Give a file or folder of arrays with --inputs.")
+        dtypes = {spec.name: dtype_of(spec) for spec in specs}
+        samples: list[dict[str, Array]] = []
+        labels: list[str] = []
+        skipped: list[Skipped] = []
+        for file in files:
+            try:
+                sample = {spec.name: _one_input(arrays, spec) for arrays in [_stored(file, specs)] for spec in specs}
+                for spec in specs:
+                    _check_tensor(sample[spec.name][np.newaxis], spec)
+                    if samples and samples[0][spec.name].shape != sample[spec.name].shape:
+                        first = list(samples[0][spec.name].shape)
+                        raise BadInput(f"input {spec.name!r} has another shape than in {labels[0]}, which has {first}")
+            except (BadInput, OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                skipped.append(Skipped(str(file), one_line(error)))
+                continue
+            samples.append({name: _cast(array, dtypes[name]) for name, array in sample.items()})
+            labels.append(str(file))
+        if not samples:
+            raise BadInput(f"no file of {folder} can be used; {Path(skipped[0].path).name}: {skipped[0].reason}")
+        arrays = {spec.name: np.stack([sample[spec.name] for sample in samples]) for spec in specs}
+        return cls(len(samples), tuple(skipped), arrays, dtypes, tuple(labels))
+
+    def label(self, row: int) -> str:
+        return self.labels[row] if self.labels else super().label(row)
 
     def _read(self, rows: Sequence[int]) -> dict[str, Array]:
         index = np.asarray(rows, np.intp)
@@ -92,9 +135,69 @@ def _unpack(archive: zipfile.ZipFile, member: str, cache: Path) -> Array:
                 mapped = np.lib.format.read_array(stored, allow_pickle=False)
         except (ValueError, OverflowError, MemoryError):
             raise BadInput(f"array {member!r} is damaged or not numeric: {one_line(error)}") from error
-    if mapped.ndim == 0:
-        raise BadInput(f"array {member!r} is a single value; the first axis must be the batch")
     return mapped
+
+
+def _stored(file: Path, specs: Sequence[TensorSpec]) -> dict[str, Array]:
+    """Return the arrays of one input, by input name."""
+    if file.suffix == ".npy":
+        array = np.load(file, allow_pickle=False)
+        if len(specs) != 1:
+            raise BadInput(f"one array, and the model needs {len(specs)}: save them by name with numpy.savez")
+        return {specs[0].name: array}
+    with np.load(file, allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    if len(specs) == 1 and len(arrays) == 1:
+        return {specs[0].name: next(iter(arrays.values()))}
+    if missing := [spec.name for spec in specs if spec.name not in arrays]:
+        raise BadInput(f"has arrays {sorted(arrays)}, and the model also needs {missing}")
+    return arrays
+
+
+def _one_input(arrays: dict[str, Array], spec: TensorSpec) -> Array:
+    """Return one row of an input; a batch axis of 1 is dropped."""
+    array = arrays[spec.name]
+    axes = array.ndim if spec.shape is None else len(spec.shape)
+    return array[0] if array.ndim == axes and array.shape[0] == 1 else array
+
+
+def _of_one_length(path: Path, arrays: dict[str, Array], shared: set[str]) -> dict[str, Array]:
+    """Repeat what is the same for every row, and refuse arrays of different lengths."""
+    counts = {name: len(array) for name, array in arrays.items()}
+    count = max(counts.values())
+    alike = {name for name in shared if counts[name] == 1}
+    if len({counts[name] for name in set(arrays) - alike}) > 1:
+        raise BadInput(
+            f"the arrays of {path} have different batch lengths: {counts}.\n"
+            "Say with --batch-axis NAME:none or NAME:1 where the first axis of an array is not the batch."
+        )
+    return {
+        name: np.broadcast_to(array, (count, *array.shape[1:])) if name in alike else array
+        for name, array in arrays.items()
+    }
+
+
+def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the arrays at ``--inputs``, by name, read from their headers; of a folder's first file.
+
+    Empty for what cannot be read, which is reported where the arrays are.
+    """
+    with contextlib.suppress(OSError, ValueError, EOFError, StopIteration, zipfile.BadZipFile, zlib.error):
+        if path.is_dir():
+            path = next(file for file in sorted(path.iterdir()) if file.suffix in (".npz", ".npy"))
+        if path.suffix == ".npy":
+            return {"": np.load(path, mmap_mode="r", allow_pickle=False).shape}
+        with zipfile.ZipFile(path) as archive:
+            members = [name for name in archive.namelist() if name.endswith(".npy")]
+            return {name.removesuffix(".npy"): _header_shape(archive, name) for name in members}
+    return {}
+
+
+def _header_shape(archive: zipfile.ZipFile, member: str) -> tuple[int, ...]:
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return tuple(read(stream)[0])
 
 
 def _check_tensor(array: Array, spec: Spec) -> None:

@@ -85,9 +85,22 @@ def apply_mapping(mapping: Sequence[InputMapping], arrays: Mapping[str, Array]) 
     for one in mapping:
         array = arrays[one.source]
         if one.axes is not None:
-            array = np.ascontiguousarray(array.transpose(one.axes))
+            extra = array.ndim - len(one.axes)  # 1 where each row is a whole input, without a batch axis
+            axes = (*range(extra), *(axis + extra for axis in one.axes))
+            array = np.ascontiguousarray(array.transpose(axes))
         given[one.target.name] = array.astype(one.target.dtype, copy=False)
     return given
+
+
+def single_input(inputs: Sequence[TensorSpec], arrays: Mapping[str, Array], row: int, batch: int) -> dict[str, Array]:
+    """One row of the arrays as one call of the model takes it, ``batch`` times where the input has a batch axis."""
+    shapes = {spec.name: spec.shape for spec in inputs}
+    single = {}
+    for name, array in arrays.items():
+        shape = shapes.get(name)
+        is_whole = shape is not None and array.ndim == len(shape) + 1
+        single[name] = array[row] if is_whole else np.repeat(array[row : row + 1], batch, axis=0)
+    return single
 
 
 def match_outputs(source: Sequence[str], target: Sequence[str], arrays: Sequence[Array]) -> list[Array]:

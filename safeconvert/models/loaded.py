@@ -36,6 +36,8 @@ class LoadedModel:
     second: LoadedModel | None = field(default=None, repr=False)
     signature: Signature = field(init=False)
     notes: list[str] = field(default_factory=list)
+    unbatched: frozenset[int] = frozenset()  # outputs whose first axis is not the batch, by index, once it was run
+    varying: frozenset[int] = frozenset()  # outputs whose length varies from input to input
     _pid: int = -1
 
     @property
@@ -79,6 +81,7 @@ class LoadedModel:
         """The outputs for one batch, in the model's order. Raises :class:`WorkerFailed`."""
         result = RUN(self.worker(), None, path=self.location, arrays=dict(arrays))
         self.notes = list(result.notes)
+        self.unbatched, self.varying = result.unbatched, result.varying
         return result.outputs
 
     @property

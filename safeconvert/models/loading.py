@@ -5,16 +5,13 @@ Nothing is guessed: what the file leaves open and no option says is an error tha
 
 from __future__ import annotations
 
-import contextlib
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from ..errors import BadInput, CallRaised, WorkerFailed
 from ..formats import ModelFile
+from ..inputs.arrays import stored_shapes
+from ..inputs.batch_axes import batch_axes
 from ..options import Options
 from ..records import LoadOptions, Signature, TensorSpec
 from ..workers.pool import WorkerPool
@@ -91,15 +88,20 @@ def _load_options(file: ModelFile, options: Options) -> LoadOptions:
 def given_shapes(options: Options) -> dict[str, list[int]]:
     """Input shapes by name ("" for the only input) from --input-shape, else from the arrays of --inputs."""
     shapes = {name: list(shape) for name, shape in options.input_shape.items()}
-    if not shapes and options.inputs is not None:
-        # A file that cannot be read is reported where its arrays are.
-        with contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-            stored = np.load(options.inputs, allow_pickle=False)
-            if isinstance(stored, np.lib.npyio.NpzFile):
-                with stored:
-                    arrays = {name: list(stored[name].shape) for name in stored.files}
-                shapes = {"": next(iter(arrays.values()))} if len(arrays) == 1 else arrays
-    return shapes
+    if shapes or options.inputs is None:
+        return shapes
+    arrays = {name: list(shape) for name, shape in stored_shapes(options.inputs).items()}
+    return {"": next(iter(arrays.values()))} if len(arrays) == 1 else arrays
+
+
+def source_batch_axes(signature: Signature, options: Options) -> dict[str, int | None]:
+    """The batch axis of each of the model's inputs in this run. Raises :class:`BadInput`."""
+    stored = {}
+    if options.inputs is not None and not options.inputs.is_dir():
+        stored = stored_shapes(options.inputs)
+        if len(stored) == 1 and len(signature.inputs) == 1:
+            stored = {signature.inputs[0].name: next(iter(stored.values()))}
+    return batch_axes(signature.inputs, options.batch_axis, stored)
 
 
 def resolve_shapes(path: Path, signature: Signature, options: Options) -> Shapes:
@@ -115,10 +117,16 @@ def resolve_shapes(path: Path, signature: Signature, options: Options) -> Shapes
     stored = {} if given else given_shapes(options)
     if "" in stored and len(names) == 1:
         stored = {names[0]: stored[""]}
-    return {
+    axes = source_batch_axes(signature, options)
+    shapes = {
         spec.name: _asked(spec, given[spec.name]) if spec.name in given else _found(path, spec, stored.get(spec.name))
         for spec in signature.inputs
     }
+    for spec in signature.inputs:
+        if axes[spec.name] is None and spec.shape and spec.shape[0] is None:  # no batch: its first size is known too
+            sizes = given.get(spec.name) or list(stored.get(spec.name, ()))[-len(spec.shape) :]
+            shapes[spec.name] = (sizes[0] if sizes else None, *shapes[spec.name][1:])
+    return shapes
 
 
 def _fits(spec: TensorSpec, sizes: Sequence[int]) -> bool:
@@ -138,6 +146,8 @@ def _asked(spec: TensorSpec, sizes: Sequence[int]) -> tuple[int | None, ...]:
 def _found(path: Path, spec: TensorSpec, stored: Sequence[int] | None) -> tuple[int | None, ...]:
     if spec.shape is not None and all(size is not None for size in spec.shape[1:]):
         return spec.shape
+    if stored is not None and spec.shape is not None and len(stored) == len(spec.shape) + 1:
+        stored = stored[1:]  # each row is a whole input
     if stored is not None and _fits(spec, stored):
         return (spec.shape[0] if spec.shape else None, *stored[1:])
     example = "1,3,224,224"

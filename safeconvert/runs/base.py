@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +16,11 @@ from ..checking import second_runtime, tvm_check
 from ..checking.evaluation_set import EvaluationSet
 from ..checking.verdict import Judgement, judge
 from ..comparison.compare import all_rows_differ
+from ..errors import BadInput, SourceFailed, WorkerFailed
 from ..formats import ModelFile
 from ..models import loading
 from ..models.input_mapping import Mismatch, map_inputs
-from ..models.loaded import LoadedModel
+from ..models.loaded import LoadedModel, shorten
 from ..options import Observer, Options
 from ..records import Attempt, Fault, Localisation, Refusal, Verdict
 from ..repair.layer_ranking import Ranker, check_core_layers
@@ -42,10 +44,21 @@ class Result:
     report: Mapping[str, Any]
     reasons: tuple[str, ...] = ()
     files: tuple[tuple[Path, str], ...] = ()
+    traceback: str = ""  # of what stopped the run, if anything did
 
     @property
     def exit_code(self) -> int:
         return self.verdict.exit_code
+
+
+def _stopped_judgement(error: Exception) -> Judgement:
+    """The verdict of a run that could not go on: nothing is known of the Target."""
+    if isinstance(error, SourceFailed):
+        return Judgement(Verdict.UNDECIDED, (f"the Source does not run on these inputs: {error}",))
+    words = f"the run stopped: {type(error).__name__}: {shorten(str(error))}"
+    if isinstance(error, WorkerFailed):
+        words = f"the run stopped, as a worker failed: {shorten(str(error))}"
+    return Judgement(Verdict.UNDECIDED, (f"{words} (-v shows the traceback)",))
 
 
 class Run:
@@ -56,58 +69,87 @@ class Run:
         self.source = loading.model_of(workers, "source", source, options)
         self.timings: dict[str, float] = {}
         self.notes: list[str] = []
+        self.attempts: list[Attempt] = []  # conversions so far
         self._begun = time.monotonic()
 
     def check(self, file: ModelFile, report: Path | None) -> Result:
         target = loading.model_of(self.workers, "target", file, self.options)
         second_runtime.warm(self.source, target.format)
         with self.evaluation_set() as evaluation_set:
-            evaluation_set.ahead()
-            with self.clock("load"):
-                loading.load(target)
-            mapping = map_inputs(self.source.signature, self.shapes, target.signature)
-            if isinstance(mapping, Mismatch):
-                compared = tuple(all_rows_differ(len(rows), mapping.reason) for rows in evaluation_set.rows)
-                judgement = Judgement(Verdict.DIVERGED, (mapping.reason,), (compared[0], compared[1]))
-            else:
-                with self.clock("check"):
-                    judgement = judge(evaluation_set, target, mapping)
-            return self.finish(judgement, evaluation_set, target, [], report=report)
+            return self.reported(lambda: self._check(evaluation_set, target, report), evaluation_set, report=report)
+
+    def _check(self, evaluation_set: EvaluationSet, target: LoadedModel, report: Path | None) -> Result:
+        evaluation_set.ahead()
+        with self.clock("load"):
+            loading.load(target)
+        mapping = map_inputs(self.source.signature, self.shapes, target.signature)
+        if isinstance(mapping, Mismatch):
+            compared = tuple(all_rows_differ(len(rows), mapping.reason) for rows in evaluation_set.rows)
+            judgement = Judgement(Verdict.DIVERGED, (mapping.reason,), (compared[0], compared[1]))
+        else:
+            with self.clock("check"):
+                judgement = judge(evaluation_set, target, mapping)
+        return self.finish(judgement, evaluation_set, target, [], report=report)
 
     def repair(self, file: ModelFile, final: Path) -> Result:
         check_core_layers(self.workers, self.options)
         target = loading.model_of(self.workers, "given", file, self.options)
         second_runtime.warm(self.source, target.format)
         with self.evaluation_set() as evaluation_set:
-            evaluation_set.ahead()
-            with self.clock("load"):
-                loading.load(target)
-            command = ["safeconvert", "repair", str(self.source.path), str(file.path), "-o", str(final)]
-            command += self.options.arguments()
-            options, observer = self.options, self.observer
-            given = RepairRun(
-                self.workers, evaluation_set, target, self.shapes, options, observer, self.clock, self.timings
-            )
-            settled = given.settle()
-            outcome = settled.outcome
-            looked = outcome.localisation
-            if self.options.ranking == "kruskal":
-                ranker = Ranker(self.workers, evaluation_set, self.shapes, self.options, self.observer)
-                with self.clock("rank"):
-                    looked, notes = ranker.repaired(outcome.pair, outcome.located, looked)
-                self.notes += notes
-            return self.finish(
-                settled.judgement,
-                settled.evaluation_set,
-                settled.side,
-                outcome.attempts,
-                [replace(fault, reproduce={"run": shlex.join(command)}) for fault in outcome.faults],
-                looked,
-                refused=outcome.refused,
-                opinions=outcome.opinions,
-                final=final,
-                notes=outcome.notes,
-            )
+            return self.reported(lambda: self._repair(evaluation_set, file, target, final), evaluation_set, final=final)
+
+    def _repair(self, evaluation_set: EvaluationSet, file: ModelFile, target: LoadedModel, final: Path) -> Result:
+        evaluation_set.ahead()
+        with self.clock("load"):
+            loading.load(target)
+        command = ["safeconvert", "repair", str(self.source.path), str(file.path), "-o", str(final)]
+        command += self.options.arguments()
+        options, observer = self.options, self.observer
+        given = RepairRun(
+            self.workers, evaluation_set, target, self.shapes, options, observer, self.clock, self.timings
+        )
+        settled = given.settle()
+        outcome = settled.outcome
+        looked = outcome.localisation
+        if self.options.ranking == "kruskal":
+            ranker = Ranker(self.workers, evaluation_set, self.shapes, self.options, self.observer)
+            with self.clock("rank"):
+                looked, notes = ranker.repaired(outcome.pair, outcome.located, looked)
+            self.notes += notes
+        return self.finish(
+            settled.judgement,
+            settled.evaluation_set,
+            settled.side,
+            outcome.attempts,
+            [replace(fault, reproduce={"run": shlex.join(command)}) for fault in outcome.faults],
+            looked,
+            refused=outcome.refused,
+            opinions=outcome.opinions,
+            final=final,
+            notes=outcome.notes,
+        )
+
+    def reported(
+        self,
+        work: Callable[[], Result],
+        evaluation_set: EvaluationSet,
+        *,
+        final: Path | None = None,
+        report: Path | None = None,
+    ) -> Result:
+        """Do the work; where it stops, give the run a verdict and a report all the same.
+
+        What a person can mend (:class:`BadInput`, a full disk) is raised on.
+        """
+        try:
+            return work()
+        except (BadInput, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a model does, its run has a report
+            details = traceback.format_exc() + (getattr(error, "details", "") or "")
+            judgement = _stopped_judgement(error)
+            result = self.finish(judgement, evaluation_set, None, self.attempts, final=final, report=report)
+            return replace(result, traceback=details)
 
     @contextlib.contextmanager
     def evaluation_set(self) -> Iterator[EvaluationSet]:

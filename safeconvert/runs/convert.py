@@ -38,56 +38,60 @@ class Conversion(Run):
         ways = routes(self.source.format.name, to)
         self._warm(ways[0], to)
         with self.evaluation_set() as evaluation_set:
-            if (contradiction := evaluation_set.behaviour.contradiction_on_probes()) is not None:
-                undecided = Judgement(Verdict.UNDECIDED, (contradiction,))
-                return self.finish(undecided, evaluation_set, None, [], final=final)
-            router = self._router(evaluation_set)
-            with self.clock("convert"):
-                stage = router.find(ways)
-            command = ["safeconvert", f"{self.source.format}2{to}", str(self.source.path), "-o", str(final)]
-            reproducer = Reproducer(router.hop_runner, self.options, [*command, *self.options.arguments()], final)
-            if stage is None:
-                nothing = Judgement(Verdict.FAILED, ("no route produced a model", *router.left_undone))
-                with self.clock("reproduce"):
-                    attempts = reproducer.crashed(router.attempts, crashes(router, None))
-                return self.finish(nothing, evaluation_set, None, attempts, final=final, files=reproducer.files)
-            with self.clock("check"):
-                target, reasons = self._with_preprocessing(evaluation_set, stage, router)
-                deployed = evaluation_set.as_deployed()
-                judgement = judge(deployed, target.side, target.mapping)
-                if judgement.verdict is Verdict.DIVERGED:
-                    judgement = replace(judgement, reasons=(*judgement.reasons, *reasons))
-                else:
-                    judgement = self._on_sample(judgement, stage, router)
-                # With the preprocessing built in, only the Target takes what the deployment prepares: what the
-                # converters gave takes what the Source takes.
-                unrepaired_inputs = evaluation_set if self.options.embed_preprocessing else deployed
-                findings = router.findings(stage)
-                for finding in [one for one in findings if one.after is not None][:1]:
-                    before = finding.before
-                    judgement = repaired_on_the_way(judgement, unrepaired_inputs, before.side, before.mapping)
-                judgement, target, finer = self._with_float_weights(judgement, target, unrepaired_inputs)
-                router.attempts += finer.attempts
-                judgement, around, looked = self._source_faults(judgement, router, stage, unrepaired_inputs)
-                around, looked = [*finer.faults, *around], looked or finer.localisation
-                if judgement.verdict is Verdict.DIVERGED:
-                    judgement = replace(judgement, reasons=(*judgement.reasons, *router.left_undone))
-                alone = {} if judgement.compared is None else self._alone(findings, unrepaired_inputs)
-            looked = self._ranked(evaluation_set, router, stage, findings, localisation(findings) or looked)
+            return self.reported(lambda: self._convert(evaluation_set, ways, to, final), evaluation_set, final=final)
+
+    def _convert(self, evaluation_set: EvaluationSet, ways: Sequence[tuple[str, ...]], to: str, final: Path) -> Result:
+        if (contradiction := evaluation_set.behaviour.contradiction_on_probes()) is not None:
+            undecided = Judgement(Verdict.UNDECIDED, (contradiction,))
+            return self.finish(undecided, evaluation_set, None, [], final=final)
+        router = self._router(evaluation_set)
+        self.attempts = router.attempts
+        with self.clock("convert"):
+            stage = router.find(ways)
+        command = ["safeconvert", f"{self.source.format}2{to}", str(self.source.path), "-o", str(final)]
+        reproducer = Reproducer(router.hop_runner, self.options, [*command, *self.options.arguments()], final)
+        if stage is None:
+            nothing = Judgement(Verdict.FAILED, ("no route produced a model", *router.left_undone))
             with self.clock("reproduce"):
-                found = reproducer(faults(findings, judgement, alone), findings)
-                attempts = reproducer.crashed(router.attempts, crashes(router, stage))
-            return self.finish(
-                judgement,
-                deployed,
-                target.side,
-                attempts,
-                [*(replace(fault, reproduce={"run": reproducer.run}) for fault in around), *found],
-                looked,
-                refused=refusals(findings, judgement),
-                final=final,
-                files=reproducer.files,
-            )
+                attempts = reproducer.crashed(router.attempts, crashes(router, None))
+            return self.finish(nothing, evaluation_set, None, attempts, final=final, files=reproducer.files)
+        with self.clock("check"):
+            target, reasons = self._with_preprocessing(evaluation_set, stage, router)
+            deployed = evaluation_set.as_deployed()
+            judgement = judge(deployed, target.side, target.mapping)
+            if judgement.verdict is Verdict.DIVERGED:
+                judgement = replace(judgement, reasons=(*judgement.reasons, *reasons))
+            else:
+                judgement = self._on_sample(judgement, stage, router)
+            # With the preprocessing built in, only the Target takes what the deployment prepares: what the
+            # converters gave takes what the Source takes.
+            unrepaired_inputs = evaluation_set if self.options.embed_preprocessing else deployed
+            findings = router.findings(stage)
+            for finding in [one for one in findings if one.after is not None][:1]:
+                before = finding.before
+                judgement = repaired_on_the_way(judgement, unrepaired_inputs, before.side, before.mapping)
+            judgement, target, finer = self._with_float_weights(judgement, target, unrepaired_inputs)
+            router.attempts += finer.attempts
+            judgement, around, looked = self._source_faults(judgement, router, stage, unrepaired_inputs)
+            around, looked = [*finer.faults, *around], looked or finer.localisation
+            if judgement.verdict is Verdict.DIVERGED:
+                judgement = replace(judgement, reasons=(*judgement.reasons, *router.left_undone))
+            alone = {} if judgement.compared is None else self._alone(findings, unrepaired_inputs)
+        looked = self._ranked(evaluation_set, router, stage, findings, localisation(findings) or looked)
+        with self.clock("reproduce"):
+            found = reproducer(faults(findings, judgement, alone), findings)
+            attempts = reproducer.crashed(router.attempts, crashes(router, stage))
+        return self.finish(
+            judgement,
+            deployed,
+            target.side,
+            attempts,
+            [*(replace(fault, reproduce={"run": reproducer.run}) for fault in around), *found],
+            looked,
+            refused=refusals(findings, judgement),
+            final=final,
+            files=reproducer.files,
+        )
 
     def _on_sample(self, judgement: Judgement, stage: ConvertedModel, router: Router) -> Judgement:
         """The judgement of a quantised Target whose inputs agree: on the sample, most labels must do so too.

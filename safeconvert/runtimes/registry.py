@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..records import Signature, TensorSpec
+from .rows import run_rows
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 Run = Callable[[Arrays], list[np.ndarray[Any, Any]]]
@@ -24,6 +25,8 @@ class Loaded:
 
     ``quantized_outputs`` says of each output whether quantised tensors lead to it; empty where that is not known.
     ``single_threaded`` returns a ``run`` that computes with one thread; None where the runtime cannot be told to.
+    ``single``: it runs one input at a time. ``unbatched``: indices of outputs whose first axis is not the batch.
+    ``capacities``: the padded length of outputs of varying length, by index.
     """
 
     native: Any
@@ -35,6 +38,8 @@ class Loaded:
     single: bool = False
     quantized_outputs: tuple[bool, ...] = ()
     single_threaded: Callable[[], Run] | None = None
+    unbatched: set[int] = field(default_factory=set)
+    capacities: dict[int, int] = field(default_factory=dict)
 
     def signature(self) -> Signature:
         return Signature(
@@ -44,14 +49,17 @@ class Loaded:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a model gave for one batch: ``outputs`` and their ``names`` in the model's order.
+    """What a model gave for rows of inputs: ``outputs`` (rows first) and their ``names`` in the model's order.
 
-    ``notes`` are what a person should know of how it ran, such as "runs one input at a time".
+    ``notes`` are what a person should know of how it ran, such as "runs one input at a time". ``unbatched`` are the
+    indices of outputs without a batch axis, ``varying`` of those that were padded, as their length varies.
     """
 
     outputs: list[np.ndarray[Any, Any]]
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    unbatched: frozenset[int] = frozenset()
+    varying: frozenset[int] = frozenset()
 
 
 MODELS: dict[str, Loaded] = {}
@@ -68,26 +76,21 @@ def forget(path: str) -> None:
 
 
 def run(path: str, arrays: Arrays) -> RunResult:
-    """Pass ``arrays`` (input name -> array, batch first) through the model, in batches that it takes.
-
-    Every output has the batch of the inputs. Raises ValueError where an output's first axis is not the batch: rows
-    could not be told apart.
-    """
+    """Pass ``arrays`` (input name -> array, rows first) through the model: see ``rows``. Outputs have rows first too."""
     model = MODELS[path]
-    count = len(next(iter(arrays.values())))
-    outputs = None
-    if not model.single:
-        fixed = fixed_batch(model.inputs)
-        try:
-            outputs = run_chunks(model, arrays, count, fixed or count)
-        except Exception as error:  # whatever a framework raises may be about the batch
-            if fixed is not None or count == 1:
-                raise
-            model.single = True
-            model.notes.append(f"runs one input at a time only ({type(error).__name__} on a batch of {count})")
-    if outputs is None:
-        outputs = run_chunks(model, arrays, count, 1)
-    return RunResult(outputs, output_names(model), tuple(model.notes))
+    return _result(model, run_rows(model, arrays))
+
+
+def run_at(path: str, arrays: Arrays, size: int) -> list[list[np.ndarray[Any, Any]]]:
+    """Pass ``arrays`` (rows first) through the model in calls of exactly ``size`` rows, whatever its outputs are.
+
+    Returns one list of outputs a call, in the model's order. Rows that do not fill a last call are left out. Raises
+    whatever the framework raises where the model does not take such a batch.
+    """
+    model, count = MODELS[path], len(next(iter(arrays.values())))
+    starts = range(0, count - size + 1, size)
+    calls = [{name: array[start : start + size] for name, array in arrays.items()} for start in starts]
+    return [[np.asarray(result) for result in model.run(call)] for call in calls]
 
 
 def run_once(path: str, arrays: Arrays) -> RunResult:
@@ -102,38 +105,16 @@ def run_single_threaded(path: str, arrays: Arrays) -> RunResult | None:
     if model.single_threaded is None:
         return None
     other = replace(model, run=model.single_threaded(), single_threaded=None, notes=[])
-    count = len(next(iter(arrays.values())))
-    size = 1 if model.single else fixed_batch(model.inputs) or count
-    return RunResult(run_chunks(other, arrays, count, size), output_names(model))
+    return _result(other, run_rows(other, arrays))
+
+
+def _result(model: Loaded, outputs: list[np.ndarray[Any, Any]]) -> RunResult:
+    notes, unbatched, varying = tuple(model.notes), frozenset(model.unbatched), frozenset(model.capacities)
+    return RunResult(outputs, output_names(model), notes, unbatched, varying)
 
 
 def output_names(model: Loaded) -> tuple[str, ...]:
     return tuple(spec.name for spec in model.outputs)
-
-
-def fixed_batch(inputs: list[TensorSpec]) -> int | None:
-    """The batch size that the signature fixes, or None where it is dynamic or unknown."""
-    sizes = [spec.shape[0] for spec in inputs if spec.shape]
-    return next((int(size) for size in sizes if size is not None), None)
-
-
-def run_chunks(model: Loaded, arrays: Arrays, count: int, size: int) -> list[np.ndarray[Any, Any]]:
-    """Run in chunks of exactly ``size``; the last one is filled up with its last row, which is cut off again."""
-    parts: list[list[np.ndarray[Any, Any]]] = []
-    for start in range(0, count, size):
-        chunk = {name: array[start : start + size] for name, array in arrays.items()}
-        rows = len(next(iter(chunk.values())))
-        if rows < size:
-            chunk = {
-                name: np.concatenate([array, np.repeat(array[-1:], size - rows, axis=0)])
-                for name, array in chunk.items()
-            }
-        results = [np.asarray(result) for result in model.run(chunk)]
-        for index, result in enumerate(results):
-            if result.ndim == 0 or len(result) != size:
-                raise ValueError(f"output {index} has shape {list(result.shape)} for a batch of {size}")
-        parts.append([result[:rows] for result in results])
-    return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
 def spec(name: str, shape: Any, dtype: Any) -> TensorSpec:

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from .registry import Arrays, Loaded, fixed_batch
+from .registry import Arrays, Loaded
+from .rows import fixed_batch
 
 Array = np.ndarray[Any, Any]
 

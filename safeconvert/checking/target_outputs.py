@@ -1,0 +1,30 @@
+"""What the Target answers, as the Source would put it: its outputs in the Source's order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..comparison.varying_rows import in_source_order
+from ..models.input_mapping import InputMapping, apply_mapping, match_outputs
+from ..models.loaded import LoadedModel
+
+Array = np.ndarray[Any, Any]
+
+
+def target_outputs(
+    source: LoadedModel,
+    target: LoadedModel,
+    mapping: Sequence[InputMapping],
+    arrays: Mapping[str, Array],
+    expected: Sequence[Array],
+) -> list[Array]:
+    """Run the Target on the Source's ``arrays`` and return its outputs in the order of ``expected``, the Source's.
+
+    Rows of outputs that have as many as an input has objects come in the Source's order too.
+    Raises :class:`WorkerFailed`.
+    """
+    given = match_outputs(source.output_names, target.output_names, target.run(apply_mapping(mapping, arrays)))
+    return in_source_order(expected, given, source.varying) if source.varying else given
