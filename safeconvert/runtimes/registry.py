@@ -76,7 +76,7 @@ def forget(path: str) -> None:
 
 
 def run(path: str, arrays: Arrays) -> RunResult:
-    """Pass ``arrays`` (input name -> array, rows first) through the model: see ``rows``. Outputs have rows first too."""
+    """Pass ``arrays`` (input name -> array, rows first) through the model: see ``rows``. Outputs have rows first."""
     model = MODELS[path]
     return _result(model, run_rows(model, arrays))
 

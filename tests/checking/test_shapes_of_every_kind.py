@@ -13,9 +13,9 @@ from safeconvert.api import check
 from safeconvert.checking.target_outputs import target_outputs
 from safeconvert.comparison.varying_rows import row_counts
 from safeconvert.errors import BadInput
+from safeconvert.formats import ONNX, ModelFile
 from safeconvert.models.input_mapping import Mismatch, map_inputs
 from safeconvert.models.loaded import LoadedModel
-from safeconvert.records import Recognised
 from safeconvert.workers.pool import WorkerPool
 from tests.support.unbatched_nets import detector, objects, save, streaming
 
@@ -149,7 +149,7 @@ def test_as_many_rows_as_there_are_objects_come_in_the_source_s_order(tmp_path: 
     source_path, target_path = objects(tmp_path / "s.onnx"), objects(tmp_path / "t.onnx", reverse=True)
     x = floats(5, 12)
     with WorkerPool() as workers:
-        source, target = (LoadedModel(workers, "w", Recognised(p, "onnx", "onnx")) for p in (source_path, target_path))
+        source, target = (LoadedModel(workers, "w", ModelFile(p, ONNX, "onnx")) for p in (source_path, target_path))
         expected = source.run({"x": x})
         target.worker()
         mapping = map_inputs(source.signature, {"x": (1, 12)}, target.signature)

@@ -58,11 +58,11 @@ def test_a_model_pads_what_varies_and_stacks_what_does_not() -> None:
     )
     x = np.array([[1, -1, 2, -2], [3, 4, 5, -6], [-1, -1, -1, -1]], np.float32)
     answer = run("varying", {"x": x})
-    kept, total, same = answer["outputs"]
+    kept, total, same = answer.outputs
     assert row_counts(kept) == [2, 3, 0]
     assert kept.shape == (3, MIN_CAPACITY)
     assert kept[1, :3].tolist() == [3, 4, 5]
     assert total.tolist() == x.sum(axis=1).tolist()
     assert np.array_equal(same, x)
-    assert (answer["unbatched"], answer["varying"]) == ([0, 1], [0])
-    assert run("varying", {"x": x[:1]})["outputs"][0].shape == (1, MIN_CAPACITY), "the length is kept from then on"
+    assert (answer.unbatched, answer.varying) == ({0, 1}, {0})
+    assert run("varying", {"x": x[:1]}).outputs[0].shape == (1, MIN_CAPACITY), "the length is kept from then on"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from safeconvert.errors import BadInput
+from safeconvert.formats import KERAS, TFLITE, ModelFile
 from safeconvert.models.acts_outside import acts_outside
 from safeconvert.models.saved_model import allowed_operators, operator_outside
-from safeconvert.records import Recognised
 from tests.support.command import made_by, safeconvert
 
 MODELS = """
@@ -216,8 +216,8 @@ def test_a_tflite_file_with_a_tensorflow_operator_that_writes_is_refused(tmp_pat
     """TensorFlow's interpreter, in which a TFLite file runs too, has all of TensorFlow's operators."""
     (tmp_path / "betainc.tflite").write_bytes(b"\x1c\0\0\0TFL3 FlexBetainc\0")
     (tmp_path / "print.tflite").write_bytes(b"\x1c\0\0\0TFL3 FlexBetainc\0 FlexPrintV2\0")
-    assert acts_outside(Recognised(tmp_path / "betainc.tflite", "tflite", "tflite")) is None
-    assert acts_outside(Recognised(tmp_path / "print.tflite", "tflite", "tflite")) == "a PrintV2 operator"
+    assert acts_outside(ModelFile(tmp_path / "betainc.tflite", TFLITE, "tflite")) is None
+    assert acts_outside(ModelFile(tmp_path / "print.tflite", TFLITE, "tflite")) == "a PrintV2 operator"
 
 
 @pytest.mark.parametrize(
@@ -236,6 +236,6 @@ def test_keras_layers_that_read_other_files_are_refused(
         config = json.loads(plain.read("config.json"))
         config["config"]["layers"].append({"class_name": "Functional", "config": {"layers": [layer]}})
         changed.writestr("config.json", json.dumps(config))
-    assert acts_outside(Recognised(models / "plain.keras", "keras", "keras")) is None
-    outside = acts_outside(Recognised(tmp_path / "m.keras", "keras", "keras"))
+    assert acts_outside(ModelFile(models / "plain.keras", KERAS, "keras")) is None
+    outside = acts_outside(ModelFile(tmp_path / "m.keras", KERAS, "keras"))
     assert (outside is None) if part is None else (part in str(outside))
