@@ -12,7 +12,7 @@ from ..workers.remote import remote
 
 if TYPE_CHECKING:
     from .graph import input_shapes, preprocessing_nodes
-    from .localization import locate, runtime_exemptions, session, single_nodes
+    from .localization import first_divergence, locate, runtime_exemptions, session, single_nodes
     from .statistics import input_groups, layer_ranking
 
 LOCATE = remote("repair.localization.locate", "locate", lambda: locate.locate)
@@ -47,4 +47,12 @@ WRITE_INPUT_SHAPES = remote("repair.graph.input_shapes", "write", lambda: input_
 WRITE_PREPROCESSING = remote("repair.graph.preprocessing_nodes", "write", lambda: preprocessing_nodes.write)
 WRITE_SINGLE_NODES = remote(
     "repair.localization.single_nodes", "write_single_nodes", lambda: single_nodes.write_single_nodes
+)
+
+TRACE_VIEW = remote("repair.localization.first_divergence", "trace", lambda: first_divergence.trace)
+MATCH_BY_CONTENT = remote(
+    "repair.localization.first_divergence", "match_by_content", lambda: first_divergence.match_by_content
+)
+FIRST_DIVERGENCES = remote(
+    "repair.localization.first_divergence", "first_divergences", lambda: first_divergence.first_divergences
 )

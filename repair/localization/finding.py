@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...runtimes.trace_store import TraceRecord
 from ..alignment.runtime_difference import RuntimeDifference
 
 Array = np.ndarray[Any, Any]
@@ -96,6 +97,19 @@ class AffineChange:
     weights_after: Array
     bias_before: Array
     bias_after: Array
+
+
+@dataclass(frozen=True)
+class TraceDivergence:
+    """An operator of the Target at which it diverges from the Source, by the two models' own activations.
+
+    ``source`` is the Source's operator that reads the same content (None: there is none). ``type`` is LH or CG.
+    """
+
+    type: str
+    source: TraceRecord | None
+    target: TraceRecord
+    evidence: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
-"""Find where a Target leaves its Source by their own activations alone, where there is no view to walk along.
+"""Find where a Target first diverges from its Source by the two models' own activations, where there is no ONNX view.
 
-Both traces come from the models' own runtimes. Nothing is run again, so only the first fault on each way through the
-graph is found: what stands behind it holds other values for that reason alone. Child side.
+Both traces come from the models' own runtimes. Nothing is run again, so only the first fault on each path through the
+graph is found: the tensors behind it hold other values for that reason alone. Worker side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,10 +14,13 @@ from ...runtimes.trace_store import Store, TraceRecord
 from ..alignment.matching import Contents
 from ..faults.proposal import Array
 from ..graph.runner import GraphRunner
+from .finding import TraceDivergence
 from .locate import canonical
 from .trace_search import plain_kind
 
 Records = Sequence[TraceRecord]
+Trace = tuple[str, Records]
+"""A model's activations: the file that they are stored in, and a record of each."""
 
 
 def trace(path: str, arrays: Mapping[str, Array], store: str) -> list[TraceRecord]:
@@ -41,80 +43,88 @@ def trace(path: str, arrays: Mapping[str, Array], store: str) -> list[TraceRecor
         return sorted(written.records, key=lambda record: order.get(record.node, -1))
 
 
-def departures(
-    source: tuple[str, Records], target: tuple[str, Records], *, is_unquantized: bool = True
-) -> list[dict[str, Any]]:
-    """The Target's operators that read what the Source holds and give what it does not, and lead to nothing it does.
+def first_divergences(source: Trace, target: Trace, *, is_unquantized: bool = True) -> tuple[TraceDivergence, ...]:
+    """Find the Target's operators whose inputs match Source tensors, but whose output leads to nothing that matches.
 
-    Each with the Source's operator that reads the same content and is most like it, and a fault type by their kinds.
+    Each is paired with the Source's operator that reads the same content and is most like it. The fault type is LH if
+    the two are of one kind, and CG otherwise.
     """
-    (their_store, theirs), (our_store, ours) = source, target
-    with np.load(their_store) as stored:
-        contents = Contents({one.tensor: stored[one.key] for one in theirs}, is_unquantized=is_unquantized)
+    (source_store, source_records), (target_store, target_records) = source, target
+    contents = _contents(source_store, source_records, is_unquantized=is_unquantized)
     aligned: dict[str, set[str]] = {}
-    with np.load(our_store) as stored:
-        for one in ours:
-            if matches := contents.find(stored[one.key]):
-                aligned[one.tensor] = {match.name for match in matches}
+    with np.load(target_store) as stored:
+        for record in target_records:
+            if matches := contents.find(stored[record.key]):
+                aligned[record.tensor] = {match.name for match in matches}
+    lost = _lost_tensors(target_records, aligned)
+    divergences = []
+    for record in target_records:
+        if record.tensor in lost and not lost.intersection(record.inputs) and record.operator != "input":
+            read = set[str]().union(*(aligned.get(name, set()) for name in record.inputs))
+            divergences.append(_divergence(record, read, aligned, source_records, target_records))
+    return tuple(divergences)
+
+
+def _contents(store: str, records: Records, *, is_unquantized: bool = True) -> Contents:
+    with np.load(store) as stored:
+        values = {record.tensor: stored[record.key] for record in records}
+    return Contents(values, is_unquantized=is_unquantized)
+
+
+def _lost_tensors(records: Records, aligned: Mapping[str, set[str]]) -> set[str]:
+    """The tensors that match none of the Source's, as all tensors on some path from them to an output do."""
     readers: dict[str, list[str]] = {}
-    for one in ours:
-        for name in one.inputs:
-            readers.setdefault(name, []).append(one.tensor)
+    for record in records:
+        for name in record.inputs:
+            readers.setdefault(name, []).append(record.tensor)
     lost: set[str] = set()
-    for one in reversed(ours):
-        name = one.tensor
-        after = readers.get(name, [])
-        if name not in aligned and (not after or any(reader in lost for reader in after)):
-            lost.add(name)
-    found = []
-    for one in ours:
-        if one.tensor in lost and not lost.intersection(one.inputs) and one.operator != "input":
-            known = set().union(*(aligned.get(name, set()) for name in one.inputs)) if one.inputs else set()
-            found.append(_departure(one, known, aligned, theirs, ours))
-    return found
+    for record in reversed(records):
+        following = readers.get(record.tensor, [])
+        if record.tensor not in aligned and (not following or any(reader in lost for reader in following)):
+            lost.add(record.tensor)
+    return lost
 
 
-def same(source: tuple[str, Records], target: tuple[str, Records]) -> dict[str, str]:
-    """The Source's first tensor that holds what a tensor of the Target holds, in any layout, by the Target's names.
+def match_by_content(source: Trace, target: Trace) -> dict[str, str]:
+    """For each tensor of the Target that some tensor of the Source equals in any layout, return the first such tensor.
 
-    Of several, one that comes of the same kind of operator.
+    Of several, it is one that the same kind of operator computed.
     """
-    (their_store, theirs), (our_store, ours) = source, target
-    with np.load(their_store) as stored:
-        contents = Contents({one.tensor: stored[one.key] for one in theirs})
-    places = {one.tensor: place for place, one in enumerate(theirs)}
-    kinds = {one.tensor: plain_kind(one.operator) for one in theirs}
-    found = {}
-    with np.load(our_store) as stored:
-        for one in ours:
-            if matches := contents.find(stored[one.key]):
-                names, kind = [match.name for match in matches], plain_kind(one.operator)
-                alike = [name for name in names if kinds[name] == kind]
-                found[one.tensor] = min(alike or names, key=places.__getitem__)
-    return found
+    (source_store, source_records), (target_store, target_records) = source, target
+    contents = _contents(source_store, source_records)
+    positions = {record.tensor: position for position, record in enumerate(source_records)}
+    kinds = {record.tensor: plain_kind(record.operator) for record in source_records}
+    matched = {}
+    with np.load(target_store) as stored:
+        for record in target_records:
+            if matches := contents.find(stored[record.key]):
+                names, kind = [match.name for match in matches], plain_kind(record.operator)
+                of_this_kind = [name for name in names if kinds[name] == kind]
+                matched[record.tensor] = min(of_this_kind or names, key=positions.__getitem__)
+    return matched
 
 
-def _departure(
-    one: TraceRecord, known: set[str], aligned: Mapping[str, set[str]], theirs: Records, ours: Records
-) -> dict[str, Any]:
-    taken = set().union(*aligned.values()) if aligned else set()
-    options = [r for r in theirs if known.intersection(r.inputs) and r.tensor not in taken]
-    kind = plain_kind(one.operator)
-    like = [r for r in options if plain_kind(r.operator) == kind]
-    if not like and kind == "pad":  # the Source may pad within the operator that reads it
-        next_kinds = {plain_kind(r.operator) for r in ours if one.tensor in r.inputs}
-        like = [r for r in options if plain_kind(r.operator) in next_kinds]
-    origin = next(iter(like or options), None)
+def _divergence(
+    target: TraceRecord,
+    read: set[str],
+    aligned: Mapping[str, set[str]],
+    source_records: Records,
+    target_records: Records,
+) -> TraceDivergence:
+    """The divergence at a Target's operator; ``read`` are the Source's tensors that its inputs match."""
+    matched = set[str]().union(*aligned.values())
+    readers = [record for record in source_records if read.intersection(record.inputs) and record.tensor not in matched]
+    kind = plain_kind(target.operator)
+    of_this_kind = [record for record in readers if plain_kind(record.operator) == kind]
+    if not of_this_kind and kind == "pad":  # the Source may pad within the operator that reads it
+        next_kinds = {plain_kind(record.operator) for record in target_records if target.tensor in record.inputs}
+        of_this_kind = [record for record in readers if plain_kind(record.operator) in next_kinds]
+    source = next(iter(of_this_kind or readers), None)
     evidence = {
-        "operator": one.operator,
-        "source_operator": "" if origin is None else origin.operator,
+        "operator": target.operator,
+        "source_operator": "" if source is None else source.operator,
         "difference": "gives what no tensor of the Source holds, on inputs that the Source holds",
-        "target_shape": list(one.shape),
-        "source_shape": None if origin is None else list(origin.shape),
+        "target_shape": list(target.shape),
+        "source_shape": None if source is None else list(source.shape),
     }
-    return {
-        "type": "LH" if like else "CG",
-        "target": one,
-        "source": origin,
-        "evidence": evidence,
-    }
+    return TraceDivergence("LH" if of_this_kind else "CG", source, target, evidence)

@@ -19,6 +19,7 @@ from ...workers.pool import WorkerPool
 from ...workers.runtime_functions import LAYER_NAMES
 from ..localization.finding import FaultSummary
 from ..located_target import LocatedTarget
+from ..remote_functions import MATCH_BY_CONTENT, TRACE_VIEW
 
 Array = np.ndarray[Any, Any]
 BACK = 4  # operators between a convolution and the end of what a view folds into it
@@ -104,9 +105,7 @@ def trace(workers: WorkerPool, side: LoadedModel, arrays: Mapping[str, Array]) -
     given: dict[str, Any] = {"path": side.location, "arrays": dict(arrays), "store": store}
     run_trace = side.format.runtime.trace
     if run_trace is None:  # an ONNX graph, which repair runs node by node
-        return store, workers.worker("onnx_tflite", "onnx_tflite").call(
-            "repair.localization.first_divergence", "trace", **given
-        )
+        return store, TRACE_VIEW(workers.worker("onnx_tflite", "onnx_tflite"), None, **given)
     return store, run_trace(side.worker(), None, **given)
 
 
@@ -124,7 +123,7 @@ def origins(
     """
     theirs, ours = trace(workers, source, arrays), trace(workers, target, given)
     light = workers.worker("onnx_tflite", "onnx_tflite")
-    found: dict[str, str] = light.call("repair.localization.first_divergence", "same", source=theirs, target=ours)
+    found = MATCH_BY_CONTENT(light, None, source=theirs, target=ours)
     makers = {one.tensor: one for one in theirs[1]}
     operators = {one.tensor: one.operator for one in ours[1]}
     named = {}
@@ -150,7 +149,7 @@ def renamings(
     """
     first, second = trace(workers, model, arrays), trace(workers, reconvert, given)
     light = workers.worker("onnx_tflite", "onnx_tflite")
-    found: dict[str, str] = light.call("repair.localization.first_divergence", "same", source=first, target=second)
+    found = MATCH_BY_CONTENT(light, None, source=first, target=second)
     makers = {one.tensor: one for one in first[1]}
     return {
         told(reconvert.format, one): told(model.format, makers[found[one.tensor]])

@@ -23,6 +23,7 @@ from ...runtimes.tensor_layout import arrangements
 from ..acceptance import Candidate, Gate
 from ..native_format.names import told, trace
 from ..native_format.parameters import Parameter, parameters
+from ..remote_functions import FIRST_DIVERGENCES
 from .view_edits import ALIEN, Outcome, Repairer
 
 Array = np.ndarray[Any, Any]
@@ -106,9 +107,9 @@ def first_divergences(
             trace(repairer.workers, repairer.source, arrays),
             trace(repairer.workers, repairer.target, apply_mapping(mapping, arrays)),
         ]
-        found = repairer.workers.worker("onnx_tflite", "onnx_tflite").call(
-            "repair.localization.first_divergence",
-            "departures",
+        found = FIRST_DIVERGENCES(
+            repairer.workers.worker("onnx_tflite", "onnx_tflite"),
+            None,
             source=sides[0],
             target=sides[1],
             is_unquantized=repairer.is_unquantized,
@@ -118,9 +119,9 @@ def first_divergences(
     hop = f"{repairer.source.format}->{repairer.target.format}"
     faults = []
     for one in found:
-        origin = "" if one["source"] is None else told(repairer.source.format, one["source"])
-        own = told(repairer.target.format, one["target"])
-        faults.append(Fault(one["type"], hop, origin, own, one["evidence"], "unrepaired", before.percent, None, ""))
+        origin = "" if one.source is None else told(repairer.source.format, one.source)
+        own = told(repairer.target.format, one.target)
+        faults.append(Fault(one.type, hop, origin, own, one.evidence, "unrepaired", before.percent, None, ""))
     ranking = tuple((fault.source_node, fault.target_node, float("inf")) for fault in faults)
     return tuple(faults), Localisation("replay", "native", 1, ranking)
 

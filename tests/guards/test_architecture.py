@@ -74,7 +74,6 @@ KNOWN_UNTESTED: set[str] = {
     "repair.faults.tensor_structure",
     "repair.faults.weights",
     "repair.layer_ranking",
-    "repair.localization.first_divergence",
     "repair.localization.node_replay",
     "repair.localization.runtime_exemptions",
     "repair.localization.trace_search",

@@ -21,8 +21,6 @@ CALLED_BY_STRINGS: dict[str, int] = {
     "safeconvert.conversion.node_localization": 2,
     "safeconvert.conversion.node_repair": 2,
     "safeconvert.repair.exporter_faults": 1,
-    "safeconvert.repair.native_format.names": 3,
-    "safeconvert.repair.strategies.reconversion": 1,
 }
 """Modules of the parent that ask a worker by two strings, and how often at most."""
 LOOSE_ANSWERS = {
