@@ -3,9 +3,10 @@
 SafeconvertError
 ├── BadInput            exit 2: the person can mend it; the message says how
 │   └── NotInstalled    a framework is missing; the message is the install command
-└── WorkerFailed        a worker process did not give a result
-    ├── CallRaised      the function it ran raised
-    ├── SessionLost     it holds nothing under that id, since it was started anew or had to make room
+└── WorkerFailed        a worker process returned no result
+    ├── Unchanged       a hop was asked for a form of its model that is the model itself
+    ├── CallRaised      the function that it ran raised an exception
+    ├── SessionLost     it does not hold what the call names by an id
     └── WorkerDied      it crashed, ran out of time or out of memory, and is gone
 """
 
@@ -25,7 +26,7 @@ class NotInstalled(BadInput):
 
 
 class WorkerFailed(SafeconvertError):
-    """A child process gave no result. ``status`` is a hop status of the report."""
+    """A worker process returned no result. ``status`` is a hop status of the report."""
 
     status = "crashed"
 
@@ -35,11 +36,11 @@ class SourceFailed(WorkerFailed):
 
 
 class Unchanged(WorkerFailed):
-    """A hop was asked for a form of its model that would be the model as it is."""
+    """A hop was asked for a form of its model that is the model itself."""
 
 
 class CallRaised(WorkerFailed):
-    """The function raised inside the child, which lives on.
+    """The function raised inside the worker, which lives on.
 
     ``kind`` is the exception's class name, ``details`` its traceback as text.
     """
@@ -54,7 +55,7 @@ class SessionLost(WorkerFailed):
 
 
 class WorkerDied(WorkerFailed):
-    """The child is gone; ``status`` says whether it crashed or was stopped for taking too long."""
+    """The worker is gone; ``status`` says whether it crashed or was stopped for taking too long."""
 
     def __init__(self, message: str, *, status: str = "crashed", details: str = "") -> None:
         self.status = status

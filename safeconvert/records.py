@@ -118,7 +118,7 @@ class Fault:
     reproduce: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self, id: str) -> dict[str, Any]:
-        found = {
+        entry = {
             "id": id,
             "type": self.type,
             "hop": self.hop,
@@ -130,7 +130,7 @@ class Fault:
             "percent_after": self.percent_after,
             "repair": self.repair,
         }
-        return found | ({"reproduce": dict(self.reproduce)} if self.reproduce else {})
+        return entry | ({"reproduce": dict(self.reproduce)} if self.reproduce else {})
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which of the Target's inputs is which of the Source's, and in which layout it wants it."""
+"""Tell which of the Target's inputs is which of the Source's, and in which layout the Target takes it."""
 
 from __future__ import annotations
 
@@ -36,29 +36,32 @@ def map_inputs(
     source: Signature,
     shapes: Mapping[str, Sequence[int | None]],
     target: Signature,
-    turns: Mapping[str, tuple[int, ...]] | None = None,
+    permutations: Mapping[str, tuple[int, ...]] | None = None,
 ) -> tuple[InputMapping, ...] | Mismatch:
     """Match the Target's inputs to the Source's, by name where the names agree, else by position.
 
-    ``shapes`` are the Source's input shapes in this run; ``turns`` are the permutations of Source inputs that were
-    given another layout on purpose. An input more or less is a mismatch: a Target that needs what the Source
-    does not is another model.
+    ``shapes`` are the Source's input shapes in this run; ``permutations`` are those of Source inputs that were
+    brought into another layout on purpose. Another number of inputs is a mismatch: a Target that needs an input which
+    the Source does not have is another model.
     """
-    ours = {spec.name: spec for spec in source.inputs}
-    if len(target.inputs) != len(ours):
-        more = [t.name for t in target.inputs][:6]
-        return Mismatch(f"the Target takes {len(target.inputs)} inputs {more}, the Source {len(ours)} {list(ours)[:6]}")
-    by_name = {spec.name for spec in target.inputs} == set(ours)
+    source_specs = {spec.name: spec for spec in source.inputs}
+    if len(target.inputs) != len(source_specs):
+        target_names = [t.name for t in target.inputs][:6]
+        return Mismatch(
+            f"the Target takes {len(target.inputs)} inputs {target_names}, "
+            f"the Source {len(source_specs)} {list(source_specs)[:6]}"
+        )
+    by_name = {spec.name for spec in target.inputs} == set(source_specs)
     mapping = []
-    for spec, name in zip(target.inputs, ours, strict=True):
+    for spec, name in zip(target.inputs, source_specs, strict=True):
         origin = spec.name if by_name else name
-        turn = (turns or {}).get(origin)
+        permutation = (permutations or {}).get(origin)
         shape = tuple(shapes[origin])
-        axes = _axes(shape if turn is None else tuple(shape[a] for a in turn), spec)
+        axes = _axes(shape if permutation is None else tuple(shape[a] for a in permutation), spec)
         if isinstance(axes, Mismatch):
             return axes
-        if turn is not None:
-            axes = turn if axes is None else tuple(turn[a] for a in axes)
+        if permutation is not None:
+            axes = permutation if axes is None else tuple(permutation[a] for a in axes)
         mapping.append(InputMapping(spec, origin, axes))
     return tuple(mapping)
 
@@ -80,16 +83,16 @@ def _fits(shape: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> bool
 
 
 def apply_mapping(mapping: Sequence[InputMapping], arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """The Source's arrays as the Target takes them: its names, its layout, its dtype."""
-    given = {}
-    for one in mapping:
-        array = arrays[one.source]
-        if one.axes is not None:
-            extra = array.ndim - len(one.axes)  # 1 where each row is a whole input, without a batch axis
-            axes = (*range(extra), *(axis + extra for axis in one.axes))
+    """Return the Source's arrays as the Target takes them: under its names, in its layout and its dtype."""
+    target_arrays = {}
+    for mapped in mapping:
+        array = arrays[mapped.source]
+        if mapped.axes is not None:
+            extra = array.ndim - len(mapped.axes)  # 1 where each row is a whole input, without a batch axis
+            axes = (*range(extra), *(axis + extra for axis in mapped.axes))
             array = np.ascontiguousarray(array.transpose(axes))
-        given[one.target.name] = array.astype(one.target.dtype, copy=False)
-    return given
+        target_arrays[mapped.target.name] = array.astype(mapped.target.dtype, copy=False)
+    return target_arrays
 
 
 def single_input(inputs: Sequence[TensorSpec], arrays: Mapping[str, Array], row: int, batch: int) -> dict[str, Array]:
@@ -104,16 +107,16 @@ def single_input(inputs: Sequence[TensorSpec], arrays: Mapping[str, Array], row:
 
 
 def match_outputs(source: Sequence[str], target: Sequence[str], arrays: Sequence[Array]) -> list[Array]:
-    """The Target's outputs in the Source's order: by name where the names are the same, else as they come."""
+    """Return the Target's outputs in the Source's order: by name where the names are the same, else by position."""
     if len(set(target)) == len(target) and set(source) == set(target):
         return [arrays[list(target).index(name)] for name in source]
     return list(arrays)
 
 
 def to_other_layout(shape: Sequence[int | None]) -> tuple[tuple[int, ...], ...]:
-    """The turns that give an image tensor the other layout: one, where its channels stand at one place only.
+    """Return the permutations that give an image tensor the other layout; only one where the sizes tell the channels.
 
-    With both, square NCHW sizes would also come out as width, channels, height, which is no layout.
+    Trying both would also turn square NCHW sizes into width, channels, height, which is no layout.
     """
     first, last = shape[1] in CHANNELS, shape[3] in CHANNELS
     if first != last:
@@ -130,13 +133,13 @@ def layout_of(shape: Sequence[int | None], format: Format) -> Layout:
 
 
 def sizes(mapping: Sequence[InputMapping], shapes: Mapping[str, Sequence[int | None]]) -> dict[str, list[int | None]]:
-    """The shapes of a model's inputs in this run, by its own names; a batch that it leaves free stays None."""
-    found = {}
-    for one in mapping:
-        shape = list(shapes[one.source])
-        if one.axes is not None:
-            shape = [shape[axis] for axis in one.axes]
-        if one.target.shape:
-            shape[0] = one.target.shape[0]
-        found[one.target.name] = shape
-    return found
+    """Return the shapes of a model's inputs in this run, by its own names; a batch that it leaves free stays None."""
+    shapes_by_name = {}
+    for mapped in mapping:
+        shape = list(shapes[mapped.source])
+        if mapped.axes is not None:
+            shape = [shape[axis] for axis in mapped.axes]
+        if mapped.target.shape:
+            shape[0] = mapped.target.shape[0]
+        shapes_by_name[mapped.target.name] = shape
+    return shapes_by_name

@@ -1,4 +1,4 @@
-"""Load a person's model in its own runtime, and settle the shapes of its inputs.
+"""Load a person's model in its own runtime, and find out the shapes of its inputs.
 
 Nothing is guessed: what the file leaves open and no option says is an error that names the option.
 """
@@ -86,7 +86,7 @@ def _load_options(file: ModelFile, options: Options) -> LoadOptions:
 
 
 def given_shapes(options: Options) -> dict[str, list[int]]:
-    """Input shapes by name ("" for the only input) from --input-shape, else from the arrays of --inputs."""
+    """Return input shapes by name ("" for the only input) from --input-shape, else from the arrays of --inputs."""
     shapes = {name: list(shape) for name, shape in options.input_shape.items()}
     if shapes or options.inputs is None:
         return shapes
@@ -105,21 +105,26 @@ def source_batch_axes(signature: Signature, options: Options) -> dict[str, int |
 
 
 def resolve_shapes(path: Path, signature: Signature, options: Options) -> Shapes:
-    """The shapes of the model's inputs in this run: all sizes but the batch are known. Raises :class:`BadInput`."""
-    given = {name: list(shape) for name, shape in options.input_shape.items()}
+    """Return the shapes of the model's inputs in this run, in which only the batch may be open.
+
+    Raises :class:`BadInput` where a size is open and no option says it.
+    """
+    asked = {name: list(shape) for name, shape in options.input_shape.items()}
     names = [spec.name for spec in signature.inputs]
-    if "" in given:
+    if "" in asked:
         if len(names) != 1:
             raise BadInput(f"--input-shape needs a name, as the model has {len(names)} inputs: {', '.join(names)}.")
-        given = {names[0]: given[""]}
-    if unknown := sorted(set(given) - set(names)):
+        asked = {names[0]: asked[""]}
+    if unknown := sorted(set(asked) - set(names)):
         raise BadInput(f"--input-shape names {unknown[0]!r}; the model's inputs are {', '.join(names)}.")
-    stored = {} if given else given_shapes(options)
+    stored = {} if asked else given_shapes(options)
     if "" in stored and len(names) == 1:
         stored = {names[0]: stored[""]}
     axes = source_batch_axes(signature, options)
     shapes = {
-        spec.name: _asked(spec, given[spec.name]) if spec.name in given else _found(path, spec, stored.get(spec.name))
+        spec.name: _asked_shape(spec, asked[spec.name])
+        if spec.name in asked
+        else _shape_of_input(path, spec, stored.get(spec.name))
         for spec in signature.inputs
     }
     for spec in signature.inputs:
@@ -137,13 +142,13 @@ def _fits(spec: TensorSpec, sizes: Sequence[int]) -> bool:
     )
 
 
-def _asked(spec: TensorSpec, sizes: Sequence[int]) -> tuple[int | None, ...]:
+def _asked_shape(spec: TensorSpec, sizes: Sequence[int]) -> tuple[int | None, ...]:
     if not _fits(spec, sizes):
         raise BadInput(f"--input-shape {','.join(map(str, sizes))} does not fit the model's input {spec}.")
     return (spec.shape[0] if spec.shape else None, *sizes[1:])
 
 
-def _found(path: Path, spec: TensorSpec, stored: Sequence[int] | None) -> tuple[int | None, ...]:
+def _shape_of_input(path: Path, spec: TensorSpec, stored: Sequence[int] | None) -> tuple[int | None, ...]:
     if spec.shape is not None and all(size is not None for size in spec.shape[1:]):
         return spec.shape
     if stored is not None and spec.shape is not None and len(stored) == len(spec.shape) + 1:
@@ -159,5 +164,5 @@ def _found(path: Path, spec: TensorSpec, stored: Sequence[int] | None) -> tuple[
 
 
 def specs(signature: Signature, shapes: Mapping[str, tuple[int | None, ...]]) -> list[TensorSpec]:
-    """The model's inputs with the shapes of this run."""
+    """Return the model's inputs with the shapes of this run."""
     return [TensorSpec(s.name, shapes[s.name], s.dtype) for s in signature.inputs]

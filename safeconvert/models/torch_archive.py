@@ -75,26 +75,26 @@ def imports(data: bytes) -> set[str]:
     A name that the pickle computes, rather than spells right before it is used, is "a computed name".
     Raises :class:`BadInput` where the bytes are no pickle to the end.
     """
-    found: set[str] = set()
+    imported: set[str] = set()
     stream = io.BytesIO(data)
     legacy = LEGACY_MAGIC in data[:32]
     read = 0
     try:
         while stream.tell() < len(data) and not (legacy and read == LEGACY_PICKLES):
-            found |= _imports_of_one(stream)
+            imported |= _imports_of_pickle(stream)
             read += 1
     except (ValueError, IndexError, KeyError, UnicodeDecodeError, OverflowError, MemoryError) as error:
         raise BadInput(f"a pickle inside is damaged ({shortened(error)})") from error
-    return found
+    return imported
 
 
 def shortened(error: BaseException) -> str:
     return " ".join(str(error).split())[:120] or type(error).__name__
 
 
-def _imports_of_one(stream: io.BytesIO) -> set[str]:
+def _imports_of_pickle(stream: io.BytesIO) -> set[str]:
     """The imports of the pickle that begins here; the stream is left behind its end."""
-    found: set[str] = set()
+    imported: set[str] = set()
     memo: dict[int, str | None] = {}
     last: list[str | None] = [None, None]  # what the last two operations pushed, where they pushed text
     value: Any
@@ -104,18 +104,18 @@ def _imports_of_one(stream: io.BytesIO) -> set[str]:
             memo[len(memo) if name == "MEMOIZE" else int(value)] = last[1]
             continue  # leaves the stack as it is
         if name in ("GLOBAL", "INST"):
-            found.add(str(value))
+            imported.add(str(value))
         elif name == "STACK_GLOBAL":
-            found.add("a computed name" if None in last else f"{last[0]} {last[1]}")
+            imported.add("a computed name" if None in last else f"{last[0]} {last[1]}")
         elif name.startswith("EXT"):
-            found.add("an extension")
+            imported.add("an extension")
         pushed = None
         if name.endswith(("UNICODE", "UNICODE8")):
             pushed = str(value)
         elif name in ("BINGET", "LONG_BINGET", "GET"):
             pushed = memo.get(int(value))
         last = [last[1], pushed]
-    return found
+    return imported
 
 
 def torch_flavour(path: Path) -> str:
@@ -167,7 +167,7 @@ def code_in_pt2(path: Path) -> str | None:
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             if reason := _two_faced(archive, file):
-                return f"{reason}, so that it cannot be told what PyTorch would read"
+                return f"{reason}, so that nobody can say what PyTorch would read"
             for name in archive.namelist():
                 if "/aotinductor/" in name.lower() or name.lower().endswith((".so", ".dll", ".dylib")):
                     return f"compiled code in {name}"
@@ -224,8 +224,8 @@ def _pickled_members(archive: zipfile.ZipFile) -> Iterator[tuple[str, bytes]]:
         if folded.endswith(".pt") or any(part in folded for part in ("/sample_inputs/", "/custom_obj", "/opaque_obj")):
             yield name, archive.read(name)
         elif folded.endswith("_config.json"):
-            given = json.loads(archive.read(name))
-            config = given.get("config", {}) if isinstance(given, dict) else {}
+            content = json.loads(archive.read(name))
+            config = content.get("config", {}) if isinstance(content, dict) else {}
             for payload in config.values() if isinstance(config, dict) else ():
                 path_name = payload.get("path_name") if isinstance(payload, dict) else None
                 member = f"{name.rpartition('/')[0]}/{path_name}"

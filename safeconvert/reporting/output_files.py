@@ -114,7 +114,7 @@ def put(workers: WorkerPool, made: Path, final: Path) -> None:
     refuse_special_file(final)
     hidden = f".{final.name[:40]}.{os.getpid()}"
     partial = final.parent / f"{hidden}.partial"
-    with workers.passing(partial):
+    with workers.temporary_file(partial):
         try:
             if made.is_dir():
                 shutil.copytree(made, partial)
@@ -127,7 +127,7 @@ def put(workers: WorkerPool, made: Path, final: Path) -> None:
             if final.is_dir() and not final.is_symlink():
                 # A folder cannot be replaced in one step: the old one steps aside first.
                 aside = final.parent / f"{hidden}.old"
-                with workers.passing(aside):
+                with workers.temporary_file(aside):
                     final.rename(aside)
                     partial.rename(final)
             else:

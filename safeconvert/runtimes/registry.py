@@ -1,6 +1,6 @@
-"""The models that a child holds, and running them on batches of any size.
+"""The models that a worker holds, and running them on batches of any size.
 
-Runs in a child process. A model is registered under its file's path, so that a hop works on what is
+Runs in a worker. A model is registered under its file's path, so that a hop works on what is
 loaded already. Arrays have the batch first; a run gives one array an output, in the model's own order.
 """
 

@@ -1,6 +1,6 @@
 """How the content of one tensor lies in another: axes in another order, neighbouring axes read as one.
 
-Needs numpy alone; used in child processes and in the parent.
+Needs numpy alone; used in workers and in the parent.
 """
 
 from __future__ import annotations

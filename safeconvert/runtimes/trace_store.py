@@ -1,4 +1,4 @@
-"""Keeping arrays of a model one after another, without holding them all. Runs in a child process.
+"""Files in which a model's arrays are kept, written one after another, and the records of what is in them.
 
 A store is an ``.npz`` file (read it with ``numpy.load``) with the members ``arr_0``, ``arr_1`` and so on.
 """
@@ -153,15 +153,15 @@ class Trail:
 
 
 def unique(names: Iterable[str]) -> list[str]:
-    """The names, those that stood before with a number behind them."""
-    made: dict[str, None] = {}
+    """Return the names, each that occurred before with a number behind it."""
+    taken_names: dict[str, None] = {}
     for name in names:
         free, count = name, 0
-        while free in made:
+        while free in taken_names:
             count += 1
             free = f"{name}#{count}"
-        made[free] = None
-    return list(made)
+        taken_names[free] = None
+    return list(taken_names)
 
 
 def in_batches(model: Loaded, arrays: Arrays, store: str, trace: TracePart) -> list[TraceRecord]:
@@ -180,7 +180,7 @@ def in_batches(model: Loaded, arrays: Arrays, store: str, trace: TracePart) -> l
                 raise
             size = 1
     with tempfile.TemporaryDirectory(dir=Path(store).parent) as folder:
-        counts, parts, found = [], [], list[TraceRecord]()
+        counts, parts, first = [], [], list[TraceRecord]()
         for start in range(0, rows, size):
             counts.append(min(size, rows - start))
             filled = {  # the last part is filled up with its last row
@@ -189,10 +189,10 @@ def in_batches(model: Loaded, arrays: Arrays, store: str, trace: TracePart) -> l
             }
             parts.append(str(Path(folder) / str(start)))
             records = trace(filled, parts[-1])
-            if found and [r.tensor for r in records] != [r.tensor for r in found]:
+            if first and [r.tensor for r in records] != [r.tensor for r in first]:
                 raise ValueError("the model runs other operators on other inputs")
-            found = records
-        return _joined(found, parts, counts, size, store)
+            first = records
+        return _joined(first, parts, counts, size, store)
 
 
 def _joined(
@@ -216,19 +216,19 @@ def _joined(
 
 
 def checked(name: str, value: Array, shape: Iterable[int]) -> Array:
-    """The new value of a parameter. Raises ValueError where its shape is not the parameter's."""
+    """Return the new value of a parameter. Raises ValueError where its shape is not the parameter's."""
     if list(value.shape) != list(shape):
         raise ValueError(f"parameter {name!r} has the shape {list(shape)}, not {list(value.shape)}")
     return value
 
 
 def all_known(values: Iterable[str], names: Iterable[str]) -> None:
-    """Raises ValueError where one of the names in ``values`` is no parameter's."""
+    """Raise ValueError where one of the names in ``values`` is no parameter's."""
     if missing := sorted(set(values) - set(names)):
         raise ValueError(f"no parameter {missing[0]!r} in the model")
 
 
 def is_setting(value: Any) -> bool:
     """Is it a number, a word, or a list of these?"""
-    several = value if isinstance(value, (list, tuple)) else [value]
-    return bool(several) and all(isinstance(one, (bool, int, float, str)) for one in several)
+    items = value if isinstance(value, (list, tuple)) else [value]
+    return bool(items) and all(isinstance(item, (bool, int, float, str)) for item in items)

@@ -1,7 +1,7 @@
-"""Child processes: one framework each, warm, spoken to in arrays and file paths, free to die.
+"""Worker processes: one framework each, kept warm, spoken to in arrays and file paths, and free to die.
 
-A :class:`WorkerPool` holds the children of one run and its scratch folder. Whatever ends the run, be it a
-normal return, Ctrl-C or SIGKILL, no child and no scratch file is left: see :mod:`safeconvert.workers.janitor`.
+A :class:`WorkerPool` holds the workers of one run and its scratch folder. Whatever ends the run, be it a
+normal return, Ctrl-C or SIGKILL, no worker and no scratch file is left: see :mod:`safeconvert.workers.janitor`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ ENVIRONMENT = {
 
 
 def mounts() -> dict[str, str]:
-    """The folders that a child may import from, by package name; each package before those below it."""
+    """The folders that a worker may import from, by package name; each package before those below it."""
     packages = ("safeconvert", "safeconvert.converters", "safeconvert.repair")
     return {package: str(_folder(package)) for package in packages}
 
@@ -62,7 +62,7 @@ def _folder(package: str) -> Path:
 
 
 def memory_limit() -> int:
-    """Bytes of resident memory that one child may hold: four fifths of the machine or its container."""
+    """Bytes of resident memory that one worker may hold: four fifths of the machine or its container."""
     limits = [psutil.virtual_memory().total]
     with contextlib.suppress(OSError, ValueError):
         limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
@@ -70,39 +70,39 @@ def memory_limit() -> int:
 
 
 class Worker:
-    """One child process, started at once; requests are answered in the order in which they are made."""
+    """One worker process, started at once; requests are answered in the order in which they are made."""
 
     def __init__(self, name: str, framework: str, workers: WorkerPool, python: str = sys.executable) -> None:
         self.name, self.framework = name, framework
         self._pool = workers
         self._lock = threading.Lock()
         self.log = workers.folder / f"{name}-{workers.serial()}.log"
-        ours, theirs = socket.socketpair()
-        with theirs, self.log.open("wb") as log:
+        parent_end, worker_end = socket.socketpair()
+        with worker_end, self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [
                     python,
                     "-P",
                     str(HERE / "child.py"),
-                    str(theirs.fileno()),
+                    str(worker_end.fileno()),
                     json.dumps(mounts()),
                     ",".join(PRELOADS.get(framework, ())),
                 ],
-                pass_fds=[theirs.fileno()],
+                pass_fds=[worker_end.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=workers.folder,  # converters that drop files of their own drop them in the scratch folder
-                # Killed children cannot tidy up: what their libraries leave behind is in the scratch folder.
+                # Killed workers cannot tidy up: what their libraries leave behind is in the scratch folder.
                 env={**os.environ, **ENVIRONMENT, "TMPDIR": str(workers.folder)},
-                start_new_session=True,  # Ctrl-C is for the parent, which then stops its children
+                start_new_session=True,  # Ctrl-C is for the parent, which then stops its workers
             )
         workers.tell("child", self.process.pid)
-        self._connection = Connection(ours.detach())
+        self._connection = Connection(parent_end.detach())
         self._limit = memory_limit()
 
     def call(self, module: str, function: str, *, timeout: float | None = None, **arguments: Any) -> Any:
-        """Run ``function`` of ``module`` (a path below the mounts, such as ``runtimes.registry``) in the child.
+        """Run ``function`` of ``module`` (a path below the mounts, such as ``runtimes.registry``) in the worker.
 
         Arguments and result are plain values and numpy arrays. ``timeout`` is in seconds.
         Raises :class:`CallRaised`, :class:`SessionLost` or :class:`WorkerDied`.
@@ -146,7 +146,7 @@ class Worker:
         return WorkerDied(f"the {self.framework} process died ({how}){': ' + last if last else ''}", details=tail)
 
     def tail(self, size: int = 4000) -> str:
-        """The end of what the child printed."""
+        """Return the end of what the worker printed."""
         with contextlib.suppress(OSError):
             return self.log.read_bytes()[-size:].decode("utf-8", "replace")
         return ""
@@ -156,13 +156,13 @@ class Worker:
         return self.process.poll() is None
 
     def stop(self) -> None:
-        """Kill the child and all that it started, and wait for its end."""
-        below: list[psutil.Process] = []
+        """Kill the worker and all that it started, and wait for its end."""
+        descendants: list[psutil.Process] = []
         with contextlib.suppress(psutil.Error):
-            below = psutil.Process(self.process.pid).children(recursive=True)
+            descendants = psutil.Process(self.process.pid).children(recursive=True)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        for process in below:  # those that made a session of their own
+        for process in descendants:  # those that started a session of their own
             with contextlib.suppress(psutil.Error):
                 process.kill()
         self.process.wait()
@@ -171,11 +171,11 @@ class Worker:
 
 
 class WorkerPool:
-    """The children and the scratch folder of one run; a context manager."""
+    """The workers and the scratch folder of one run; a context manager."""
 
     def __init__(self) -> None:
         self._serial = 0
-        self._children: dict[str, Worker] = {}
+        self._workers: dict[str, Worker] = {}
         self._changes = threading.RLock()
         self.folder = _temporary() / f"safeconvert-{secrets.token_hex(6)}"
         self._janitor: subprocess.Popen[str] = subprocess.Popen(
@@ -192,7 +192,7 @@ class WorkerPool:
         except OSError as error:
             self.__exit__(None, None, None)
             raise BadInput(
-                f"{self.folder} cannot be made: {error.strerror or error}. Set TMPDIR to another folder."
+                f"{self.folder} cannot be created: {error.strerror or error}. Set TMPDIR to another folder."
             ) from error
 
     def serial(self) -> int:
@@ -208,29 +208,29 @@ class WorkerPool:
                 pipe.flush()
 
     def worker(self, name: str, framework: str, python: str = sys.executable) -> Worker:
-        """The living child of that name; started, or started again, where there is none."""
+        """Return the living worker of that name; started, or started again, where there is none."""
         with self._changes:
-            worker = self._children.get(name)
+            worker = self._workers.get(name)
             if worker is None or not worker.alive:
-                worker = self._children[name] = Worker(name, framework, self, python)
+                worker = self._workers[name] = Worker(name, framework, self, python)
             return worker
 
     def restart(self, name: str) -> None:
-        """Stop the child of that name, so that the next request starts a fresh one."""
+        """Stop the worker of that name, so that the next request starts a fresh one."""
         with self._changes:
-            worker = self._children.pop(name, None)
+            worker = self._workers.pop(name, None)
         if worker is not None:
             worker.stop()
 
     def scratch(self, name: str) -> Path:
-        """A path in the scratch folder that nothing has used before; its suffix is that of ``name``."""
+        """Return a path in the scratch folder that nothing has used before; its suffix is that of ``name``."""
         folder = self.folder / str(self.serial())
         folder.mkdir()
         return folder / name
 
     @contextlib.contextmanager
-    def passing(self, path: Path) -> Iterator[Path]:
-        """A file that must not outlive the block, wherever it stands."""
+    def temporary_file(self, path: Path) -> Iterator[Path]:
+        """Remove the file at ``path`` when the block ends, whatever ends it."""
         self.tell("path", path)
         try:
             yield path
@@ -244,7 +244,7 @@ class WorkerPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for worker in self._children.values():
+        for worker in self._workers.values():
             worker.stop()
         remove(self.folder)
         if self._janitor.stdin is not None:

@@ -131,7 +131,7 @@ def test_a_second_runtime_whose_process_dies_is_asked_once_more(models: Path, de
             """As it loads TensorFlow, so often."""
             seen = set[int]()
             while len(seen) < deaths:
-                worker = workers._children.get(other.worker_name)
+                worker = workers._workers.get(other.worker_name)
                 if worker is not None and worker.process.pid not in seen:
                     seen.add(worker.process.pid)
                     worker.process.kill()

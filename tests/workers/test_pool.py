@@ -192,7 +192,7 @@ def test_nothing_of_a_workshop_outlives_it(tmp_path: Path) -> None:
     with WorkerPool() as workers:
         worker = workers.worker("c", "none")
         folder, janitor = workers.folder, workers._janitor.pid
-        with workers.passing(outside):
+        with workers.temporary_file(outside):
             outside.write_text("not finished")
         assert folder.is_dir()
         assert folder.stat().st_mode & 0o77 == 0  # other users look elsewhere
@@ -210,7 +210,7 @@ from safeconvert.workers.pool import WorkerPool
 workers = WorkerPool()
 partial = pathlib.Path({str(tmp_path)!r}) / "kept\\n" / "out.partial"
 partial.parent.mkdir()
-with workers.passing(partial):
+with workers.temporary_file(partial):
     partial.write_text("half")
     print(workers.worker("c", "none").process.pid, workers.folder, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A TFLite file as objects that can be changed, and back. Runs in a child process of small libraries."""
+"""A TFLite file as objects that can be changed, and back. Runs in a worker."""
 
 from __future__ import annotations
 

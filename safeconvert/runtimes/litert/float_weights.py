@@ -2,7 +2,7 @@
 
 Such are the 8-bit weights of dynamic-range quantisation and the half-precision ones of float16 quantisation: their
 readers take and give float32, so that each can be float32 again by itself. Weights of operators on integers cannot.
-A *twin* is a float32 TFLite file of the same model. Runs in a child process of small libraries.
+A *twin* is a float32 TFLite file of the same model. Runs in a worker.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ def rounded_weights(path: str) -> list[RoundedWeight]:
 def match_roundings(path: str, twin: str) -> dict[str, float]:
     """Find the weights that are the twin's, rounded, by content: name -> the largest rounding (at most half a step)."""
     values = _floats(twin)
-    found = {}
-    for one in _weights(unpacked(Path(path).read_bytes())):
-        if (value := _own(one, values)) is not None:
-            found[one.name] = float(np.abs(value - one.array).max(initial=0.0))
-    return found
+    roundings = {}
+    for weight in _weights(unpacked(Path(path).read_bytes())):
+        if (value := _own(weight, values)) is not None:
+            roundings[weight.name] = float(np.abs(value - weight.array).max(initial=0.0))
+    return roundings
 
 
 def restore_float_weights(path: str, twin: str, names: Collection[str], target: str) -> int:
@@ -94,23 +94,23 @@ def rounding_costs(path: str, twin: str, names: Collection[str], arrays: Arrays,
     that are not reached within the time, the largest, are not among them.
     """
     begun = time.monotonic()
-    sizes = {one.name: one.array.size for one in _weights(unpacked(Path(path).read_bytes()))}
+    sizes = {weight.name: weight.array.size for weight in _weights(unpacked(Path(path).read_bytes()))}
     values = _floats(twin)
     right = _outputs(_restored(path, values, names), arrays)
-    found: dict[str, float] = {}
+    measured: dict[str, float] = {}
     for name in sorted(names, key=sizes.__getitem__):
         if time.monotonic() - begun > seconds:
             break
         alone = _outputs(_restored(path, values, [other for other in names if other != name]), arrays)
         pairs = zip(right, alone, strict=True)
-        found[name] = float(sum(np.mean(np.square(a.astype(np.float64) - b)) for a, b in pairs))
-    return found
+        measured[name] = float(sum(np.mean(np.square(a.astype(np.float64) - b)) for a, b in pairs))
+    return measured
 
 
 def _weights(model: Any) -> list[_Weight]:
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
     names = unique((tensor.name or b"").decode() for graph in model.subgraphs for tensor in graph.tensors)
-    found, start = [], 0
+    weights, start = [], 0
     for graph in model.subgraphs:
         readers: dict[int, list[Any]] = {}
         for operator in graph.operators:
@@ -129,9 +129,9 @@ def _weights(model: Any) -> list[_Weight]:
                 continue
             last = taking[-1]
             node = (graph.tensors[last.outputs[0]].name or b"").decode()
-            found.append(_Weight(names[start + index], node, codes[last.opcodeIndex], *rounded, tensor))
+            weights.append(_Weight(names[start + index], node, codes[last.opcodeIndex], *rounded, tensor))
         start += len(graph.tensors)
-    return found
+    return weights
 
 
 def _rounded(tensor: Any, data: Array) -> tuple[Array, Array] | None:
@@ -143,12 +143,12 @@ def _rounded(tensor: Any, data: Array) -> tuple[Array, Array] | None:
     if tensor.type == FLOAT16:
         half = array.astype(np.float32)
         return half, np.maximum(np.abs(half) * 2.0**-10, 2.0**-24)
-    found = tensor.quantization
-    if found is None or found.scale is None or not len(found.scale) or array.dtype.itemsize > 2:
+    stored = tensor.quantization
+    if stored is None or stored.scale is None or not len(stored.scale) or array.dtype.itemsize > 2:
         return None
-    scales = np.asarray(found.scale)
-    zeros = np.zeros(len(scales), int) if found.zeroPoint is None else np.asarray(found.zeroPoint)
-    quantization = {"scales": scales, "zero_points": zeros, "quantized_dimension": found.quantizedDimension}
+    scales = np.asarray(stored.scale)
+    zeros = np.zeros(len(scales), int) if stored.zeroPoint is None else np.asarray(stored.zeroPoint)
+    quantization = {"scales": scales, "zero_points": zeros, "quantized_dimension": stored.quantizedDimension}
     value = real(array, quantization)
     step = real(np.ones_like(array), {**quantization, "zero_points": np.zeros_like(zeros)})
     return None if value is None or step is None else (value, step)
@@ -165,12 +165,12 @@ def _on_floats(graph: Any, operator: Any, constant: int) -> bool:
 def _floats(path: str) -> list[Array]:
     """The float32 constants of a file."""
     model = unpacked(Path(path).read_bytes())
-    found = []
+    constants = []
     for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
         data = model.buffers[tensor.buffer].data
         if tensor.type == FLOAT32 and data is not None and len(data) and tensor.shape is not None:
-            found.append(np.asarray(data, np.uint8).view(np.float32).reshape([int(n) for n in tensor.shape]))
-    return found
+            constants.append(np.asarray(data, np.uint8).view(np.float32).reshape([int(n) for n in tensor.shape]))
+    return constants
 
 
 def _own(weight: _Weight, values: Collection[Array]) -> Array | None:
@@ -191,15 +191,15 @@ def _restored(path: str, values: Collection[Array], names: Collection[str]) -> b
     if not wanted:
         return bytearray(data)
     model = unpacked(data)
-    for one in _weights(model):
-        if one.name not in wanted:
+    for weight in _weights(model):
+        if weight.name not in wanted:
             continue
-        value = _own(one, values)
+        value = _own(weight, values)
         if value is None:
-            raise ValueError(f"weight {one.name!r} has no float32 value in the twin")
+            raise ValueError(f"weight {weight.name!r} has no float32 value in the twin")
         model.buffers.append(schema.BufferT())
         model.buffers[-1].data = np.frombuffer(np.ascontiguousarray(value, np.float32).tobytes(), np.uint8)
-        one.tensor.buffer, one.tensor.type, one.tensor.quantization = len(model.buffers) - 1, FLOAT32, None
+        weight.tensor.buffer, weight.tensor.type, weight.tensor.quantization = len(model.buffers) - 1, FLOAT32, None
     _drop_conversions(model)
     _drop_buffers(model)
     return packed(model)
@@ -209,16 +209,18 @@ def _drop_conversions(model: Any) -> None:
     """Operators that make float32 of what is float32 now go; their readers read the constant."""
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
     for graph in model.subgraphs:
-        turned = {
-            int(one.outputs[0]): int(one.inputs[0])
-            for one in graph.operators
-            if codes[one.opcodeIndex] == DEQUANTIZE and graph.tensors[one.inputs[0]].type == FLOAT32
+        inputs_by_output = {
+            int(operator.outputs[0]): int(operator.inputs[0])
+            for operator in graph.operators
+            if codes[operator.opcodeIndex] == DEQUANTIZE and graph.tensors[operator.inputs[0]].type == FLOAT32
         }
         graph.operators = [
-            one for one in graph.operators if not (len(one.outputs) == 1 and int(one.outputs[0]) in turned)
+            operator
+            for operator in graph.operators
+            if len(operator.outputs) != 1 or int(operator.outputs[0]) not in inputs_by_output
         ]
-        for one in graph.operators:
-            one.inputs = np.array([turned.get(int(i), int(i)) for i in one.inputs], np.int32)
+        for operator in graph.operators:
+            operator.inputs = np.array([inputs_by_output.get(int(i), int(i)) for i in operator.inputs], np.int32)
 
 
 def _drop_buffers(model: Any) -> None:

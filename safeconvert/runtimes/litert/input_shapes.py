@@ -1,4 +1,4 @@
-"""A TFLite file with other sizes at its inputs; the interpreter works out all others. Runs in a child process."""
+"""A TFLite file with other sizes at its inputs; the interpreter works out all others. Runs in a worker."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def change_input_shapes(path: str, target: str, shapes: dict[str, list[int | Non
     model = unpacked(Path(path).read_bytes())
     described = load_tflite(path).inputs
     for graph in model.subgraphs[:1]:
-        for one, index in zip(described, graph.inputs, strict=True):
-            if one.name in shapes:
-                sizes, tensor = shapes[one.name], graph.tensors[index]
+        for spec, index in zip(described, graph.inputs, strict=True):
+            if spec.name in shapes:
+                sizes, tensor = shapes[spec.name], graph.tensors[index]
                 tensor.shape = np.array([1 if size is None else size for size in sizes], np.int32)
                 if tensor.shapeSignature is not None:
                     tensor.shapeSignature = np.array([-1 if size is None else size for size in sizes], np.int32)

@@ -79,13 +79,13 @@ def _constants(data: bytearray) -> list[_Constant]:
     graphs = [model.Subgraphs(i) for i in range(model.SubgraphsLength())]
     tensors = [graph.Tensors(i) for graph in graphs for i in range(graph.TensorsLength())]
     names = unique((tensor.Name() or b"").decode() for tensor in tensors)
-    found = []
+    constants = []
     for name, tensor in zip(names, tensors, strict=True):
         array = _array(data, model.Buffers(tensor.Buffer()), tensor)
         quantization = _quantization(tensor.Quantization())
         if array is not None and array.ndim and (array.dtype.kind == "f" or len(quantization["scales"])):
-            found.append(_Constant(name, tensor.Buffer(), array, quantization))
-    return found
+            constants.append(_Constant(name, tensor.Buffer(), array, quantization))
+    return constants
 
 
 def _array(data: bytearray, buffer: Any, tensor: Any) -> Array | None:
@@ -103,10 +103,10 @@ def _array(data: bytearray, buffer: Any, tensor: Any) -> Array | None:
     return array
 
 
-def _quantization(found: Any) -> dict[str, Any]:
-    scales = np.zeros(0) if found is None or found.ScaleIsNone() else found.ScaleAsNumpy()
-    zeros = np.zeros(1, int) if found is None or found.ZeroPointIsNone() else found.ZeroPointAsNumpy()
-    axis = 0 if found is None else found.QuantizedDimension()
+def _quantization(stored: Any) -> dict[str, Any]:
+    scales = np.zeros(0) if stored is None or stored.ScaleIsNone() else stored.ScaleAsNumpy()
+    zeros = np.zeros(1, int) if stored is None or stored.ZeroPointIsNone() else stored.ZeroPointAsNumpy()
+    axis = 0 if stored is None else stored.QuantizedDimension()
     return {"scales": scales, "zero_points": zeros, "quantized_dimension": axis}
 
 

@@ -1,4 +1,4 @@
-"""The settings of one operator of a TFLite file. Runs in a child process of small libraries."""
+"""The settings of one operator of a TFLite file. Runs in a worker."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ PAIRS = {
     "kernel_shape": ("filterHeight", "filterWidth"),
 }
 PADDING = ("same", "valid")  # schema.fbs, enum Padding
-ALONE = ("alpha", "axis")
+SINGLE = ("alpha", "axis")  # options of schema.fbs that are one number
 
 
 def read_settings(path: str, place: str) -> dict[str, Any]:
     """The settings of the operator that gives the tensor ``place``. Raises ValueError where there is none."""
     options = _options(unpacked(Path(path).read_bytes()), place)
-    found: dict[str, Any] = {
+    settings: dict[str, Any] = {
         name: [getattr(options, part) for part in pair] for name, pair in PAIRS.items() if hasattr(options, pair[0])
     }
-    found |= {name: getattr(options, name) for name in ALONE if hasattr(options, name)}
+    settings |= {name: getattr(options, name) for name in SINGLE if hasattr(options, name)}
     if hasattr(options, "padding"):
-        found["padding"] = PADDING[options.padding]
+        settings["padding"] = PADDING[options.padding]
     if hasattr(options, "fusedActivationFunction"):
-        found["fused_activation"] = _activations()[options.fusedActivationFunction]
-    return found
+        settings["fused_activation"] = _activations()[options.fusedActivationFunction]
+    return settings
 
 
 def change_settings(path: str, target: str, place: str, values: dict[str, Any]) -> str:
@@ -38,11 +38,11 @@ def change_settings(path: str, target: str, place: str, values: dict[str, Any]) 
     for name, value in values.items():
         if name == "padding":
             options.padding = PADDING.index(value)
-        for part, one in zip(PAIRS.get(name, ()), value if name in PAIRS else (), strict=True):
-            setattr(options, part, one)
+        for part, number in zip(PAIRS.get(name, ()), value if name in PAIRS else (), strict=True):
+            setattr(options, part, number)
         if name == "fused_activation":
             options.fusedActivationFunction = _activations().index(value)
-        if name in ALONE:
+        if name in SINGLE:
             setattr(options, name, value)
     Path(target).write_bytes(packed(model))
     return "tflite"
@@ -52,8 +52,8 @@ def _activations() -> list[str]:
     """What schema.fbs calls the activations that an operator may have at its end, by number, in small letters."""
     from ai_edge_litert import schema_py_generated as schema
 
-    found = {value: name.lower() for name, value in vars(schema.ActivationFunctionType).items() if name.isupper()}
-    return [found[number] for number in sorted(found)]
+    names = {value: name.lower() for name, value in vars(schema.ActivationFunctionType).items() if name.isupper()}
+    return [names[number] for number in sorted(names)]
 
 
 def _options(model: Any, place: str) -> Any:

@@ -51,23 +51,23 @@ def split_operators(path: str, arrays: Arrays, folder: str) -> list[SingleOperat
     single: list[SingleOperator] = []
     for number, (operator, word) in enumerate(zip(list(graph.operators), words, strict=False)):
         read = [int(index) for index in operator.inputs if index >= 0]
-        taken = list(dict.fromkeys(i for i in read if not _constant(buffers, graph.tensors[i])))
-        made = [int(index) for index in operator.outputs]
-        if not taken or any(_graphs_named(operator.builtinOptions)):
+        inputs = list(dict.fromkeys(i for i in read if not _constant(buffers, graph.tensors[i])))
+        outputs = [int(index) for index in operator.outputs]
+        if not inputs or any(_graphs_named(operator.builtinOptions)):
             continue
-        used = {graph.tensors[index].buffer for index in (*read, *made)}
-        graph.operators, graph.inputs, graph.outputs = [operator], taken, made
+        used = {graph.tensors[index].buffer for index in (*read, *outputs)}
+        graph.operators, graph.inputs, graph.outputs = [operator], inputs, outputs
         model.buffers = [buffer if i in used else empty for i, buffer in enumerate(buffers)]
-        alone = Path(folder) / f"{number}.tflite"
-        alone.write_bytes(packed(model))
+        file = Path(folder) / f"{number}.tflite"
+        file.write_bytes(packed(model))
         single.append(
             SingleOperator(
-                names[made[0]],
+                names[outputs[0]],
                 word,
                 any(hasattr(operator.builtinOptions, name) for name in ("strideH", "padding")),
-                str(alone),
-                [np.array(interpreter.get_tensor(index)) for index in taken],
-                [np.array(interpreter.get_tensor(index)) for index in made],
+                str(file),
+                [np.array(interpreter.get_tensor(index)) for index in inputs],
+                [np.array(interpreter.get_tensor(index)) for index in outputs],
             )
         )
     return single

@@ -24,20 +24,20 @@ def examples(shapes: Shapes, program: Any = None) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(0)
     nodes = () if program is None else program.graph.find_nodes(op="placeholder")
     types = {node.name: node.meta["val"].dtype for node in nodes if hasattr(node.meta.get("val"), "dtype")}
-    made = []
+    inputs = []
     for name, shape in shapes.items():
         normal = torch.randn([2 if d is None else d for d in shape], generator=generator)
         kind = types.get(name, torch.float32)
-        made.append(normal.to(kind) if kind.is_floating_point else (normal.abs() * 9).to(kind))
-    return tuple(made)
+        inputs.append(normal.to(kind) if kind.is_floating_point else (normal.abs() * 9).to(kind))
+    return tuple(inputs)
 
 
-def typed(made: tuple[torch.Tensor, ...], kinds: Sequence[Any] | None) -> tuple[torch.Tensor, ...]:
+def typed(inputs: tuple[torch.Tensor, ...], kinds: Sequence[Any] | None) -> tuple[torch.Tensor, ...]:
     """Inputs of the graph's own types: whole numbers are zeros, which are positions in any table."""
     if kinds is None:
-        return made
+        return inputs
     types = [torch.from_numpy(np.zeros(1, kind)).dtype for kind in kinds]
-    pairs = zip(made, types, strict=True)
+    pairs = zip(inputs, types, strict=True)
     return tuple(x.to(t) if t.is_floating_point else torch.zeros_like(x, dtype=t) for x, t in pairs)
 
 

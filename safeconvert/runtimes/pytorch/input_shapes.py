@@ -1,4 +1,4 @@
-"""A torch program with other sizes at its inputs: the same modules, exported anew on them. Runs in a child process."""
+"""A torch program with other sizes at its inputs: the same modules, exported anew on them. Runs in a worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def change_input_shapes(path: str, target: str, shapes: dict[str, list[int | Non
     Gives the flavour. Raises what torch raises where the model does not work on these sizes.
     """
     model = pytorch_model.loaded(path)
-    inputs = [replace(one, shape=tuple(shapes[one.name])) if one.name in shapes else one for one in model.inputs]
+    inputs = [replace(spec, shape=tuple(shapes[spec.name])) if spec.name in shapes else spec for spec in model.inputs]
     module = copy.deepcopy(model.native[1])
     module._forward_pre_hooks.clear()  # an exported program's, which holds inputs against the sizes it was exported for
     return save_module(module, target, inputs)

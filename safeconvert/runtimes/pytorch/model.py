@@ -1,4 +1,4 @@
-"""PyTorch models in their own runtime, in a child process: exported programs, TorchScript, modules."""
+"""PyTorch models in their own runtime, in a worker: exported programs, TorchScript, modules."""
 
 from __future__ import annotations
 
@@ -77,15 +77,15 @@ def _build(model_fn: str, import_folder: str | None) -> torch.nn.Module:
         sys.path.insert(0, import_folder)
     module_name, _, function = model_fn.partition(":")
     try:
-        made: Any = importlib.import_module(module_name)
+        built: Any = importlib.import_module(module_name)
         for part in function.split("."):
-            made = getattr(made, part)
-        made = made()
+            built = getattr(built, part)
+        built = built()
     except Exception as error:
         raise ValueError(f"--model-fn {model_fn} failed: {type(error).__name__}: {error}") from error
-    if not isinstance(made, torch.nn.Module):
-        raise TypeError(f"--model-fn {model_fn} gave a {type(made).__name__}, not a torch.nn.Module")
-    return made
+    if not isinstance(built, torch.nn.Module):
+        raise TypeError(f"--model-fn {model_fn} gave a {type(built).__name__}, not a torch.nn.Module")
+    return built
 
 
 def _with_state(module: torch.nn.Module, state: Any) -> torch.nn.Module:
@@ -135,16 +135,16 @@ def _module(module: Any, input_shapes: Mapping[str, Sequence[int]]) -> Loaded:
         shapes[names[0]] = shapes.pop("")
     if unknown := sorted(set(shapes) - set(names)):
         raise KeyError(f"--input-shape names {unknown[0]!r}, but the inputs are {names}")
-    given = [name for name in names if name in shapes] or names[:1]
-    inputs = [spec(name, [None, *shapes[name][1:]] if name in shapes else None, "float32") for name in given]
+    used_names = [name for name in names if name in shapes] or names[:1]
+    inputs = [spec(name, [None, *shapes[name][1:]] if name in shapes else None, "float32") for name in used_names]
     outputs: list[TensorSpec] = []
-    run = _runner(module, given)
+    run = _runner(module, used_names)
     if shapes:
         # Two probes of different batch: what the outputs look like, and whether the batch is free.
         try:
-            results = run({name: np.zeros([2, *shapes[name][1:]], "float32") for name in given})
+            results = run({name: np.zeros([2, *shapes[name][1:]], "float32") for name in used_names})
         except RuntimeError as error:
-            sizes = "; ".join(f"{name}:{','.join(map(str, shapes[name]))}" for name in given)
+            sizes = "; ".join(f"{name}:{','.join(map(str, shapes[name]))}" for name in used_names)
             reason = str(error).strip().splitlines()[-1]
             raise ValueError(f"the model does not run on --input-shape {sizes} (or --inputs): {reason}") from error
         outputs = [spec(f"output_{i}", [None, *r.shape[1:]], r.dtype) for i, r in enumerate(results)]

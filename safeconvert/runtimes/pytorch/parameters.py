@@ -30,17 +30,17 @@ def read_parameters(path: str, store: str) -> list[ParameterRecord]:
 
 def _tensors(program: Any, module: Any) -> dict[str, Any]:
     if program is not None:
-        found = {**program.state_dict, **program.constants}
+        named_tensors = {**program.state_dict, **program.constants}
     else:
-        named = module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)
-        found = {name: tensor for part in named for name, tensor in part}
-    return {n: t for n, t in found.items() if isinstance(t, torch.Tensor) and t.is_floating_point()}
+        parts = module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)
+        named_tensors = {name: tensor for part in parts for name, tensor in part}
+    return {n: t for n, t in named_tensors.items() if isinstance(t, torch.Tensor) and t.is_floating_point()}
 
 
-def _are_one(one: Any, other: Any) -> bool:
+def _share_memory(first: Any, second: Any) -> bool:
     """Are they the same weights under two names? After loading they are two tensors over the same memory."""
-    places = [(tensor.data_ptr(), tensor.shape, tensor.stride()) for tensor in (one, other)]
-    return one.numel() > 0 and places[0] == places[1]
+    places = [(tensor.data_ptr(), tensor.shape, tensor.stride()) for tensor in (first, second)]
+    return first.numel() > 0 and places[0] == places[1]
 
 
 def replace_parameters(path: str, target: str, values: dict[str, Array]) -> str:
@@ -58,7 +58,7 @@ def replace_parameters(path: str, target: str, values: dict[str, Array]) -> str:
     for name, value in values.items():
         tensor = torch.from_numpy(np.array(checked(name, value, old[name].shape), order="C")).to(old[name].dtype)
         for alias in old:
-            if alias == name or (alias not in values and _are_one(old[alias], old[name])):
+            if alias == name or (alias not in values and _share_memory(old[alias], old[name])):
                 new[alias] = tensor
     if program is not None:
         _save_program(program, target, old, new)

@@ -1,4 +1,4 @@
-"""The settings of one operator of an exported program: its arguments that are no tensors. Runs in a child process."""
+"""The settings of one operator of an exported program: its arguments that are no tensors. Runs in a worker."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def read_settings(path: str, place: str) -> dict[str, Any]:
     """
     node = _node(_graph(path), place)
     return {
-        one.name: value
-        for index, one in enumerate(node.target._schema.arguments)
-        if is_setting(value := _given(node, index, one))
+        argument.name: value
+        for index, argument in enumerate(node.target._schema.arguments)
+        if is_setting(value := _value_of(node, index, argument))
     }
 
 
@@ -30,11 +30,15 @@ def change_settings(path: str, target: str, place: str, values: dict[str, Any]) 
     module = copy.deepcopy(_graph(path))
     node = _node(module, place)
     described = node.target._schema.arguments
-    every = [_given(node, index, one) for index, one in enumerate(described)]
-    for index, one in enumerate(described):
-        every[index] = values.get(one.name, every[index])
-    node.args = tuple(value for value, one in zip(every, described, strict=True) if not one.kwarg_only)
-    node.kwargs = {one.name: value for value, one in zip(every, described, strict=True) if one.kwarg_only}
+    values_in_order = [_value_of(node, index, argument) for index, argument in enumerate(described)]
+    for index, argument in enumerate(described):
+        values_in_order[index] = values.get(argument.name, values_in_order[index])
+    node.args = tuple(
+        value for value, argument in zip(values_in_order, described, strict=True) if not argument.kwarg_only
+    )
+    node.kwargs = {
+        argument.name: value for value, argument in zip(values_in_order, described, strict=True) if argument.kwarg_only
+    }
     module.recompile()
     return save_module(module, target, pytorch_model.loaded(path).inputs)
 
@@ -53,7 +57,7 @@ def _node(module: Any, place: str) -> Any:
     raise ValueError(f"no operator {place!r}")
 
 
-def _given(node: Any, index: int, described: Any) -> Any:
+def _value_of(node: Any, index: int, described: Any) -> Any:
     if index < len(node.args):
         return node.args[index]
     return node.kwargs.get(described.name, described.default_value)

@@ -1,6 +1,6 @@
 """The constants of a frozen SavedModel, which has no variables: read from its file, and written into a copy of it.
 
-Runs in a child process.
+Runs in a worker.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FILE = "saved_model.pb"
 
 def constants(path: str) -> dict[str, Array]:
     """The floating-point constants of rank 1 or more by name: the node's, with the function's before it if need be."""
-    return {name: tf.make_ndarray(nodes[0].attr["value"].tensor) for name, nodes in _found(_read(path)).items()}
+    return {name: tf.make_ndarray(nodes[0].attr["value"].tensor) for name, nodes in _nodes_by_name(_read(path)).items()}
 
 
 def replace_constants(path: str, target: str, values: dict[str, Array]) -> None:
@@ -30,10 +30,10 @@ def replace_constants(path: str, target: str, values: dict[str, Array]) -> None:
     Raises ValueError for an unknown name or another shape.
     """
     saved = _read(path)
-    found = _found(saved)
-    all_known(values, found)
+    nodes_by_name = _nodes_by_name(saved)
+    all_known(values, nodes_by_name)
     for name, value in values.items():
-        for node in found[name]:
+        for node in nodes_by_name[name]:
             old = node.attr["value"].tensor
             shape = [dimension.size for dimension in old.tensor_shape.dim]
             new = tf.make_tensor_proto(checked(name, value, shape), dtype=old.dtype, shape=shape)
@@ -48,20 +48,20 @@ def _read(path: str) -> Any:
     return saved
 
 
-def _found(saved: Any) -> dict[str, list[Any]]:
+def _nodes_by_name(saved: Any) -> dict[str, list[Any]]:
     """The constants' nodes by name. A function may be written twice: equal nodes of one name are one constant."""
     named: dict[str, list[tuple[str, Any]]] = {}
     for function, node in _nodes(saved):
         named.setdefault(node.name, []).append((function, node))
-    found: dict[str, list[Any]] = {}
+    nodes_by_name: dict[str, list[Any]] = {}
     for name, places in named.items():
         first = tf.make_ndarray(places[0][1].attr["value"].tensor)
         if all(np.array_equal(tf.make_ndarray(node.attr["value"].tensor), first) for _, node in places):
-            found[name] = [node for _, node in places]
+            nodes_by_name[name] = [node for _, node in places]
         else:
             for function, node in places:
-                found.setdefault(f"{function}/{name}", []).append(node)
-    return found
+                nodes_by_name.setdefault(f"{function}/{name}", []).append(node)
+    return nodes_by_name
 
 
 def _nodes(saved: Any) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""A Keras model with other sizes at its inputs: the same layers, built anew on them. Runs in a child process."""
+"""A Keras model with other sizes at its inputs: the same layers, built anew on them. Runs in a worker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def change_input_shapes(path: str, target: str, shapes: dict[str, list[int | Non
         keras.Input(shapes.get(tensor.name, tensor.shape)[1:], batch_size=None, dtype=tensor.dtype, name=tensor.name)
         for tensor in model.inputs
     ]
-    made = keras.models.clone_model(model, input_tensors=packed(model, inputs))
-    made.set_weights(model.get_weights())
-    made.save(target)
+    resized = keras.models.clone_model(model, input_tensors=packed(model, inputs))
+    resized.set_weights(model.get_weights())
+    resized.save(target)
     return "keras"

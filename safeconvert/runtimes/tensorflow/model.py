@@ -1,4 +1,4 @@
-"""Keras models and SavedModels in their own runtime, in a child process."""
+"""Keras models and SavedModels in their own runtime, in a worker."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def _saved_model(path: str, chosen: str | None) -> Loaded:
     if chosen is None or chosen not in available:
         raise KeyError(f"no signature {chosen or SERVING!r}: the SavedModel has {available or 'none'}; use --signature")
     function = model.signatures[chosen]
-    taken = function.structured_input_signature[1]
-    inputs = [spec(name, t.shape if t.shape.rank is not None else None, t.dtype.name) for name, t in taken.items()]
+    arguments = function.structured_input_signature[1]
+    inputs = [spec(name, t.shape if t.shape.rank is not None else None, t.dtype.name) for name, t in arguments.items()]
     order = sorted(function.structured_outputs, key=natural)
     outputs = [
         spec(name, t.shape if t.shape.rank is not None else None, t.dtype.name)

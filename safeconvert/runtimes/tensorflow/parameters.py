@@ -44,8 +44,8 @@ def _variables(model: Loaded) -> dict[str, tuple[str, Any]]:
         for path, layer in named_layers(model.native):
             held.update((id(weight), path) for weight in layer.weights)
         names, layers = [weight.path for weight in every], [held.get(id(weight), "") for weight in every]
-    found = zip(unique(names), zip(layers, every, strict=True), strict=True)
-    return {name: pair for name, pair in found if tf.as_dtype(pair[1].dtype).is_floating}
+    pairs = zip(unique(names), zip(layers, every, strict=True), strict=True)
+    return {name: pair for name, pair in pairs if tf.as_dtype(pair[1].dtype).is_floating}
 
 
 def replace_parameters(path: str, target: str, values: dict[str, Array]) -> str:

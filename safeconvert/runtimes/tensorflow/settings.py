@@ -1,4 +1,4 @@
-"""The settings of one layer of a Keras model: its configuration. Runs in a child process."""
+"""The settings of one layer of a Keras model: its configuration. Runs in a worker."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def read_settings(path: str, place: str) -> dict[str, Any]:
 
     Raises ValueError for a SavedModel, whose layers are a graph, and where there is no such layer.
     """
-    found = _layer(_model(path), place).get_config()
-    return {name: value for name, value in found.items() if is_setting(value)}
+    config = _layer(_model(path), place).get_config()
+    return {name: value for name, value in config.items() if is_setting(value)}
 
 
 def change_settings(path: str, target: str, place: str, values: dict[str, Any]) -> str:
@@ -29,9 +29,9 @@ def change_settings(path: str, target: str, place: str, values: dict[str, Any]) 
         config = layer.get_config()
         return type(layer).from_config({**config, **values} if layer is meant else config)
 
-    made = keras.models.clone_model(model, clone_function=again, recursive=True)
-    made.set_weights(model.get_weights())
-    made.save(target)
+    changed = keras.models.clone_model(model, clone_function=again, recursive=True)
+    changed.set_weights(model.get_weights())
+    changed.save(target)
     return "keras"
 
 
@@ -43,7 +43,7 @@ def _model(path: str) -> Any:
 
 
 def _layer(model: Any, place: str) -> Any:
-    found = dict(named_layers(model)).get(place)
-    if found is None:
+    layer = dict(named_layers(model)).get(place)
+    if layer is None:
         raise ValueError(f"no layer {place!r}")
-    return found
+    return layer

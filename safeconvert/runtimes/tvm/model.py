@@ -1,4 +1,4 @@
-"""ONNX files under Apache TVM: its ONNX front end, its compiler and its virtual machine. A child process of its own.
+"""ONNX files under Apache TVM: its ONNX front end, its compiler and its virtual machine. A worker of its own.
 
 TVM brings an LLVM, which must not meet torch's or TensorFlow's in one process.
 """
@@ -53,14 +53,14 @@ def activations(path: str, arrays: Arrays, store: str) -> TvmActivations:
     names = list(dict.fromkeys([*(name for node in model.graph.node for name in node.output if name), *own]))
     why = ""
     try:
-        found = _traced(model, names, arrays)
+        traced = _traced(model, names, arrays)
     except CannotRun as error:
         if set(names) == set(own):
             raise
-        found, why = _traced(model, own, arrays), str(error)
+        traced, why = _traced(model, own, arrays), str(error)
     records: list[TvmRecord] = []
     members = {}
-    for name, (value, call, at) in found["values"].items():
+    for name, (value, call, at) in traced["values"].items():
         key = str(len(records))
         members[key] = value
         records.append(TvmRecord(name, key, value.shape, value.dtype.name, call, at))
@@ -71,9 +71,9 @@ def activations(path: str, arrays: Arrays, store: str) -> TvmActivations:
         records,
         missing,
         why or ("TVM holds no array for them" if missing else ""),
-        found["calls"],
-        found["compile_seconds"],
-        found["run_seconds"],
+        traced["calls"],
+        traced["compile_seconds"],
+        traced["run_seconds"],
     )
 
 
@@ -87,34 +87,36 @@ def _traced(model: onnx.ModelProto, names: list[str], arrays: Arrays) -> dict[st
         empty = set[tuple[int, tuple[int, ...]]]()
         calls = 0
 
-        def see(function: Any, symbol: Any, before: bool, result: Any, *given: Any) -> int:
-            """Remember which call made what: kernels fill what is allocated for them, the machine's own give theirs."""
+        def see(function: Any, symbol: Any, before: bool, result: Any, *arguments: Any) -> int:
+            """Remember which call wrote what: kernels fill memory allocated for them, builtins return their own."""
             nonlocal calls
             name = str(symbol)
             own = name.startswith(BUILTIN)
-            made = [_place(one) for one in ((result,) if own else given) if isinstance(one, tvm.runtime.Tensor)]
+            written = [
+                _place(tensor) for tensor in ((result,) if own else arguments) if isinstance(tensor, tvm.runtime.Tensor)
+            ]
             if before:
                 return 0  # go on with the call
             if name.startswith(f"{BUILTIN}alloc"):
-                empty.update(made)
+                empty.update(written)
                 return 0
-            made = made if own else [place for place in made if place in empty]
-            empty.difference_update(made)
-            calls += bool(made)
-            writers.update(dict.fromkeys(made, (name, calls)))
+            written = written if own else [place for place in written if place in empty]
+            empty.difference_update(written)
+            calls += bool(written)
+            writers.update(dict.fromkeys(written, (name, calls)))
             return 0
 
         machine.set_instrument(see)
         constants = {tensor.name for tensor in model.graph.initializer}
-        taken = [one.name for one in model.graph.input if one.name not in constants]
-        result = machine["main"](*(tvm.runtime.tensor(np.ascontiguousarray(arrays[name])) for name in taken))
+        input_names = [tensor.name for tensor in model.graph.input if tensor.name not in constants]
+        result = machine["main"](*(tvm.runtime.tensor(np.ascontiguousarray(arrays[name])) for name in input_names))
         ran = time.monotonic()
         results = [result] if len(names) == 1 else list(result)
         values = {}
-        for name, one in zip(names, results, strict=True):
-            array = _array(one)
+        for name, tensor in zip(names, results, strict=True):
+            array = _array(tensor)
             if array is not None:
-                wrote = writers.get(_place(one), ("", 0)) if isinstance(one, tvm.runtime.Tensor) else ("", 0)
+                wrote = writers.get(_place(tensor), ("", 0)) if isinstance(tensor, tvm.runtime.Tensor) else ("", 0)
                 values[name] = array, *wrote
     except Exception as error:  # TVM raises what its C++ and its front end raise; all of it means: it does not run
         raise CannotRun(_line(error)) from error
