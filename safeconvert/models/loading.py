@@ -129,7 +129,7 @@ def resolve_shapes(path: Path, signature: Signature, options: Options) -> Shapes
     }
     for spec in signature.inputs:
         if axes[spec.name] is None and spec.shape and spec.shape[0] is None:  # no batch: its first size is known too
-            sizes = given.get(spec.name) or list(stored.get(spec.name, ()))[-len(spec.shape) :]
+            sizes = asked.get(spec.name) or list(stored.get(spec.name, ()))[-len(spec.shape) :]
             shapes[spec.name] = (sizes[0] if sizes else None, *shapes[spec.name][1:])
     return shapes
 
