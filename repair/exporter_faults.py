@@ -101,7 +101,7 @@ def _walked(
     looked = view(workers, own, shapes, Sample(taken, own.run(taken)), settings, lambda what: None)
     if looked is None:
         return {"faults": [], "model_runs": 0}
-    store, records = trace(workers, source, arrays)
+    store, records = trace(workers, source, arrays, with_integers=True)
     found: dict[str, Any] = workers.worker("onnx_tflite", "onnx_tflite").call(
         "repair.localization.trace_search",
         "locate",

@@ -124,8 +124,16 @@ def _other_perms(walk: Walk, divergence: Divergence, transpose: onnx.NodeProto) 
             # All behind the Transpose has its order of axes, so that right axes there are right axes here.
             tested_at = replace(repairs, nodes=(transpose,))
             yield Proposal("TSS", transpose.name, "", (edit,), evidence, tested_at=tested_at, repairs=repairs)
-        else:  # values that merely come close prove nothing
-            yield Proposal("TSS", transpose.name, "", (edit,), evidence, is_exact=True, repairs=repairs)
+        else:  # values that merely come close prove nothing; those before the Transpose are the Source's own
+            behind = divergence.nodes[_place(divergence.nodes, transpose) :]
+            tested_at = replace(divergence, nodes=behind)
+            yield Proposal(
+                "TSS", transpose.name, "", (edit,), evidence, is_exact=True, tested_at=tested_at, repairs=repairs
+            )
+
+
+def _place(chain: Sequence[onnx.NodeProto], node: onnx.NodeProto) -> int:
+    return next(place for place, other in enumerate(chain) if other.name == node.name)
 
 
 def _at_transpose(
@@ -155,7 +163,7 @@ def _in_source_order(walk: Walk, divergence: Divergence, chain: Sequence[onnx.No
     """Lay out what the first reordering node reads, or the tensor itself, in the order that the Source has."""
     name, wanted = divergence.target, walk.wanted(divergence)
     begins = [n for n in walk.target.dynamic(chain[0]) if n in walk.values][:1] if chain else []
-    for start in (*begins, name):
+    for start in dict.fromkeys((*begins, name, *_before_last_moves(walk, chain))):
         value = walk.values[start]
         layouts = arrangements(value.shape, wanted.shape)
         layout = next((layout for layout in layouts if np.array_equal(layout.of(value), wanted)), None)
@@ -174,6 +182,12 @@ def _in_source_order(walk: Walk, divergence: Divergence, chain: Sequence[onnx.No
         return
 
 
+def _before_last_moves(walk: Walk, chain: Sequence[onnx.NodeProto]) -> list[str]:
+    """What the last computing node of the chain gives, if only nodes that move values follow it."""
+    computing = [node.output[0] for node in chain[:-1] if node.op_type not in LAYOUT]
+    return [name for name in computing[-1:] if name in walk.values and chain[-1].op_type in LAYOUT]
+
+
 def _has_permuted_axes_only(walk: Walk, match: Match) -> bool:
     """Are the axes those of the Source's tensor in another order, none of them joined or split?"""
     sizes = walk.contents.tensors[match.name].shape
@@ -182,8 +196,7 @@ def _has_permuted_axes_only(walk: Walk, match: Match) -> bool:
 
 def _is_carried(walk: Walk, transpose: onnx.NodeProto, chain: Sequence[onnx.NodeProto]) -> bool:
     """Do all tensors from the Transpose to the end of the chain have the order of axes that it gives them?"""
-    place = next(i for i, node in enumerate(chain) if node.name == transpose.name)
-    matches = [walk.aligned.get(node.output[0], [None])[0] for node in chain[place:]]
+    matches = [walk.aligned.get(node.output[0], [None])[0] for node in chain[_place(chain, transpose) :]]
     perms = {match.arrangement.perm if match and _has_permuted_axes_only(walk, match) else None for match in matches}
     return len(perms) == 1 and None not in perms
 

@@ -169,6 +169,7 @@ def _moved(walk: Walk, parting: Divergence, reader: onnx.NodeProto, layers: Mapp
     """The right content in a wrong order: what put it in order in the Source is what the converter lost."""
     holders = [parting.target, *(name for node in parting.nodes for name in walk.target.dynamic(node))]
     same = {match.name for name in holders for match in walk.aligned.get(name, ())} | {parting.source}
+    same |= {match.name for match in walk.contents.find(walk.wanted(parting))}
     ordered = [n for node in walk.source.nodes for n in node.output if n in same]
     nodes = walk.source.between(ordered[-1], ordered[:1]) if ordered else []
     doing = core(nodes) or nodes

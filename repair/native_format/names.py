@@ -99,14 +99,19 @@ def traced(
     return operators
 
 
-def trace(workers: WorkerPool, side: LoadedModel, arrays: Mapping[str, Array]) -> tuple[str, list[TraceRecord]]:
-    """Store the model's own activations on ``arrays``; return the store and a record for each."""
+def trace(
+    workers: WorkerPool, side: LoadedModel, arrays: Mapping[str, Array], *, with_integers: bool = False
+) -> tuple[str, list[TraceRecord]]:
+    """Store the model's own activations on ``arrays``; return the store and a record for each.
+
+    ``with_integers`` keeps whole numbers and truth values too; an ONNX model's trace has none.
+    """
     store = str(workers.scratch("trace.npz"))
     given: dict[str, Any] = {"path": side.location, "arrays": dict(arrays), "store": store}
     run_trace = side.format.runtime.trace
     if run_trace is None:  # an ONNX graph, which repair runs node by node
         return store, TRACE_VIEW(workers.worker("onnx_tflite", "onnx_tflite"), None, **given)
-    return store, run_trace(side.worker(), None, **given)
+    return store, run_trace(side.worker(), None, **given, with_integers=with_integers)
 
 
 def origins(

@@ -62,10 +62,19 @@ class Trace(Protocol):
     """Run the model on ``arrays`` (input name -> array, batch first) and write every activation into ``store``.
 
     ``store`` becomes an ``.npz`` file; the answer has one record for each tensor in it, in execution order.
+    ``with_integers`` keeps whole numbers and truth values that are computed from the inputs' values too.
     """
 
     def __call__(
-        self, worker: Worker, timeout: float | None, /, *, path: str, arrays: dict[str, Array], store: str
+        self,
+        worker: Worker,
+        timeout: float | None,
+        /,
+        *,
+        path: str,
+        arrays: dict[str, Array],
+        store: str,
+        with_integers: bool = False,
     ) -> list[TraceRecord]: ...
 
 

@@ -76,7 +76,6 @@ KNOWN_UNTESTED: set[str] = {
     "repair.layer_ranking",
     "repair.localization.node_replay",
     "repair.localization.runtime_exemptions",
-    "repair.localization.trace_search",
     "repair.native_format.fault_names",
     "repair.native_format.fault_types",
     "repair.native_format.names",

@@ -461,3 +461,61 @@ def test_an_input_that_the_model_cannot_take_is_no_empty_trace(workers: WorkerPo
         model.trace()
     model = Model(workers, models / file, *FLAVOURS[file])
     assert same(model.run(), before)
+
+
+COUNTED_TORCH = """
+import torch
+class Counted(torch.nn.Module):
+    def forward(self, x):
+        whole = (x * 3).to(torch.int32) // 2
+        return torch.cat([whole.to(torch.float32) * x, x.new_zeros(x.shape)], 1) / x.shape[2]
+net = Counted().eval()
+torch.export.save(torch.export.export(net, (torch.zeros(2, 3, 5, 4),)), "counted.pt2")
+torch.jit.trace(net, torch.zeros(2, 3, 5, 4)).save("counted.pt")
+"""
+COUNTED_KERAS = """
+import keras, tensorflow as tf
+inputs = keras.Input((5, 4, 3), name="image")
+x = keras.ops.cast(keras.ops.floor_divide(keras.ops.cast(inputs * 3, "int32"), 2), "float32")
+keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x)).save("counted.keras")
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "framework", "flavour", "operator"),
+    [
+        ("counted.pt2", "torch", "pt2", "aten.floor_divide"),
+        ("counted.pt", "torch", "torchscript", "aten.floor_divide"),
+        ("counted.keras", "tensorflow", "keras", "FloorDiv"),
+    ],
+)
+def test_whole_numbers_are_kept_where_asked_for_and_sizes_never(
+    workers: WorkerPool, counted: Path, file: str, framework: str, flavour: str, operator: str
+) -> None:
+    model = Model(workers, counted / file, framework, flavour)
+    x = np.random.default_rng(1).normal(size=(2, 3, 5, 4)).astype("float32")
+    x = x if framework == "torch" else x.transpose(0, 2, 3, 1)
+    assert model.runtime.trace is not None
+    kinds = {}
+    for with_integers in (False, True):
+        store = workers.scratch("arrays")
+        arrays = {model.name: x}
+        records = model.runtime.trace(
+            model.worker, None, path=model.path, arrays=arrays, store=str(store), with_integers=with_integers
+        )
+        kinds[with_integers] = {record.operator: record for record in records}
+        assert all(record.inputs or record.operator == "input" for record in records)
+    assert not any(kind.startswith(operator) for kind in kinds[False])
+    (kind,) = [kind for kind in kinds[True] if kind.startswith(operator)]
+    with np.load(store) as stored_arrays:
+        divided = stored_arrays[kinds[True][kind].key]
+    np.testing.assert_array_equal(divided, np.floor_divide((x * 3).astype("int32"), 2))
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with models that divide whole numbers."""
+    folder = tmp_path_factory.mktemp("counted")
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(made_by, (COUNTED_TORCH, COUNTED_KERAS), (folder, folder)))
+    return folder

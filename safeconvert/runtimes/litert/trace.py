@@ -11,13 +11,14 @@ from ..trace_store import Array, Store, TraceRecord, Trail, in_batches, unique
 from . import model as litert_model
 
 
-def trace(path: str, arrays: Arrays, store: str) -> list[TraceRecord]:
+def trace(path: str, arrays: Arrays, store: str, *, with_integers: bool = False) -> list[TraceRecord]:
     """Run the model on ``arrays`` (input name -> array, batch first) and keep what it computes in ``store``.
 
     Returns a record for each tensor of real numbers of rank 1 or more that depends on the inputs, in execution order,
     the inputs first. A record's node is the tensor's name in the file, its layer the name scope in it. Integers with a
     scale are real numbers: they are dequantised. The interpreter runs without delegates, which keep no tensors; an
     ordinary run may round integers differently, since it uses their kernels.
+    ``with_integers`` keeps whole numbers and truth values that are computed from the inputs' values too.
     """
     interpreter = observed(path)
     model = litert_model.interpreted(interpreter)
@@ -31,7 +32,10 @@ def trace(path: str, arrays: Arrays, store: str) -> list[TraceRecord]:
 
             def keep(index: int, operator: str, read: list[int]) -> None:
                 node = details[index]["name"]
-                array = real(interpreter.get_tensor(index), details[index]["quantization_parameters"])
+                values = interpreter.get_tensor(index)
+                array = real(values, details[index]["quantization_parameters"])
+                if array is None and with_integers and (operator == "input" or trail.sources(read)):
+                    array = values
                 if array is None or array.ndim == 0:
                     trail.passed(index, read, size=operator == "SHAPE")
                     return

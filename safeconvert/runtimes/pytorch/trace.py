@@ -24,12 +24,13 @@ from . import model as pytorch_model
 SIZES = ("aten.sym_size", "aten.sym_numel", "aten.sym_stride", "aten.size")
 
 
-def trace(path: str, arrays: Arrays, store: str) -> list[TraceRecord]:
+def trace(path: str, arrays: Arrays, store: str, *, with_integers: bool = False) -> list[TraceRecord]:
     """Run the model on ``arrays`` (input name -> array, batch first) and keep what it computes in ``store``.
 
     Returns a record for each floating-point tensor of rank 1 or more that depends on the inputs, in execution order,
     the inputs first. A record's node is the graph's name for it, its layer the path of the innermost
     ``torch.nn.Module``. A tensor of which only the size is read does not count as read.
+    ``with_integers`` keeps whole numbers and truth values that are computed from the inputs' values too.
     """
     model = pytorch_model.loaded(path)
     program, module = model.native
@@ -41,9 +42,9 @@ def trace(path: str, arrays: Arrays, store: str) -> list[TraceRecord]:
         graph = module if program is not None else _exported(module, given)
         with Store(target) as kept, torch.no_grad():
             if graph is not None:
-                _Interpreter(graph, kept, names).run(*given, enable_io_processing=False)
+                _Interpreter(graph, kept, names, with_integers).run(*given, enable_io_processing=False)
             else:
-                with _Listener(module, kept, dict(zip(names, given, strict=True))):
+                with _Listener(module, kept, dict(zip(names, given, strict=True)), with_integers):
                     module(*given)
             return kept.records
 
@@ -63,8 +64,10 @@ def _exported(module: Any, given: list[Any]) -> Any:
         return None
 
 
-def _is_kept(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.is_floating_point() and value.dim() > 0 and value.numel() > 0
+def _is_kept(value: Any, with_integers: bool) -> bool:
+    if not isinstance(value, torch.Tensor) or value.dim() == 0 or value.numel() == 0 or value.is_complex():
+        return False
+    return with_integers or value.is_floating_point()
 
 
 def as_float32(tensor: Any) -> Array:
@@ -75,9 +78,9 @@ def as_float32(tensor: Any) -> Array:
 class _Interpreter(torch.fx.Interpreter):  # type: ignore[misc, unused-ignore]
     """Runs a graph and keeps its tensors; what no later node reads is freed."""
 
-    def __init__(self, graph: Any, kept: Store, names: list[str]) -> None:
+    def __init__(self, graph: Any, kept: Store, names: list[str], with_integers: bool) -> None:
         super().__init__(graph)
-        self.kept, self.trail, self.names = kept, Trail(), iter(names)
+        self.kept, self.trail, self.names, self.with_integers = kept, Trail(), iter(names), with_integers
 
     def run_node(self, n: Any) -> Any:
         result = super().run_node(n)
@@ -88,14 +91,15 @@ class _Interpreter(torch.fx.Interpreter):  # type: ignore[misc, unused-ignore]
             maker = n
             while maker.target is operator.getitem:  # one of several results
                 maker = maker.args[0]
-            if _is_kept(result):
-                self._keep(n, result, n.name, str(maker.target), self.trail.sources(read))
+            sources = self.trail.sources(read)
+            if _is_kept(result, self.with_integers and bool(sources)):
+                self._keep(n, result, n.name, str(maker.target), sources)
             else:
                 self.trail.passed(n, read, size=str(n.target).startswith(SIZES))
         return result
 
     def _keep(self, node: Any, result: Any, name: str, kind: str, inputs: list[str]) -> None:
-        if not _is_kept(result):
+        if not _is_kept(result, self.with_integers):
             self.trail.start(node)
             return
         self.trail.keep(node, name)
@@ -115,9 +119,9 @@ def _layer(node: Any) -> str:
 class _Listener(TorchDispatchMode):  # type: ignore[misc, unused-ignore]
     """Keeps the results of the operators that run; the layer is known of those that read a parameter."""
 
-    def __init__(self, module: Any, kept: Store, inputs: dict[str, Any]) -> None:
+    def __init__(self, module: Any, kept: Store, inputs: dict[str, Any], with_integers: bool) -> None:
         super().__init__()
-        self.kept, self.trail = kept, Trail()
+        self.kept, self.trail, self.with_integers = kept, Trail(), with_integers
         self.numbers, self.calls = itertools.count(), dict[str, int]()
         self.values = WeakIdKeyDictionary()  # tensor -> number, a new one each time that it is written into
         self.layers = WeakIdKeyDictionary()
@@ -125,7 +129,7 @@ class _Listener(TorchDispatchMode):  # type: ignore[misc, unused-ignore]
             self.layers[parameter] = name.rpartition(".")[0]
         for name, tensor in inputs.items():
             self.trail.start(self._number(tensor))
-            if _is_kept(tensor):
+            if _is_kept(tensor, with_integers):
                 self._keep(tensor, name, "", "input", [])
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -136,7 +140,7 @@ class _Listener(TorchDispatchMode):  # type: ignore[misc, unused-ignore]
         for tensor in pytorch_model.leaves(result):
             if not self.trail.live(numbers):  # a parameter in another form
                 self.layers[tensor] = layer
-            elif _is_kept(tensor):
+            elif _is_kept(tensor, self.with_integers and bool(self.trail.sources(numbers))):
                 self._keep(tensor, self._name(func), layer, str(func), self.trail.sources(numbers))
             else:
                 self.trail.passed(self._number(tensor), numbers)

@@ -24,7 +24,7 @@ SIZES = ("Shape", "ShapeN", "Size", "Rank")
 WRAPPERS = re.compile(r"^((Stateful)?PartitionedCall(_\d+)?/)+")
 
 
-def trace(path: str, arrays: Arrays, store: str) -> list[TraceRecord]:
+def trace(path: str, arrays: Arrays, store: str, *, with_integers: bool = False) -> list[TraceRecord]:
     """Run the model on ``arrays`` (input name -> array, batch first) and keep what it computes in ``store``.
 
     Returns a record for each floating-point tensor of rank 1 or more that depends on the inputs, in execution order,
@@ -32,6 +32,7 @@ def trace(path: str, arrays: Arrays, store: str) -> list[TraceRecord]:
     Keras layer's name, ``outer/inner`` where models are nested, or a SavedModel's name scope. A tensor of which only
     the size is read does not count as read. Left out are Identity operations other than the model's outputs, tensors
     that nothing reads, what loops and branches compute inside, and what a run cannot give.
+    ``with_integers`` keeps whole numbers and truth values that are computed from the inputs' values too.
     """
     model = loaded_by_path(path)
     concrete, names, layer_of = _call(model)
@@ -39,11 +40,13 @@ def trace(path: str, arrays: Arrays, store: str) -> list[TraceRecord]:
     given = dict(zip((tensor.name for tensor in frozen.inputs), names, strict=True))
     results = [tensor.name for tensor in frozen.outputs]
     live = _live(frozen.graph, list(given))
+    valued = _from_values(live, list(given)) if with_integers else set()
+    kept_names = [t.name for t in live if _is_kept(t, results, valued)]
 
     def one(part: Arrays, target: str) -> list[TraceRecord]:
         feeds = {tensor: part[name] for tensor, name in given.items()}
         with Store(target) as kept:
-            for name, array in _fetched(frozen.graph, [t.name for t in live if _is_kept(t, results)], results, feeds):
+            for name, array in _fetched(frozen.graph, kept_names, results, feeds):
                 op = frozen.graph.get_tensor_by_name(name).op
                 node, kind = given.get(name) or WRAPPERS.sub("", op.name), "input" if name in given else op.type
                 layer = "" if name in given else layer_of(op.name)
@@ -136,8 +139,21 @@ def _live(graph: Any, given: list[str]) -> list[Any]:
     return found
 
 
-def _is_kept(tensor: Any, results: list[str]) -> bool:
-    fetchable = tensor.graph.is_fetchable(tensor.op) and tensor.dtype.is_floating and tensor.shape.rank != 0
+def _from_values(live: list[Any], given: list[str]) -> set[str]:
+    """Name the tensors that are computed from the inputs' values, and not from their sizes alone."""
+    names = set(given)
+    for tensor in live:
+        if tensor.op.type not in SIZES and any(read.name in names for read in tensor.op.inputs):
+            names.add(tensor.name)
+    return names
+
+
+def _is_kept(tensor: Any, results: list[str], valued: set[str]) -> bool:
+    """``valued`` are the tensors that count though their values are whole numbers or truth values."""
+    is_number = tensor.dtype.is_floating or (
+        tensor.name in valued and (tensor.dtype.is_integer or tensor.dtype.is_bool)
+    )
+    fetchable = tensor.graph.is_fetchable(tensor.op) and is_number and tensor.shape.rank != 0
     return fetchable and (tensor.name in results or bool(tensor.op.type != "Identity" and tensor.consumers()))
 
 
