@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from . import computation_graph, hyperparameters, input_dimensions, preprocessing, tensor_structure, weights
+from . import (
+    computation_graph,
+    hyperparameters,
+    input_dimensions,
+    preprocessing,
+    tensor_structure,
+    weights,
+)
 from .fault_type import FaultType
 
 FAULT_TYPES: tuple[FaultType, ...] = (

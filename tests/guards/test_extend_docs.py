@@ -135,3 +135,53 @@ def test_the_rewrite_of_the_page_equals_its_operator_and_is_fed_to_converters(tm
     copy = extended("Add a rewrite", tmp_path)
     done = run(copy, "-c", REWRITTEN, folder=tmp_path)
     assert done.stdout.endswith("equal\n"), done.stderr[-2000:]
+
+
+EXCHANGED = """
+import sys, onnx
+from safeconvert.repair.faults.fault_types import FAULT_TYPES
+from tests.support.seeded_nets import CLASSES, Builder, look
+from pathlib import Path
+
+def net(exchanged):
+    b = Builder(2)
+    x = b.node("Relu", [b.conv("x", "first", 3, 6)], "active")
+    pair = [b.conv(x, "left", 6, 6), b.node("Sigmoid", [x], "right")]
+    x = b.node("Sub", pair[::-1] if exchanged else pair, "difference")
+    x = b.node("Flatten", [b.node("GlobalAveragePool", [b.node("Relu", [x], "after")], "gap")], "flat")
+    b.node("Gemm", [x, b.weight("fc_w", 6, CLASSES), b.weight("fc_b", CLASSES)], "y")
+    return b.model({"y": [CLASSES]}, (3, 9, 7))
+
+looked = look(Path(sys.argv[1]), net(False), net(True))
+assert looked.brief == [("OO", "difference")], looked.faults
+assert looked.after < 1e-5 < looked.before, looked
+print("named")
+"""
+
+
+def test_the_fault_type_of_the_page_names_its_fault_and_repairs_it(tmp_path: Path) -> None:
+    copy = extended("Add a fault type", tmp_path / "code")
+    script = tmp_path / "script.py"
+    script.write_text(f"import sys\nsys.path.append({str(ROOT)!r})\n{EXCHANGED}", encoding="utf-8")
+    done = run(copy, script, tmp_path, folder=tmp_path)
+    assert done.stdout.endswith("named\n"), done.stderr[-2000:]
+
+
+def test_without_its_line_in_the_list_the_fault_type_of_the_page_names_nothing(tmp_path: Path) -> None:
+    copy = extended("Add a fault type", tmp_path / "code")
+    path = copy / "safeconvert" / "repair" / "faults" / "fault_types.py"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if "OPERAND_ORDER" not in line), encoding="utf-8")
+    script = tmp_path / "script.py"
+    script.write_text(f"import sys\nsys.path.append({str(ROOT)!r})\n{EXCHANGED}", encoding="utf-8")
+    done = run(copy, script, tmp_path, folder=tmp_path)
+    assert "AssertionError" in done.stderr
+    assert "named" not in done.stdout
+
+
+def test_the_guard_sees_every_part_of_the_fault_type_of_the_page(tmp_path: Path) -> None:
+    copy = extended("Add a fault type", tmp_path)
+    options = ["-q", "-p", "no:cacheprovider", "-o", f"pythonpath={copy} {ROOT}"]
+    done = run(copy, "-m", "pytest", *options, "tests/guards/test_fault_types.py", folder=ROOT)
+    assert re.search(r"^1 failed", done.stdout.splitlines()[-1]), done.stdout[-2000:]
+    assert "test_milder_types_come_first" in done.stdout, "only the list of codes in order is not told of the new one"
