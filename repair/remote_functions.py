@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..workers.remote import remote
 
 if TYPE_CHECKING:
+    from .alignment import runtime_differences
     from .graph import input_shapes, preprocessing_nodes
     from .localization import first_divergence, locate, runtime_exemptions, session, single_nodes
     from .statistics import input_groups, layer_ranking
@@ -55,4 +56,8 @@ MATCH_BY_CONTENT = remote(
 )
 FIRST_DIVERGENCES = remote(
     "repair.localization.first_divergence", "first_divergences", lambda: first_divergence.first_divergences
+)
+
+COMPARE_RUNTIMES = remote(
+    "repair.alignment.runtime_differences", "compare_runtimes", lambda: runtime_differences.compare_runtimes
 )

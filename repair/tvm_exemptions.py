@@ -110,6 +110,6 @@ def _refusal(kind: str, difference: RuntimeDifference) -> Refusal:
     return Refusal(
         kind,
         difference.target_node,
-        f"the runtime's difference, not the converter's: {difference.operator} gives {difference.onnxruntime} in "
-        f"onnxruntime and {difference.tvm} in TVM for the same inputs",
+        f"the runtime's difference, not the converter's: {difference.operator} gives "
+        f"{difference.values.onnxruntime} in onnxruntime and {difference.values.tvm} in TVM for the same inputs",
     )

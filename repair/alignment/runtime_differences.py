@@ -1,15 +1,14 @@
-"""Two runtimes of one ONNX graph: at which nodes they differ, and what of a Target's difference is theirs alone.
+"""Compare two runtimes of one ONNX graph: at which nodes do they differ, and which differences are no fault?
 
-What another runtime (TVM) gave for every tensor is held against onnxruntime. A tensor that differs may only sit behind
-a node that differs, so each node is run again in onnxruntime on what the other runtime fed its own: where the two still
-differ, the node itself is computed otherwise. Child side.
+TVM's value of every tensor is compared with onnxruntime's. A tensor that differs may only lie behind a node that
+differs, so each such node is run again in onnxruntime on TVM's inputs of it: where the two still differ, the runtimes
+compute the node itself differently. Worker side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
@@ -18,10 +17,10 @@ from ...runtimes.trace_store import TvmRecord
 from .. import rewrites
 from ..graph.runner import GraphRunner
 from .matching import CLOSE, Array, Contents, Match, distance
-from .runtime_difference import RuntimeDifference
+from .runtime_difference import LargestDifference, NodeOutputDifference, RuntimeDifference, RuntimeDifferences
 
 
-def differences(
+def compare_runtimes(
     path: str,
     arrays: Mapping[str, Array],
     store: str,
@@ -30,100 +29,107 @@ def differences(
     atol: float,
     rtol: float,
     keep: str | None = None,
-) -> dict[str, Any]:
-    """Hold what the other runtime gave for the ONNX file against onnxruntime on the same inputs.
+) -> RuntimeDifferences:
+    """Compare what TVM computed for the ONNX file at ``path`` with what onnxruntime computes for the same ``arrays``.
 
-    ``store`` and ``records`` are those of ``runtimes.tvm.model.activations``. Gives "compared" (tensors), "outputs"
-    (names of graph outputs that differ by more than ``atol + rtol * max|row|``, NaN and shapes included), "absent"
-    (outputs that the other runtime did not give), "max_abs" over all outputs (None: nothing could be subtracted), and
-    "nodes": those whose own output differs by more than ``CLOSE`` on the same inputs, in the order of the graph, each
-    with "node", "operator", "tensor", "call" and what ``told`` says. ``keep`` becomes the file that
-    ``RuntimeActivations`` reads.
+    ``store`` and ``records`` are those of ``runtimes.tvm.model.activations``. Outputs differ where they are further
+    apart than ``atol + rtol * max|row|``, in shape or in being finite; a node differs where its own output, on TVM's
+    inputs of the node, is further apart than ``CLOSE``. ``keep`` is the file to write for ``RuntimeActivations``.
     """
-    steps = GraphRunner(rewrites.named(onnx.load(path)))
-    calls = {record.tensor: record.call for record in records}
+    runner = GraphRunner(rewrites.named(onnx.load(path)))
     with np.load(store) as stored:
-        theirs = {record.tensor: stored[record.key] for record in records}
-    ours = steps.everything(arrays)
-    shared = [name for name in ours if name in theirs]
-    nodes: list[dict[str, Any]] = []
-    own: dict[str, Array] = {}
-    for node in steps.nodes:
-        if all(distance(ours[name], theirs[name]) <= CLOSE for name in node.output if name in ours and name in theirs):
-            continue
-        values = {name: theirs.get(name, ours.get(name, arrays.get(name))) for name in steps.read(node)}
-        fed = {name: _typed(value, ours.get(name)) for name, value in values.items() if value is not None}
-        results = dict(zip([name for name in node.output if name], steps.run(node, fed), strict=True))
-        for name, value in results.items():
-            if name in theirs and isinstance(value, np.ndarray) and not distance(value, theirs[name]) <= CLOSE:
-                own[name] = value
-                facts = {"node": node.name, "operator": node.op_type, "tensor": name, "call": calls[name]}
-                nodes.append(facts | told(value, theirs[name]))
-    outputs = {name: _apart(ours[name], theirs[name]) for name in steps.outputs if name in ours and name in theirs}
-    sizes = [size for size in outputs.values() if size is not None]
+        tvm = {record.tensor: stored[record.key] for record in records}
+    onnxruntime = runner.everything(arrays)
+    calls = {record.tensor: record.call for record in records}
+    nodes: list[NodeOutputDifference] = []
+    differing: dict[str, Array] = {}
+    for node in runner.nodes:
+        for name, value in _differing_outputs(runner, node, arrays, onnxruntime, tvm).items():
+            differing[name] = value
+            values = largest_difference(value, tvm[name])
+            nodes.append(NodeOutputDifference(node.name, node.op_type, name, calls[name], values))
     if keep is not None:
-        _write(keep, {**ours, **{n: _typed(v, ours.get(n)) for n, v in theirs.items()}, **dict(arrays)}, own)
+        typed = {name: _with_dtype_of(value, onnxruntime.get(name)) for name, value in tvm.items()}
+        _write(keep, {**onnxruntime, **typed, **dict(arrays)}, differing)
+    shared = [name for name in runner.outputs if name in onnxruntime and name in tvm]
+    distances = [_distance(onnxruntime[name], tvm[name]) for name in shared]
+    known = [distance for distance in distances if distance is not None]
+    return RuntimeDifferences(
+        compared_tensors=sum(name in tvm for name in onnxruntime),
+        differing_outputs=tuple(name for name in shared if not _is_within(onnxruntime[name], tvm[name], atol, rtol)),
+        absent_outputs=tuple(name for name in runner.outputs if name not in shared),
+        max_abs=max(known) if known and len(known) == len(distances) else None,
+        nodes=tuple(nodes),
+    )
+
+
+def _differing_outputs(
+    runner: GraphRunner,
+    node: onnx.NodeProto,
+    arrays: Mapping[str, Array],
+    onnxruntime: Mapping[str, Array],
+    tvm: Mapping[str, Array],
+) -> dict[str, Array]:
+    """What onnxruntime computes at a node on TVM's inputs of it, for the outputs that then differ from TVM's."""
+    shared = [name for name in node.output if name in onnxruntime and name in tvm]
+    if all(distance(onnxruntime[name], tvm[name]) <= CLOSE for name in shared):
+        return {}
+    values = {name: tvm.get(name, onnxruntime.get(name, arrays.get(name))) for name in runner.read(node)}
+    inputs = {name: _with_dtype_of(value, onnxruntime.get(name)) for name, value in values.items() if value is not None}
+    results = dict(zip([name for name in node.output if name], runner.run(node, inputs), strict=True))
     return {
-        "compared": len(shared),
-        "outputs": [name for name in outputs if not _within(ours[name], theirs[name], atol, rtol)],
-        "absent": [name for name in steps.outputs if name not in outputs],
-        "max_abs": max(sizes) if len(sizes) == len(outputs) and sizes else None,
-        "nodes": nodes,
+        name: value
+        for name, value in results.items()
+        if name in tvm and isinstance(value, np.ndarray) and not distance(value, tvm[name]) <= CLOSE
     }
 
 
-def told(ours: Array, theirs: Array) -> dict[str, Any]:
-    """Where two values of one tensor lie furthest apart: "max_abs", and "onnxruntime" and "tvm" there, as words."""
-    if ours.shape != theirs.shape:
-        shapes = {"onnxruntime": f"shape {list(ours.shape)}", "tvm": f"shape {list(theirs.shape)}"}
-        return {"max_abs": None, **shapes}
-    a, b = ours.astype(np.float64).reshape(-1), theirs.astype(np.float64).reshape(-1)
+def largest_difference(onnxruntime: Array, tvm: Array) -> LargestDifference:
+    """Find where two values of one tensor lie furthest apart."""
+    if onnxruntime.shape != tvm.shape:
+        return LargestDifference(None, f"shape {list(onnxruntime.shape)}", f"shape {list(tvm.shape)}")
+    a, b = onnxruntime.astype(np.float64).reshape(-1), tvm.astype(np.float64).reshape(-1)
     with np.errstate(invalid="ignore"):
-        apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
-    at = int(np.argmax(np.where(np.isnan(apart), np.inf, apart)))
-    largest = float(apart[at])
-    return {
-        "max_abs": largest if np.isfinite(largest) else None,
-        "onnxruntime": f"{float(a[at]):.6g}",
-        "tvm": f"{float(b[at]):.6g}",
-    }
+        distances = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
+    at = int(np.argmax(np.where(np.isnan(distances), np.inf, distances)))
+    largest = float(distances[at])
+    return LargestDifference(largest if np.isfinite(largest) else None, f"{float(a[at]):.6g}", f"{float(b[at]):.6g}")
 
 
-def _typed(value: Array, like: Array | None) -> Array:
+def _with_dtype_of(value: Array, other: Array | None) -> Array:
     """The value in onnxruntime's dtype: TVM has sizes and indices in other integers."""
-    return value if like is None or value.dtype == like.dtype else value.astype(like.dtype)
+    return value if other is None or value.dtype == other.dtype else value.astype(other.dtype)
 
 
-def _apart(ours: Array, theirs: Array) -> float | None:
-    size = told(ours, theirs)["max_abs"] if ours.size else 0.0
-    return None if size is None else float(size)
+def _distance(onnxruntime: Array, tvm: Array) -> float | None:
+    return largest_difference(onnxruntime, tvm).max_abs if onnxruntime.size else 0.0
 
 
-def _within(ours: Array, theirs: Array, atol: float, rtol: float) -> bool:
-    """The rule of the verdict: each row differs by at most ``atol + rtol * max|row|``; what is not finite differs."""
-    if ours.shape != theirs.shape or not np.isfinite(theirs).all() or not np.isfinite(ours).all():
+def _is_within(onnxruntime: Array, tvm: Array, atol: float, rtol: float) -> bool:
+    """Whether each row differs by at most ``atol + rtol * max|row|``; what is not finite differs."""
+    if onnxruntime.shape != tvm.shape or not np.isfinite(tvm).all() or not np.isfinite(onnxruntime).all():
         return False
-    a, b = (array.reshape(len(array) if array.ndim else 1, -1).astype(np.float64) for array in (ours, theirs))
+    a, b = (array.reshape(len(array) if array.ndim else 1, -1).astype(np.float64) for array in (onnxruntime, tvm))
     allowed = atol + rtol * np.abs(a).max(axis=1, initial=0.0)
     return bool(np.all(np.abs(a - b).max(axis=1, initial=0.0) <= allowed))
 
 
-def _write(path: str, values: Mapping[str, Array], own: Mapping[str, Array]) -> None:
-    """Names stand apart from arrays: a tensor's name may be no name of a file."""
-    arrays = [*values.values(), *own.values()]
-    np.savez(path, *arrays, values=np.array(list(values), str), own=np.array(list(own), str))
+def _write(path: str, values: Mapping[str, Array], differing: Mapping[str, Array]) -> None:
+    """Write the file for ``RuntimeActivations``. Names stand apart from arrays: not every name can be a file's."""
+    arrays = [*values.values(), *differing.values()]
+    np.savez(path, *arrays, values=np.array(list(values), str), own=np.array(list(differing), str))
 
 
 @dataclass(frozen=True)
 class RuntimeMatch(Match):
-    """A tensor of the Target that holds what onnxruntime computes at a node of the Source where TVM gives otherwise."""
+    """A tensor of the Target that holds what onnxruntime computes at a node of the Source where TVM differs."""
 
 
 class RuntimeActivations(Contents):
-    """The Source's tensors as another runtime gave them, read from the file that ``differences`` kept.
+    """The Source's tensors as TVM computed them, read from the file that ``compare_runtimes`` kept.
 
-    ``own`` has, for the tensors at which the runtimes differ, what onnxruntime gives for the same inputs of the node. A
-    Target that runs in onnxruntime and does the same as the Source gives that: it counts as right.
+    ``own`` has, for the tensors at which the runtimes differ, what onnxruntime computes from the same inputs of the
+    node. A Target that runs in onnxruntime and equals the Source computes that: it counts as right.
     """
 
     def __init__(self, path: str, *, is_unquantized: bool = True) -> None:
@@ -157,8 +163,8 @@ class RuntimeActivations(Contents):
             for name in node.output:
                 match = aligned[name][0] if aligned.get(name) else None
                 if isinstance(match, RuntimeMatch) and match.name not in differences:
-                    values = told(self.own.tensors[match.name], self.tensors[match.name])
+                    values = largest_difference(self.own.tensors[match.name], self.tensors[match.name])
                     differences[match.name] = RuntimeDifference(
-                        node.name, source.maker[match.name].name, node.op_type, **values
+                        node.name, source.maker[match.name].name, node.op_type, values
                     )
         return tuple(differences.values())

@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 
 from ..alignment.matching import Array
 from ..alignment.runtime_difference import RuntimeDifference
-from ..alignment.runtime_differences import told
+from ..alignment.runtime_differences import largest_difference
 from ..graph.runner import alone
 from ..graph.runner import session as runtime_session
 from . import locate
@@ -66,8 +66,8 @@ def exempt(
     reference = _reference(model, dict(arrays))
     if reference is not None and contents.apart(output, reference) <= contents.limit:
         return None
-    values = told(np.asarray(output), tvm_output)
-    return RuntimeDifference(fault.target_node, fault.source_node, fault.op_type, **values)
+    values = largest_difference(np.asarray(output), tvm_output)
+    return RuntimeDifference(fault.target_node, fault.source_node, fault.op_type, values)
 
 
 def _reference(model: onnx.ModelProto, arrays: dict[str, Array]) -> Array | None:

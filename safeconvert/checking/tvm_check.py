@@ -6,6 +6,7 @@ that a converter did. TVM may fail in any way: the run goes on without it.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from ..formats import extra_with
 from ..models.input_mapping import Mismatch, apply_mapping, map_inputs
 from ..models.loaded import LoadedModel, shorten
 from ..models.loading import Shapes
+from ..repair.alignment.runtime_difference import RuntimeDifferences
+from ..repair.remote_functions import COMPARE_RUNTIMES
 from ..workers.pool import WorkerPool
 from ..workers.runtime_functions import TVM_ACTIVATIONS
 from .evaluation_set import EvaluationSet
@@ -121,10 +124,9 @@ def ask(
         worker = workers.worker("tvm", "tvm")
         ran = TVM_ACTIVATIONS(worker, timeout, path=str(path), arrays=given, store=str(store))
         who = "onnxruntime"
-        held = workers.worker("onnx_tflite", "onnx_tflite").call(
-            "repair.alignment.runtime_differences",
-            "differences",
-            timeout=timeout,
+        compared = COMPARE_RUNTIMES(
+            workers.worker("onnx_tflite", "onnx_tflite"),
+            timeout,
             path=str(path),
             arrays=given,
             store=str(store),
@@ -139,26 +141,29 @@ def ask(
         )
     finally:
         store.unlink(missing_ok=True)
-    differences = tuple(Difference(**one) for one in held["nodes"])
-    agrees: bool | None = not (differences or held["outputs"] or held["absent"])
-    if not held["compared"]:
+    differences = tuple(
+        Difference(each.node, each.operator, each.tensor, each.call, **dataclasses.asdict(each.values))
+        for each in compared.nodes
+    )
+    agrees: bool | None = not (differences or compared.differing_outputs or compared.absent_outputs)
+    if not compared.compared_tensors:
         agrees = None
     return RuntimeComparison(
         model,
         path,
         agrees,
-        _told(held, differences, ran.why),
-        compared=int(held["compared"]),
-        max_abs=held["max_abs"],
+        _message(compared, differences, ran.why),
+        compared=compared.compared_tensors,
+        max_abs=compared.max_abs,
         differences=differences,
         kept=kept if keep and not ran.missing else None,
         seconds={"compile": ran.compile_seconds, "run": ran.run_seconds},
     )
 
 
-def _told(held: Mapping[str, Any], differences: tuple[Difference, ...], why: str) -> str:
-    compared, outputs = held["compared"], [*held["outputs"], *held["absent"]]
-    if not compared:
+def _message(compared: RuntimeDifferences, differences: tuple[Difference, ...], why: str) -> str:
+    outputs = [*compared.differing_outputs, *compared.absent_outputs]
+    if not compared.compared_tensors:
         return f"nothing could be compared{': ' + shorten(why) if why else ''}"
     partly = f" (layers not compared: {shorten(why, 160)})" if why else ""
     if differences:
@@ -168,7 +173,7 @@ def _told(held: Mapping[str, Any], differences: tuple[Difference, ...], why: str
         return f"{differences[0].words}{others}; {reach}. This is the runtime's difference, not the converter's{partly}"
     if outputs:
         return f"outputs differ ({', '.join(outputs)}), though no node does on the same inputs{partly}"
-    return f"all {compared} tensors agree{partly}"
+    return f"all {compared.compared_tensors} tensors agree{partly}"
 
 
 def of_files(

@@ -15,7 +15,6 @@ from tests.support.code_map import Module, modules
 CALLED_BY_STRINGS: dict[str, int] = {
     "safeconvert.workers.remote": 1,  # the handle itself
     # Calls that are to become handles:
-    "safeconvert.checking.tvm_check": 1,
     "safeconvert.conversion.crash_nodes": 1,
     "safeconvert.conversion.hop_runner": 1,
     "safeconvert.conversion.node_localization": 2,
