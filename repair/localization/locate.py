@@ -29,7 +29,8 @@ from .explanation import UNRELATED, explain, located_fault
 from .finding import LocateResult
 from .session import LocalizationSession, LocatedFault, hold, make_room
 
-FAULTS = 400  # at most, in one Target
+MAX_FAULTS = 400  # located in one Target
+MIN_FAULTS_OF_UNRELATED = 4  # that are located before a Target is taken for another model
 
 
 def locate(
@@ -52,92 +53,103 @@ def locate(
     """
     make_room()
     deadline = time.monotonic() + seconds
-    models = [canonical(path) for path in (source, target)]
-    theirs, ours = (GraphRunner(model) for model in models)
+    source_model, target_model = canonical(source), canonical(target)
+    source_runner, target_runner = GraphRunner(source_model), GraphRunner(target_model)
     contents: Contents
     if activations is None:
-        contents = Contents(theirs.everything(arrays), is_unquantized=is_unquantized)
+        contents = Contents(source_runner.everything(arrays), is_unquantized=is_unquantized)
     else:
         contents = RuntimeActivations(activations, is_unquantized=is_unquantized)
-    walk = Walk(ours, theirs, contents, given, order)
-    found: list[LocatedFault] = []
-    why = ""
-    for _ in range(FAULTS):
-        frontier = walk.frontier()
-        if not frontier or walk.complete():
-            break
-        if time.monotonic() > deadline:
-            why = "the time for repair was over"
-            break
-        tried = (explain(walk, node, deadline) for node in frontier)
-        explained = next((one for one in tried if one is not None), None)
-        if explained is None:
-            node = frontier[0]
-            found.append(_unexplained(walk, node))
-            why = f"no repair was found for what {node.op_type} {node.name} gives"
-            break
-        parting, proposals = explained
-        new = [located_fault(walk, parting, one) for one in proposals]
-        # Behind content that lay wrong and is right now, a fault is found once more, as it is without the other.
-        found = [one for one in found if not any(_again(one, other) for other in new)] + new
-        walk.patch(parting, afresh=True)
-        if unrelated_weights(ours, found) > UNRELATED and len(found) >= 4:
-            why = "most of the weights looked at have nothing to do with the Source's"
-            break
-    for own, name in zip(ours.outputs, order, strict=False) if not why else ():
-        for parting, proposal in islice(tensor_structure.at_output(walk, own, name), 1):
-            found.append(located_fault(walk, parting, proposal))
-            walk.patch(parting)
-    found.sort(key=lambda one: ours.index.get(one.target_node, len(ours.nodes)))
-    if not why:
-        found += _ends(walk, dict(zip(order, ours.outputs, strict=False)))
+    walk = Walk(target_runner, source_runner, contents, given, order)
+    faults, stop_reason = _walk_to_the_end(walk, deadline)
+    if not stop_reason:
+        faults += _faults_at_outputs(walk)
+    faults.sort(key=lambda fault: target_runner.index.get(fault.target_node, len(target_runner.nodes)))
+    if not stop_reason:
+        faults += _missing_outputs(walk)
     aligned = {name: matches[0] for name, matches in walk.aligned.items()}
-    session_id = hold(
-        LocalizationSession(models[1], found, given, contents.tensors, aligned, None if activations is None else walk)
-    )
+    kept_walk = None if activations is None else walk
+    session = LocalizationSession(target_model, faults, given, contents.tensors, aligned, kept_walk)
     return LocateResult(
-        session_id=session_id,
-        faults=tuple(fault.summary() for fault in found),
-        model_runs=1 + -(-walk.runs // max(1, len(ours.nodes))),
+        session_id=hold(session),
+        faults=tuple(fault.summary() for fault in faults),
+        model_runs=1 + -(-walk.runs // max(1, len(target_runner.nodes))),
         nodes_run=walk.runs,
-        unrelated_weights=unrelated_weights(ours, found),
-        stop_reason=why,
+        unrelated_weights=unrelated_weights(target_runner, faults),
+        stop_reason=stop_reason,
         aligned_tensors=len(walk.aligned),
         runtime_differences=(
-            contents.exempt_differences(ours, theirs, walk.aligned) if isinstance(contents, RuntimeActivations) else ()
+            contents.exempt_differences(target_runner, source_runner, walk.aligned)
+            if isinstance(contents, RuntimeActivations)
+            else ()
         ),
     )
 
 
-def canonical(path: str) -> onnx.ModelProto:
-    """The model as both sides are compared: opset 13 at least, named nodes, constants as initializers.
+def _walk_to_the_end(walk: Walk, deadline: float) -> tuple[list[LocatedFault], str]:
+    """Explain and patch one divergence after another; also returns why the walk stopped early, "" if it did not."""
+    faults: list[LocatedFault] = []
+    for _ in range(MAX_FAULTS):
+        frontier = walk.frontier()
+        if not frontier or walk.complete():
+            break
+        if time.monotonic() > deadline:
+            return faults, "the time for repair was over"
+        explanations = (explain(walk, node, deadline) for node in frontier)
+        explanation = next((each for each in explanations if each is not None), None)
+        if explanation is None:
+            node = frontier[0]
+            return [*faults, _unexplained(walk, node)], f"no repair was found for what {node.op_type} {node.name} gives"
+        divergence, proposals = explanation
+        new = [located_fault(walk, divergence, proposal) for proposal in proposals]
+        # Behind values in a wrong order that are now in the right one, a fault may be located again, without the first.
+        faults = [fault for fault in faults if not any(_is_same_fault(fault, other) for other in new)] + new
+        walk.patch(divergence, afresh=True)
+        if len(faults) >= MIN_FAULTS_OF_UNRELATED and unrelated_weights(walk.target, faults) > UNRELATED:
+            return faults, "most of the weights looked at have nothing to do with the Source's"
+    return faults, ""
 
-    Nothing else is brought into one form: what is written otherwise and computes the same is bound by its content.
+
+def _faults_at_outputs(walk: Walk) -> list[LocatedFault]:
+    """Outputs that hold the right values in a wrong order; patches them."""
+    faults = []
+    for output, name in zip(walk.target.outputs, walk.order, strict=False):
+        for divergence, proposal in islice(tensor_structure.at_output(walk, output, name), 1):
+            faults.append(located_fault(walk, divergence, proposal))
+            walk.patch(divergence)
+    return faults
+
+
+def canonical(path: str) -> onnx.ModelProto:
+    """Load a model in the form in which both sides are compared: opset 13 at least, named nodes, constants computed.
+
+    Nothing else is rewritten: nodes that are written differently and compute the same are aligned by their content.
     """
     model, _ = rewrites.rewrite(onnx.load(path), names=())
-    return in_real_numbers(model)
+    return fold_constants(model)
 
 
-def in_real_numbers(model: onnx.ModelProto) -> onnx.ModelProto:
-    """What is computed from constants alone, as weights held as integers are, becomes the numbers that come of it."""
-    steps = GraphRunner(model)
+def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Replace nodes that read constants alone, such as those that dequantise weights, by the constants they compute."""
+    runner = GraphRunner(model)
     kept = []
-    for node in steps.nodes:
-        if steps.dynamic(node) or not node.input:
+    for node in runner.nodes:
+        if runner.dynamic(node) or not node.input:
             kept.append(node)
             continue
-        for name, value in zip([n for n in node.output if n], steps.run(node, {}), strict=True):
-            steps.constants[name] = value
+        for name, value in zip([name for name in node.output if name], runner.run(node, {}), strict=True):
+            runner.constants[name] = value
             model.graph.initializer.append(numpy_helper.from_array(value, name))
     del model.graph.node[:]
     model.graph.node.extend(kept)
     return model
 
 
-def _again(one: LocatedFault, other: LocatedFault) -> bool:
-    """Are these the same fault, found in two places?"""
-    alike = one.words == other.words or one.evidence["target_tensor"] == other.evidence["target_tensor"]
-    return (one.type, one.target_node) == (other.type, other.target_node) and alike
+def _is_same_fault(fault: LocatedFault, other: LocatedFault) -> bool:
+    """Whether these are one fault, located at two tensors."""
+    if (fault.type, fault.target_node) != (other.type, other.target_node):
+        return False
+    return fault.words == other.words or fault.evidence["target_tensor"] == other.evidence["target_tensor"]
 
 
 def _unexplained(walk: Walk, node: onnx.NodeProto) -> LocatedFault:
@@ -145,49 +157,58 @@ def _unexplained(walk: Walk, node: onnx.NodeProto) -> LocatedFault:
     return LocatedFault("CG", node.name, node.output[0], "", evidence, (), "no repair was found")
 
 
-def _ends(walk: Walk, names: Mapping[str, str]) -> Iterator[LocatedFault]:
-    """What is wrong with the Target's outputs though all behind them is right."""
-    held = {match.name for matches in walk.aligned.values() for match in matches}
+def _missing_outputs(walk: Walk) -> Iterator[LocatedFault]:
+    """Outputs that the Target lacks, has too many or has in another order, though all that it computes is right."""
+    computed = {match.name for matches in walk.aligned.values() for match in matches}
     for index, name in enumerate(walk.order):
-        content = walk.contents.tensors.get(name)
-        if name in held or content is None:  # a constant is no tensor that the Source computes
-            continue
-        nodes = walk.source.between(name, held)
-        arrangement = TensorLayout(tuple(range(content.ndim)), tuple(content.shape[1:]))
-        built = build(walk, nodes, name, arrangement) if index < len(walk.target.outputs) else None
-        kinds = [n.op_type for n in core(nodes)]
-        own = walk.target.outputs[min(index, len(walk.target.outputs) - 1)]
-        maker = walk.target.maker.get(own)
-        edits: tuple[Edit, ...] = ()
-        if built is not None:
-            added, constants, new = built
-            edits = (Rewire(f"the missing {' and '.join(kinds)} put at the end", own, new, None, added, constants),)
-        evidence = {"operator": kinds[-1] if kinds else "", "difference": "missing nodes", "missing": kinds}
-        last = nodes[-1].name if nodes else name
-        words = edits[0].words if edits else "no repair was found"
-        yield LocatedFault("CG", maker.name if maker is not None else own, own, last, evidence, edits, words)
-    if all(name in held for name in walk.order):
-        ends = computation_graph.outputs(walk, names)
+        if name not in computed and name in walk.contents.tensors:  # a constant is no tensor that the Source computes
+            yield _missing_end(walk, index, name, computed)
+    if all(name in computed for name in walk.order):
+        ends = computation_graph.outputs(walk, dict(zip(walk.order, walk.target.outputs, strict=False)))
         if ends is not None:
-            given, evidence, node, extra = ends
-            held_by = walk.aligned.get(extra)
-            origin = held_by[0].name if held_by else ""
-            maker = walk.source.maker.get(origin)
-            words, name = given[0].words, "" if maker is None else maker.name
-            yield LocatedFault("CG", node, extra, name, evidence, given, words, source_tensor=origin)
+            edits, evidence, node, tensor = ends
+            matches = walk.aligned.get(tensor)
+            source_tensor = matches[0].name if matches else ""
+            maker = walk.source.maker.get(source_tensor)
+            source_node = "" if maker is None else maker.name
+            words = edits[0].words
+            yield LocatedFault("CG", node, tensor, source_node, evidence, edits, words, source_tensor=source_tensor)
 
 
-def unrelated_weights(steps: GraphRunner, found: Sequence[LocatedFault]) -> float:
-    """Share of the weighted nodes looked at so far whose weights have nothing to do with the Source's."""
-    strange, last = 0, 0
-    for one in found:
-        last = max(last, steps.index.get(one.target_node, 0))
-        tensors = one.evidence.get("tensors", ())
-        heavy = [t for t in tensors if t["role"] == "weights"]
-        strange += one.type == "WB" and any(t["correlation"] < UNRELATED for t in heavy)
+def _missing_end(walk: Walk, index: int, name: str, computed: set[str]) -> LocatedFault:
+    """The nodes that the Target lacks behind what it computes, up to the Source's output ``name``."""
+    content = walk.contents.tensors[name]
+    nodes = walk.source.between(name, computed)
+    layout = TensorLayout(tuple(range(content.ndim)), tuple(content.shape[1:]))
+    built = build(walk, nodes, name, layout) if index < len(walk.target.outputs) else None
+    operators = [node.op_type for node in core(nodes)]
+    output = walk.target.outputs[min(index, len(walk.target.outputs) - 1)]
+    edits: tuple[Edit, ...] = ()
+    if built is not None:
+        added, constants, new = built
+        words = f"the missing {' and '.join(operators)} put at the end"
+        edits = (Rewire(words, output, new, None, added, constants),)
+    evidence = {
+        "operator": operators[-1] if operators else "",
+        "difference": "missing nodes",
+        "missing": operators,
+    }
+    maker = walk.target.maker.get(output)
+    target_node, source_node = output if maker is None else maker.name, nodes[-1].name if nodes else name
+    words = edits[0].words if edits else "no repair was found"
+    return LocatedFault("CG", target_node, output, source_node, evidence, edits, words)
+
+
+def unrelated_weights(runner: GraphRunner, faults: Sequence[LocatedFault]) -> float:
+    """The share of the weighted nodes up to the last fault whose weights have nothing to do with the Source's."""
+    unrelated, last = 0, 0
+    for fault in faults:
+        last = max(last, runner.index.get(fault.target_node, 0))
+        weights = [array for array in fault.evidence.get("tensors", ()) if array["role"] == "weights"]
+        unrelated += fault.type == "WB" and any(array["correlation"] < UNRELATED for array in weights)
     weighted = sum(
         1
-        for node in steps.nodes[: last + 1]
-        if node.op_type in WEIGHTED and any(name in steps.constants for name in node.input)
+        for node in runner.nodes[: last + 1]
+        if node.op_type in WEIGHTED and any(name in runner.constants for name in node.input)
     )
-    return strange / weighted if weighted else 0.0
+    return unrelated / weighted if weighted else 0.0
