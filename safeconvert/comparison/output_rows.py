@@ -111,7 +111,9 @@ def _allowed(rule: OutputRule, a: Array) -> Array:
     try:
         allowed = np.broadcast_to(allowed, a.shape[1:])
     except ValueError:  # another number of rows than in the inputs that the scales are from
-        allowed = np.asarray(allowed.min(initial=np.inf))
+        has_channels = allowed.ndim > 0 and allowed.shape[-1] == a.shape[-1]
+        axes = tuple(range(allowed.ndim - 1)) if has_channels else None
+        allowed = np.asarray(allowed.min(axis=axes, initial=np.inf))
     mask_from = rule.scales.mask_from
     if np.isfinite(mask_from).any():
         is_mask = np.abs(a) >= (mask_from if allowed.ndim else mask_from.min())

@@ -44,7 +44,8 @@ class ChannelScales:
     channel that moves most. ``floor``: the absolute part of the tolerance. ``mask_from``: absolute values from here on
     are masks (such as -1e9 before a softmax) and are compared relative to themselves; infinite where there are none.
     ``is_constant``: the output is the same for all inputs. ``has_elements`` is False for an empty output.
-    ``channels`` is the spread again, one value a channel along ``channel_axis`` (which counts the batch).
+    ``channels`` is the spread again, one value a channel along ``channel_axis`` (which counts
+    the batch; -1 of an output whose other sizes depend on the inputs).
     """
 
     spread: Array
@@ -93,6 +94,7 @@ class ScaleMeter:
         self._ulps = FLOOR_ULPS
         self._first: Array | None = None  # of an output of integers, booleans or strings: the first input's
         self._is_same = True
+        self._is_collapsed = False
         self.count = 0
 
     def add(self, array: Array) -> None:
@@ -112,7 +114,7 @@ class ScaleMeter:
         low, high = _extremes(finite_values)
         if self._low is not None and self._low.shape != low.shape:
             self._collapse()
-            low, high = _last_axis(low, np.minimum), _last_axis(high, np.maximum)
+            low, high = _last_axis(low, np.fmin), _last_axis(high, np.fmax)
             finite_values = _last_axis_rows(finite_values)
         self._low = _joined(np.fmin, self._low, low)
         self._high = _joined(np.fmax, self._high, high)
@@ -140,11 +142,12 @@ class ScaleMeter:
 
     def _collapse(self) -> None:
         """Keep one value a channel of the last axis: the output has another shape for other inputs."""
-        self._low = None if self._low is None else _last_axis(self._low, np.minimum)
-        self._high = None if self._high is None else _last_axis(self._high, np.maximum)
-        self._small_low = None if self._small_low is None else _last_axis(self._small_low, np.minimum)
-        self._small_high = None if self._small_high is None else _last_axis(self._small_high, np.maximum)
-        self._masks = None if self._masks is None else _last_axis(self._masks, np.minimum)
+        self._is_collapsed = True
+        self._low = None if self._low is None else _last_axis(self._low, np.fmin)
+        self._high = None if self._high is None else _last_axis(self._high, np.fmax)
+        self._small_low = None if self._small_low is None else _last_axis(self._small_low, np.fmin)
+        self._small_high = None if self._small_high is None else _last_axis(self._small_high, np.fmax)
+        self._masks = None if self._masks is None else _last_axis(self._masks, np.fmin)
 
     def scales(self, axis: int | None) -> ChannelScales:
         """The scales along the channel axis (which counts the batch). Without one, an output of three or more axes is
@@ -166,8 +169,9 @@ class ScaleMeter:
         magnitude = np.maximum(np.abs(low), np.abs(high))
         is_constant = bool(((high - low) <= CONSTANT_ULPS * self._epsilon * magnitude).all())
         chosen = axes[-1]
+        channel_axis = -1 if self._is_collapsed else None if chosen is None else chosen + 1
         return ChannelScales(
-            spread, floor, mask_from, np.ravel(parts[-1][0]), None if chosen is None else chosen + 1,
+            spread, floor, mask_from, np.ravel(parts[-1][0]), channel_axis,
             is_constant, True, self.count,
         )  # fmt: skip
 

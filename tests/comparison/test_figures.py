@@ -98,3 +98,25 @@ def test_a_channel_that_does_not_move_is_held_to_rounding() -> None:
     for by, differs in ((1e-6, False), (1e-4, True)):
         off = constant + np.array([0, 0, 0, 0, by], np.float32)
         assert compare_rows_of_output(judged, constant, off, TOP1).values_differ.any() == differs
+
+
+def test_outputs_with_more_rows_for_some_inputs_are_judged_by_channel() -> None:
+    random = np.random.default_rng(3)
+    scale = np.array([100, 1], np.float32)
+    batches = [random.normal(size=(4, rows, 2)).astype(np.float32) * scale for rows in (5, 3)]
+    batches[0][1, 3:] = -np.inf  # padding
+    meter = ScaleMeter()
+    for batch in batches:
+        meter.add(batch)
+    (judged,) = rules_from_arrays(["values"], batches[:1], Tolerance())
+    judged = replace(judged, scales=meter.scales(None))
+    for batch in batches:
+        assert not compare_rows_of_output(judged, batch, batch.copy(), TOP1).values_differ.any()
+        small_off = compare_rows_of_output(judged, batch, batch + np.array([0, 0.1], np.float32), TOP1)
+        assert small_off.values_differ.all()
+    quantized = replace(judged, is_quantized=True)
+    figures = Figures()
+    for batch in batches:
+        lost = np.where(np.isfinite(batch) & (np.arange(2) == 1), 0, batch)
+        figures += compare_rows_of_output(quantized, batch, lost, TOP1).figures
+    assert beyond_limits(quantized, figures, several=False)
