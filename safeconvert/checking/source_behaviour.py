@@ -109,34 +109,8 @@ class SourceBehaviour:
         return self._reference.outputs(first)[1]
 
     def noise_on(self, arrays: Mapping[str, Array], base: Sequence[Array]) -> list[Array]:
-        """The noise of each output at each position (see ``comparison.source_noise``).
-
-        The same inputs are run in a batch of their own, one at a time, with one thread where the runtime allows that,
-        and nudged by one part in a million. ``base`` are the Source's outputs for ``arrays``.
-        """
-        count = len(next(iter(arrays.values())))
-        one = [self.source.run({name: array[i : i + 1] for name, array in arrays.items()}) for i in range(count)]
-        others: list[list[Array]] = [
-            self.source.run(arrays),
-            [np.concatenate(column) for column in zip(*one, strict=True)],
-            self.source.run(nudged(arrays, self._options.seed)),
-        ]
-        single_threaded = self._single_threaded(arrays)
-        others += [] if single_threaded is None else [single_threaded]
-        return [
-            slice_noise(
-                np.maximum.reduce([moved(output, other[index]) for other in others]), rule.kind.class_axis
-            )
-            for index, (rule, output) in enumerate(zip(self.rules, base, strict=True))
-        ]  # fmt: skip
-
-    def _single_threaded(self, arrays: Mapping[str, Array]) -> list[Array] | None:
-        """The outputs computed by one thread; None where the runtime cannot be told to."""
-        try:
-            result = RUN_SINGLE_THREADED(self.source.worker(), None, path=self.source.location, arrays=dict(arrays))
-        except CallRaised:
-            return None
-        return None if result is None else list(result.outputs)
+        """The noise of each output on these inputs; ``base`` are the Source's outputs for them."""
+        return measured_noise(self.source, arrays, base, self.rules, self._options.seed)
 
     def ill_conditioned(self) -> tuple[str, ...]:
         """Outputs whose noise is a large part of what they say of the inputs, each in a sentence."""
@@ -194,6 +168,35 @@ class SourceBehaviour:
         """The outputs that are the same for all inputs, where others are not."""
         constant = [rule.name for rule in self.rules if rule.scales.is_constant and rule.scales.has_elements]
         return tuple(constant) if len(constant) < len(self.rules) else ()
+
+
+def measured_noise(
+    source: LoadedModel, arrays: Mapping[str, Array], base: Sequence[Array], rules: Sequence[OutputRule], seed: int
+) -> list[Array]:
+    """The noise of each output of a model at each position (see ``comparison.source_noise``).
+
+    The same inputs are run in a batch of their own, one at a time, with one thread where the runtime allows that, and
+    nudged by one part in a million. ``base`` are the outputs for ``arrays``. Raises :class:`WorkerFailed`.
+    """
+    count = len(next(iter(arrays.values())))
+    whole = [source.run(arrays), source.run(nudged(arrays, seed))]
+    whole += [outputs for outputs in [_single_threaded(source, arrays)] if outputs is not None]
+    rows = [source.run({name: array[row : row + 1] for name, array in arrays.items()}) for row in range(count)]
+    noise = []
+    for index, (rule, output) in enumerate(zip(rules, base, strict=True)):
+        distances = [moved(output, other[index]) for other in whole]
+        distances += [moved(output[row : row + 1], other[index]) for row, other in enumerate(rows)]
+        noise.append(slice_noise(np.maximum.reduce(distances), rule.kind.class_axis))
+    return noise
+
+
+def _single_threaded(source: LoadedModel, arrays: Mapping[str, Array]) -> list[Array] | None:
+    """The outputs computed by one thread; None where the runtime cannot be told to."""
+    try:
+        result = RUN_SINGLE_THREADED(source.worker(), None, path=source.location, arrays=dict(arrays))
+    except CallRaised:
+        return None
+    return None if result is None else list(result.outputs)
 
 
 def contradiction_on(

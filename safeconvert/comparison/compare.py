@@ -305,7 +305,9 @@ def _joined_outputs(
     order, predictions = _or(no, [r.order_differs for r in seen]), _or(no, [r.predictions_differ for r in seen])
     wrong, ties = no.copy(), no.copy()
     for rule, result in zip(rules, seen, strict=True):
-        wrong |= result.labels_differ
+        # Hardly a rounded map has every position's label: an input differs where too many do.
+        is_rounded_map = rule.is_quantized and rule.kind.kind == "map"
+        wrong |= result.predictions_differ if is_rounded_map else result.labels_differ
         decided = result.predictions_differ if rule.is_quantized else result.values_differ
         ties |= result.labels_differ & decided
     labelled = any(r.has_labels for r in seen)

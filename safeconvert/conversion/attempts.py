@@ -10,9 +10,11 @@ from pathlib import Path
 
 from ..checking.evaluation_set import Sample
 from ..checking.second_runtime import WORDS, in_second_runtime, unavailable_reason
+from ..checking.source_behaviour import measured_noise
 from ..checking.target_outputs import target_outputs
 from ..comparison.acceptance import agrees_on_sample
 from ..comparison.compare import all_rows_differ, compare
+from ..comparison.output_rules import OutputRule, rules_from_arrays
 from ..converters.hop import Hop
 from ..errors import CallRaised, Unchanged, WorkerFailed
 from ..models.input_mapping import Mismatch, map_inputs
@@ -21,6 +23,8 @@ from ..records import Attempt
 from .hop_runner import HopRunner
 from .routes import missing, version
 from .stage import ConvertedModel, Rewritten
+
+NOISE_SEED = 0  # of the nudges by which the Source's noise is measured on the sample
 
 
 class AttemptRunner:
@@ -41,6 +45,7 @@ class AttemptRunner:
         self.attempts: list[Attempt] = []
         self.crashed: dict[int, tuple[ConvertedModel, Hop]] = {}  # attempts at an ONNX file as it is that crashed
         self.changes: dict[int, tuple[Mapping[str, str], ...]] = {}  # what was rewritten before an attempt
+        self._sample_rules: tuple[OutputRule, ...] = ()
         self._done: dict[tuple[object, ...], ConvertedModel | None] = {}
 
     def lacking(self, hop: Hop, *, last: bool) -> str | None:
@@ -147,6 +152,24 @@ class AttemptRunner:
     def _compared(self, stage: ConvertedModel, sample: Sample) -> ConvertedModel:
         names = self.source.output_names
         given = target_outputs(self.source, stage.side, stage.mapping, sample.arrays, sample.outputs)
-        rows, settings = range(sample.count), self.settings
-        comparison = compare(rows, sample.outputs, given, names, settings.tolerance, settings.comparator)
+        rows, by = range(sample.count), self.settings.comparator
+        comparison = compare(rows, sample.outputs, given, names, self._rules(sample, has_noise=False), by)
+        if comparison.values_differ and not self.agrees(replace(stage, comparison=comparison)):
+            with contextlib.suppress(WorkerFailed):
+                comparison = compare(rows, sample.outputs, given, names, self._rules(sample, has_noise=True), by)
         return replace(stage, comparison=comparison)
+
+    def _rules(self, sample: Sample, *, has_noise: bool) -> tuple[OutputRule, ...]:
+        """Return what each output is held to on the sample; the Source's noise is measured when it is first needed.
+
+        Raises :class:`WorkerFailed` where the Source fails.
+        """
+        channels_last = self.source.format.default_layout == "nhwc"
+        if not self._sample_rules:
+            names, tolerance = self.source.output_names, self.settings.tolerance
+            self._sample_rules = rules_from_arrays(names, sample.outputs, tolerance, channels_last=channels_last)
+        if has_noise and any(rule.noise is None for rule in self._sample_rules):
+            noise = measured_noise(self.source, sample.arrays, sample.outputs, self._sample_rules, NOISE_SEED)
+            rules = zip(self._sample_rules, noise, strict=True)
+            self._sample_rules = tuple(rule.with_noise(moves) for rule, moves in rules)
+        return self._sample_rules

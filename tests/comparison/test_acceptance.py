@@ -33,6 +33,7 @@ def compared(
         count,
         labels_differ,
         values_differ=len(differing),
+        predictions_differ=labels_differ,
         source_not_finite=source_not_finite,
         target_not_finite=target_not_finite,
         labelled=True,

@@ -220,3 +220,11 @@ def test_a_differing_output_of_several_is_named() -> None:
     quantized = tuple(replace(rule, is_quantized=True) for rule in rules)
     found = compare(range(COUNT), source, [LOGITS, DEPTH * 2], names, quantized)
     assert "output 'depth' (values)" in "; ".join(found.differences())
+
+
+def test_a_rounded_map_differs_where_too_many_positions_do_and_not_where_some_do() -> None:
+    some = SEGMENTATION.copy()
+    some[:, :, 0, :4] = np.roll(some[:, :, 0, :4], 1, axis=1)  # 4 of 256 positions
+    found = against(SEGMENTATION, some, quantized=True)
+    assert (found.labels_differ, found.predictions_differ) == (0, 0)
+    assert against(SEGMENTATION, some).labels_differ == COUNT
