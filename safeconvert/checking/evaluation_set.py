@@ -27,6 +27,7 @@ from ..options import Observer, Options
 from ..records import Signature, TensorSpec
 from ..workers.pool import WorkerPool
 from .distinct_inputs import distinct_rows
+from .probe_ranges import ranges_of_inputs, ranges_tried
 from .source_behaviour import SourceBehaviour
 from .source_outputs import Reference
 
@@ -106,7 +107,8 @@ class EvaluationSet:
             folder = self.workers.scratch("arrays").parent
             inputs = TensorInputs.load(options.inputs, self.specs, folder, self.batch_axes)
         else:
-            inputs = ProbeInputs.make(self.specs, options.seed, PROBES)
+            ranges = ranges_tried(self.source, self.specs, options.seed)
+            inputs = ProbeInputs.make(self.specs, options.seed, PROBES, ranges)
         return pool.submit(lambda: inputs)
 
     def _assumed(self, preprocess: Preprocess) -> str:
@@ -198,6 +200,15 @@ class EvaluationSet:
         if self.reference.ready():
             self.reference.ahead(self.rows)
 
+    def probes(self, count: int) -> ProbeInputs:
+        """Synthetic inputs; integers are drawn from the range of the person's own."""
+        inputs = self.inputs
+        if isinstance(inputs, ProbeInputs):
+            ranges = inputs.ranges
+        else:
+            ranges = ranges_of_inputs(inputs, self.rows[0]) if inputs.count else {}
+        return ProbeInputs.make(self.specs, self.options.seed, count, ranges)
+
     def sample(self) -> Sample:
         """A few of the person's inputs and a few probes, with the Source's outputs, taken once.
 
@@ -217,7 +228,7 @@ class EvaluationSet:
             except WorkerFailed as error:
                 raise SourceFailed(shorten(str(error))) from error
         if not rows or self.inputs.kind != "probes":
-            arrays = ProbeInputs.make(self.specs, self.options.seed, SAMPLE).read(range(SAMPLE))
+            arrays = self.probes(SAMPLE).read(range(SAMPLE))
             with contextlib.suppress(CallRaised):
                 outputs = self.source.run(arrays)
                 if all(np.isfinite(output).all() for output in outputs):

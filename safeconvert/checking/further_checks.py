@@ -16,7 +16,6 @@ from ..comparison.compare import Comparison, all_rows_differ, compare
 from ..comparison.output_rules import OutputRule
 from ..comparison.tolerance import ScaleMeter
 from ..errors import BadInput, CallRaised, WorkerFailed
-from ..inputs.base import ProbeInputs
 from ..models.input_mapping import InputMapping
 from ..models.loaded import LoadedModel, shorten
 from .evaluation_set import EvaluationSet
@@ -76,8 +75,7 @@ def check_probes(evaluation_set: EvaluationSet, target: LoadedModel, mapping: Se
 
 def _answered_probes(evaluation_set: EvaluationSet) -> tuple[dict[str, Array], list[Array]]:
     """The probes that the Source answers with finite numbers, and its answers."""
-    probes = ProbeInputs.make(evaluation_set.specs, evaluation_set.options.seed, PROBES_CHECKED)
-    arrays = probes.read(range(PROBES_CHECKED))
+    arrays = evaluation_set.probes(PROBES_CHECKED).read(range(PROBES_CHECKED))
     outputs = evaluation_set.source.run(arrays)
     is_finite = np.ones(PROBES_CHECKED, bool)
     for output in outputs:

@@ -20,10 +20,11 @@ from ..models.loaded import LoadedModel
 from ..options import Options
 from ..records import TensorSpec
 from ..workers.runtime_functions import RUN_SINGLE_THREADED
+from .probe_ranges import ranges_tried
 from .source_outputs import Reference, batches
 
 Array = np.ndarray[Any, Any]
-SCALE_ROWS = 48  # calibration inputs that scales are measured on
+SCALE_ROWS = 32  # calibration inputs that scales are measured on
 NOISE_ROWS = 3  # inputs on which the Source's own noise is measured
 REPEATED_ROWS = 2  # inputs that are run twice
 
@@ -146,7 +147,8 @@ class SourceBehaviour:
     def contradiction_on_probes(self) -> str | None:
         """The same on a few synthetic inputs, before anything is converted; None where they cannot be run."""
         try:
-            probes = ProbeInputs.make(self._specs, self._options.seed, REPEATED_ROWS)
+            ranges = ranges_tried(self.source, self._specs, self._options.seed)
+            probes = ProbeInputs.make(self._specs, self._options.seed, REPEATED_ROWS, ranges)
             return contradiction_on(self.source, probes.read(range(REPEATED_ROWS)))
         except (BadInput, WorkerFailed):
             return None

@@ -8,8 +8,8 @@ inputs in batches of its own choosing without holding them all in memory. What c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ from ..errors import BadInput
 
 Array = npt.NDArray[Any]
 Kind = Literal["images", "tensors", "probes"]
+Range = tuple[int, int]  # lowest and highest value
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,21 @@ class ProbeInputs(Inputs):
     Floats cover both signs and are noise over a slanted wave, with an offset for each index of a short axis
     (channels, whichever axis they are), a scale and an offset for each row; so swapped axes, swapped channels
     and lost signs all show. Integers are uniform: the whole range of 8 bits, 0 to 255 for wider unsigned,
-    0 to 9 for wider signed.
+    0 to 9 for wider signed, or from ``ranges`` where it names the input.
     """
 
     kind = "probes"
     specs: tuple[Spec, ...]
     seed: int
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
     @classmethod
-    def make(cls, specs: Sequence[Spec], seed: int, count: int) -> ProbeInputs:
-        """Raises ``BadInput`` where a size beyond the batch is not known or the dtype is not numeric."""
+    def make(
+        cls, specs: Sequence[Spec], seed: int, count: int, ranges: Mapping[str, Range] | None = None
+    ) -> ProbeInputs:
+        """Make probes; ``ranges`` has the lowest and highest value of integer inputs by name.
+
+        Raises ``BadInput`` where a size beyond the batch is not known or the dtype is not numeric."""
         for spec in specs:
             if not spec.shape or any(size is None or size < 1 for size in spec.shape[1:]):
                 example = f"--input-shape {spec.name}:1,3,224,224"
@@ -105,7 +111,7 @@ class ProbeInputs(Inputs):
                 raise BadInput(f"input {spec.name!r} is {spec.dtype}: no probe fills it; pass --inputs")
         if not specs or count < 0:
             raise BadInput(f"cannot make {count} probes for {len(specs)} inputs")
-        return cls(count, (), tuple(specs), seed)
+        return cls(count, (), tuple(specs), seed, dict(ranges or {}))
 
     def _read(self, rows: Sequence[int]) -> dict[str, Array]:
         arrays: dict[str, Array] = {}
@@ -113,16 +119,19 @@ class ProbeInputs(Inputs):
             sizes = tuple(size for size in (spec.shape or ())[1:] if size is not None)
             out = np.empty((len(rows), *sizes), dtype_of(spec))
             for i, row in enumerate(rows):
-                out[i] = _probe(np.random.default_rng((self.seed, row, index)), sizes, out.dtype)
+                random = np.random.default_rng((self.seed, row, index))
+                out[i] = _probe(random, sizes, out.dtype, self.ranges.get(spec.name))
             arrays[spec.name] = out
         return arrays
 
 
-def _probe(random: np.random.Generator, sizes: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def _probe(
+    random: np.random.Generator, sizes: tuple[int, ...], dtype: np.dtype[Any], limits: Range | None = None
+) -> Array:
     if dtype.kind == "b":
         return random.integers(0, 2, sizes).astype(dtype)
     if dtype.kind in "iu":
-        low, high = (-128, 127) if dtype == np.int8 else (0, 255) if dtype.kind == "u" else (0, 9)
+        low, high = limits or (-128, 127) if limits or dtype == np.int8 else (0, 255) if dtype.kind == "u" else (0, 9)
         return random.integers(low, high + 1, sizes).astype(dtype)
     values = random.standard_normal(sizes)
     phase = np.full((1,) * len(sizes), random.uniform(0, 2 * np.pi))
