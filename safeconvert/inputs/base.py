@@ -131,7 +131,7 @@ def _probe(
     if dtype.kind == "b":
         return random.integers(0, 2, sizes).astype(dtype)
     if dtype.kind in "iu":
-        low, high = limits or (-128, 127) if limits or dtype == np.int8 else (0, 255) if dtype.kind == "u" else (0, 9)
+        low, high = limits or _usual_range(dtype)
         return random.integers(low, high + 1, sizes).astype(dtype)
     values = random.standard_normal(sizes)
     phase = np.full((1,) * len(sizes), random.uniform(0, 2 * np.pi))
@@ -143,6 +143,12 @@ def _probe(
     values += np.cos(phase)
     scale = np.exp(random.uniform(np.log(0.25), np.log(4.0)))
     return np.asarray(scale * (values + random.uniform(-0.5, 0.5)), dtype)
+
+
+def _usual_range(dtype: np.dtype[Any]) -> Range:
+    if dtype == np.int8:
+        return -128, 127
+    return (0, 255) if dtype.kind == "u" else (0, 9)
 
 
 def one_line(error: BaseException) -> str:
