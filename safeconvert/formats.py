@@ -25,7 +25,7 @@ class Format:
     ``suffix`` ends the files that hops write (empty: a folder), ``flavour`` is their kind; ``known_suffixes`` are all
     that such files usually have, and ``example`` is a path for help texts. ``runtime`` has the functions of the
     framework that runs it; ``second_runtime`` is another one that people deploy it in. ``requires`` are the modules
-    that must be importable, ``extra`` is safeconvert's extra that installs them.
+    that must be importable.
 
     ``default_preprocess`` is the preset where a person names none: both sides get the same tensors, so that agreement
     is well tested with any sensible one. ``default_layout`` decides where sizes do not tell the layout.
@@ -46,7 +46,6 @@ class Format:
     example: str
     runtime: Runtime
     requires: tuple[str, ...]
-    extra: str
     default_preprocess: str
     default_layout: Layout
     part: str
@@ -63,6 +62,11 @@ class Format:
     def worker(self) -> str:
         """The kind of worker that runs models of this format."""
         return self.runtime.worker
+
+    @property
+    def extra(self) -> str:
+        """The extra of safeconvert that installs what the format requires."""
+        return self.runtime.extra
 
     @property
     def is_folder(self) -> bool:
@@ -101,7 +105,6 @@ TORCH = Format(
     example="model.pt2",
     runtime=PYTORCH,
     requires=("torch",),
-    extra="torch",
     default_preprocess="torch",
     default_layout="nchw",
     part="module",
@@ -118,7 +121,6 @@ KERAS = Format(
     example="model.keras",
     runtime=TENSORFLOW,
     requires=("tensorflow", "keras"),
-    extra="tensorflow",
     default_preprocess="keras",
     default_layout="nhwc",
     part="Keras layer",
@@ -136,7 +138,6 @@ TF = Format(
     # A SavedModel is a traced graph: it has no layers whose settings or sizes could be changed.
     runtime=replace(TENSORFLOW, read_settings=None, change_settings=None, change_input_shapes=None),
     requires=("tensorflow",),
-    extra="tensorflow",
     default_preprocess="keras",
     default_layout="nhwc",
     part="TensorFlow operation",
@@ -154,7 +155,6 @@ TFLITE = Format(
     runtime=LITERT,
     second_runtime=TENSORFLOW_INTERPRETER,
     requires=("ai_edge_litert",),
-    extra="tensorflow",
     default_preprocess="keras",
     default_layout="nhwc",
     part="TFLite tensor",
@@ -171,7 +171,6 @@ ONNX = Format(
     example="model.onnx",
     runtime=ONNXRUNTIME,
     requires=("onnx", "onnxruntime"),
-    extra="onnx",
     default_preprocess="torch",
     default_layout="nchw",
     part="node",

@@ -17,13 +17,13 @@ import numpy as np
 
 from ..comparison.compare import Tolerance
 from ..errors import NotInstalled, WorkerFailed
-from ..formats import extra_with
 from ..models.input_mapping import Mismatch, apply_mapping, map_inputs
 from ..models.loaded import LoadedModel, shorten
 from ..models.loading import Shapes
 from ..repair.alignment.runtime_difference import RuntimeDifferences
 from ..repair.remote_functions import COMPARE_RUNTIMES
 from ..workers.pool import WorkerPool
+from ..workers.runtime import TVM
 from ..workers.runtime_functions import TVM_ACTIVATIONS
 from .evaluation_set import EvaluationSet
 
@@ -97,7 +97,7 @@ class RuntimeComparison:
 def require(engine: str) -> None:
     """Raises :class:`NotInstalled` where the engine's package is not there."""
     if engine == "tvm" and importlib.util.find_spec("tvm") is None:
-        advice = f"pip install 'safeconvert[{extra_with('tvm')}]'"
+        advice = f"pip install 'safeconvert[{TVM.extra}]'"
         raise NotInstalled(f"--engine tvm needs apache-tvm, which is not installed.\n{advice}")
 
 

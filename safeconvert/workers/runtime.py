@@ -117,13 +117,14 @@ class Runtime:
     """One framework that runs models, and the handles of its functions (None: it cannot do that).
 
     ``package`` is its folder in ``safeconvert/runtimes``, ``worker`` the kind of worker that hosts it, ``module`` what
-    must be importable for it.
+    must be importable for it, ``extra`` the extra of safeconvert that installs it.
     """
 
     name: str
     package: str
     worker: str
     module: str
+    extra: str
     load: Load
     trace: Trace | None = None
     read_parameters: ReadParameters | None = None
@@ -138,6 +139,7 @@ PYTORCH = Runtime(
     package="pytorch",
     worker="torch",
     module="torch",
+    extra="torch",
     load=remote("runtimes.pytorch.model", "load", lambda: pytorch_model.load),
     trace=remote("runtimes.pytorch.trace", "trace", lambda: pytorch_trace.trace),
     read_parameters=remote(
@@ -157,6 +159,7 @@ TENSORFLOW = Runtime(
     package="tensorflow",
     worker="tensorflow",
     module="tensorflow",
+    extra="tensorflow",
     load=remote("runtimes.tensorflow.model", "load", lambda: tensorflow_model.load),
     trace=remote("runtimes.tensorflow.trace", "trace", lambda: tensorflow_trace.trace),
     read_parameters=remote(
@@ -178,6 +181,7 @@ LITERT = Runtime(
     package="litert",
     worker="onnx_tflite",
     module="ai_edge_litert",
+    extra="tensorflow",
     load=remote("runtimes.litert.model", "load", lambda: litert_model.load),
     trace=remote("runtimes.litert.trace", "trace", lambda: litert_trace.trace),
     read_parameters=remote("runtimes.litert.parameters", "read_parameters", lambda: litert_parameters.read_parameters),
@@ -195,6 +199,7 @@ ONNXRUNTIME = Runtime(  # an ONNX graph is traced, changed and written by repair
     package="onnxruntime",
     worker="onnx_tflite",
     module="onnxruntime",
+    extra="onnx",
     load=remote("runtimes.onnxruntime.model", "load", lambda: onnxruntime_model.load),
     read_parameters=remote(
         "runtimes.onnxruntime.parameters", "read_parameters", lambda: onnxruntime_parameters.read_parameters
@@ -205,6 +210,7 @@ TVM = Runtime(  # compiles ONNX files for the arrays they are run on: see TVM_AC
     package="tvm",
     worker="tvm",
     module="tvm",
+    extra="tvm",
     load=remote("runtimes.tvm.model", "load", lambda: tvm_model.load),
 )
 RUNTIMES = (PYTORCH, TENSORFLOW, ONNXRUNTIME, LITERT, TVM)
@@ -214,6 +220,7 @@ TENSORFLOW_INTERPRETER = Runtime(  # TFLite files in a second runtime: it only r
     package="litert",
     worker="tensorflow",
     module="tensorflow",
+    extra="tensorflow",
     load=remote("runtimes.litert.tensorflow_interpreter", "load", lambda: tensorflow_interpreter.load),
 )
 

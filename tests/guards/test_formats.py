@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,7 +72,7 @@ def test_every_field_of_a_format_is_filled(format: Format) -> None:
     assert all(format_of_suffix(suffix) is format for suffix in format.known_suffixes)
     assert format.is_folder == (not format.known_suffixes)
     assert format.default_preprocess in PRESETS
-    assert all(extra_with(module) for module in format.requires)
+    assert all(extra_with(module) == format.extra for module in format.requires)
     assert format.worker in PRELOADS
     assert format.runtime.package in {runtime.package for runtime in RUNTIMES}
 
@@ -79,6 +81,14 @@ def test_names_flavours_and_endings_tell_formats_apart() -> None:
     for values in (FORMAT_NAMES, [f.flavour for f in FORMATS], [s for f in FORMATS for s in f.known_suffixes]):
         assert len(set(values)) == len(values)
     assert [format.name for format in FORMATS if format.is_view] == ["onnx"]
+
+
+@runtimes
+def test_a_runtime_names_the_module_that_it_needs_and_the_extra_that_installs_it(runtime: Runtime) -> None:
+    with (FOLDERS[0].parent / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    packages = {re.split(r"[>=\[]", entry)[0] for entry in extras[runtime.extra]}
+    assert packages & {runtime.module, runtime.module.replace("_", "-"), f"apache-{runtime.module}"}
 
 
 @runtimes
