@@ -1,4 +1,4 @@
-"""Which tensors of two models hold the same content, whatever their layout: fingerprints, then exact arrangements.
+"""Find which tensors of two models hold the same content, whatever their layout: by fingerprint, then by each layout.
 
 Names, positions and weights are never looked at. A tensor of shape (batch, ...) is compared over all its rows.
 """
@@ -19,33 +19,36 @@ CLOSE = 1e-4
 stays well below it, and a fault that changes labels well above it."""
 
 
-def distance(expected: Array, given: Array) -> float:
-    """The largest difference as a share of the largest expected value; infinite where it cannot be told."""
-    if expected.shape != given.shape:
+def distance(expected: Array, value: Array) -> float:
+    """Measure the largest difference as a share of the largest expected value; infinite where it cannot be told."""
+    if expected.shape != value.shape:
         return float("inf")
     if not expected.size:
         return 0.0
     with np.errstate(invalid="ignore", over="ignore"):
-        apart = np.where(expected == given, 0.0, np.abs(expected.astype(np.float64) - given))
-        largest = float(apart.max())
+        difference = np.where(expected == value, 0.0, np.abs(expected.astype(np.float64) - value))
+        largest = float(difference.max())
         scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
     if not np.isfinite(largest):
         return float("inf")
     return largest / scale if scale else (0.0 if largest == 0 else float("inf"))
 
 
-def rough(expected: Array, given: Array) -> float:
-    """The root of the mean squared difference as a share of that of the expected values: for quantised models."""
-    if expected.shape != given.shape or not np.isfinite(given).all():
+def rough(expected: Array, value: Array) -> float:
+    """Measure the root mean squared difference as a share of the expected values' own: for quantised models."""
+    if expected.shape != value.shape or not np.isfinite(value).all():
         return float("inf")
-    apart = float(np.sqrt(np.mean((expected.astype(np.float64) - given) ** 2)))
+    difference = float(np.sqrt(np.mean((expected.astype(np.float64) - value) ** 2)))
     scale = float(np.sqrt(np.mean(expected.astype(np.float64) ** 2)))
-    return apart / scale if scale else (0.0 if apart == 0 else float("inf"))
+    return difference / scale if scale else (0.0 if difference == 0 else float("inf"))
 
 
 @dataclass(frozen=True)
 class Match:
-    """A tensor ``name`` of the Source that lies in one of the Target by ``arrangement``; see ``distance``."""
+    """A tensor ``name`` of the Source that a tensor of the Target holds in the layout ``arrangement``.
+
+    ``apart`` is how far the two are from each other (``Contents.apart``).
+    """
 
     name: str
     arrangement: TensorLayout
@@ -53,7 +56,10 @@ class Match:
 
 
 class Contents:
-    """The Source's tensors, to be found by content. ``is_unquantized`` is False where a model is quantised."""
+    """The Source's tensors, found by content. ``is_unquantized`` is False where a model is quantised.
+
+    Two tensors are the same up to ``limit``; by default ``CLOSE``, and 0.12 for quantised models.
+    """
 
     def __init__(
         self, tensors: Mapping[str, Array], *, is_unquantized: bool = True, limit: float | None = None
@@ -66,29 +72,27 @@ class Contents:
             if array.ndim and array.size:
                 self._prints.setdefault((len(array), array.size), []).append((name, fingerprint(array)))
 
-    def apart(self, expected: Array, given: Array) -> float:
-        return distance(expected, given) if self.is_unquantized else rough(expected, given)
+    def apart(self, expected: Array, value: Array) -> float:
+        """Measure how far the value is from the expected one, as a share of it."""
+        return distance(expected, value) if self.is_unquantized else rough(expected, value)
 
     def find(self, array: Array) -> list[Match]:
-        """The Source's tensors that hold what ``array`` holds, in the arrangement that fits best, nearest first."""
+        """Find the Source's tensors that hold what ``array`` holds, each in its best layout, nearest first."""
         if not array.ndim or not array.size:
             return []
         wanted = fingerprint(array)
-        found = []
-        for name, one in self._prints.get((len(array), array.size), ()):
-            if not self._alike(one, wanted):
-                continue
-            match = self.arranged(name, array)
-            if match is not None:
-                found.append(match)
-        return sorted(found, key=lambda match: match.apart)
+        matches = []
+        for name, other in self._prints.get((len(array), array.size), ()):
+            if self._is_alike(other, wanted) and (match := self.arranged(name, array)) is not None:
+                matches.append(match)
+        return sorted(matches, key=lambda match: match.apart)
 
-    def fits(self, match: Match, given: Array) -> bool:
-        """Does ``given`` hold the Source's tensor, laid out so?"""
-        return self.apart(match.arrangement.of(self.tensors[match.name]), given) <= self.limit
+    def fits(self, match: Match, value: Array) -> bool:
+        """Does the value hold the Source's tensor, in that layout?"""
+        return self.apart(match.arrangement.of(self.tensors[match.name]), value) <= self.limit
 
     def arranged(self, name: str, array: Array) -> Match | None:
-        """How the Source's tensor lies in ``array``, if it does."""
+        """Find the layout in which ``array`` holds the Source's tensor; None where it does not."""
         tensor = self.tensors[name]
         best: Match | None = None
         for arrangement in arrangements(tensor.shape, array.shape):
@@ -102,7 +106,7 @@ class Contents:
                     break
         return best
 
-    def _alike(self, a: Array, b: Array) -> bool:
+    def _is_alike(self, a: Array, b: Array) -> bool:
         allowed = 3 * self.limit
         scale = max(float(np.abs(a).max()), float(np.abs(b).max()))
         with np.errstate(invalid="ignore"):
@@ -110,7 +114,7 @@ class Contents:
 
 
 def fingerprint(array: Array) -> Array:
-    """Numbers that no rearrangement changes: mean, mean size, root mean square, least and largest value."""
+    """Compute numbers that no reordering changes: mean, mean size, root mean square, least and largest value."""
     flat = array.reshape(-1).astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         values = [flat.mean(), np.abs(flat).mean(), np.sqrt(np.mean(flat**2)), flat.min(), flat.max()]
@@ -118,7 +122,7 @@ def fingerprint(array: Array) -> Array:
 
 
 def correlation(a: Array, b: Array) -> float:
-    """Cosine of the angle between two sets of weights, taken in the order in which they lie and in order of size."""
+    """Compute the absolute cosine between two arrays of the same size, read in the order in which they are stored."""
     x, y = a.reshape(-1).astype(np.float64), b.reshape(-1).astype(np.float64)
     scale = float(np.linalg.norm(x) * np.linalg.norm(y))
     return abs(float(x @ y)) / scale if scale else 0.0

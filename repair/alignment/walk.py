@@ -1,11 +1,11 @@
-"""Walk the Target node by node on the Source's own activations, and find where the two part.
+"""Walk the Target node by node on the Source's own activations, and find where the two diverge.
 
-Wherever a tensor of the Target holds what some tensor of the Source holds, it is *bound* to it, and what reads it is
-given the Source's values: differences do not add up, and a node behind a faulty one is not blamed for it. Where the
-Target computes something in other steps than the Source, the tensors in between are bound to nothing, and the next
-bound one shows that all is well. A fault is where the walk does not come back: there the walk proposes which tensor
-of the Target ought to be which of the Source, gives it these values, and believes it if what follows then
-agrees again. Child side.
+Wherever a tensor of the Target holds what some tensor of the Source holds, it is *aligned* with it, and what reads it
+gets the Source's values: differences do not add up, and a node behind a faulty one is not blamed for it. Where the
+Target computes something in other steps than the Source, the tensors in between are aligned with nothing, and the next
+aligned one shows that all is well. A fault is where no aligned tensor follows: there the walk proposes which tensor
+of the Target should hold which of the Source, gives it these values, and believes it if what follows then
+agrees again. Worker side.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from .matching import Contents, Match, correlation
 
 Array = np.ndarray[Any, Any]
 DEPTH = 8  # computing nodes that a fault may span on either side
-AHEAD = 10  # nodes run behind a proposed tensor to see whether the two agree again
-TRIALS = 80  # proposals looked at for one fault
+MAX_NODES_AHEAD = 10  # run behind a proposed tensor to see whether the two agree again
+MAX_NODES_FOLLOWED = 12  # of the Source, among whose tensors agreement is looked for
+MAX_LAYOUTS = 6  # of one pair of tensors that are looked at
+MAX_PAIRS = 80  # of tensors that are looked at for one fault
 
 
 @dataclass(frozen=True)
@@ -58,17 +60,17 @@ class Walk:
         target: GraphRunner,
         source: GraphRunner,
         contents: Contents,
-        given: Mapping[str, Array],
+        target_inputs: Mapping[str, Array],
         order: Sequence[str],
     ) -> None:
-        """``given`` are the Target's inputs, ``order`` the Source's outputs in the Target's order."""
+        """``order`` are the Source's outputs in the Target's order."""
         self.target, self.source, self.contents = target, source, contents
         self.order = list(order)
-        self.values: dict[str, Array] = dict(given)
+        self.values: dict[str, Array] = dict(target_inputs)
         self.aligned: dict[str, list[Match]] = {}
         self.failed: dict[str, str] = {}
         self.runs = 0  # nodes run
-        for name, array in given.items():
+        for name, array in target_inputs.items():
             if matches := contents.find(array):
                 self.align(name, matches)
         self.proceed(target.nodes)
@@ -76,6 +78,7 @@ class Walk:
     # -- running
 
     def align(self, tensor: str, matches: list[Match]) -> None:
+        """Take the tensor as what the first of these matches is, and give it the Source's values."""
         self.aligned[tensor] = matches
         best = matches[0]
         value = best.arrangement.of(self.contents.tensors[best.name])
@@ -83,7 +86,7 @@ class Walk:
         self.values[tensor] = value if have is None else value.astype(have.dtype)
 
     def step(self, node: onnx.NodeProto, values: Mapping[str, Array]) -> dict[str, Array]:
-        """The node's outputs by name; nothing where it cannot be run on these values."""
+        """Run the node, and return its outputs by name; nothing where it cannot be run on these values."""
         if any(name not in values and name not in self.target.constants for name in self.target.read(node)):
             return {}
         self.runs += 1
@@ -92,11 +95,11 @@ class Walk:
         except Exception as error:  # noqa: BLE001 - whatever the runtime raises means that the node does not run
             self.failed[node.name] = str(error).strip().splitlines()[-1][:300]
             return {}
-        made = dict(zip([name for name in node.output if name], results, strict=True))
-        return {name: value for name, value in made.items() if isinstance(value, np.ndarray)}
+        outputs = zip([name for name in node.output if name], results, strict=True)
+        return {name: value for name, value in outputs if isinstance(value, np.ndarray)}
 
     def proceed(self, nodes: Sequence[onnx.NodeProto]) -> None:
-        """Run these nodes, in order, and bind what they give."""
+        """Run these nodes, in order, and align what they give."""
         for node in nodes:
             for name in node.output:
                 self.values.pop(name, None)
@@ -107,7 +110,7 @@ class Walk:
                     self.align(name, matches)
 
     def again(self, changed: Sequence[str]) -> None:
-        """Run again what depends on these tensors, as far as it is not bound."""
+        """Run again what depends on these tensors, as far as it is not aligned."""
         dirty = set(changed)
         for node in self.target.nodes:
             if dirty.isdisjoint(self.target.read(node)) or all(o in self.aligned for o in node.output if o):
@@ -119,25 +122,25 @@ class Walk:
     # -- where it stands
 
     def unresolved(self) -> set[str]:
-        """Tensors that hold nothing of the Source and lead to nothing that does."""
-        found: set[str] = set()
+        """Find the tensors that hold nothing of the Source and lead to nothing that does."""
+        unresolved: set[str] = set()
         for node in reversed(self.target.nodes):
             for name in node.output:
                 if not name or name in self.aligned:
                     continue
                 readers = self.target.readers.get(name, ())
                 leads = [out for reader in readers for out in reader.output if out]
-                if name in self.target.outputs or any(out in found for out in leads):
-                    found.add(name)
-        return found
+                if name in self.target.outputs or any(out in unresolved for out in leads):
+                    unresolved.add(name)
+        return unresolved
 
     def frontier(self) -> list[onnx.NodeProto]:
-        """The nodes at which the walk parts: all that they read is right, and what they give is not."""
-        wrong = self.unresolved()
+        """Find the nodes at which the two diverge: all that they read is right, and what they give is not."""
+        unresolved = self.unresolved()
         return [
             node
             for node in self.target.nodes
-            if not wrong.isdisjoint(node.output) and wrong.isdisjoint(self.target.read(node))
+            if not unresolved.isdisjoint(node.output) and unresolved.isdisjoint(self.target.read(node))
         ]
 
     def complete(self) -> bool:
@@ -146,74 +149,72 @@ class Walk:
         return plain.issuperset(self.order)
 
     def taken(self) -> set[str]:
-        """The Source's tensors that something of the Target is bound to."""
+        """Name the Source's tensors that something of the Target is aligned with."""
         return {match.name for matches in self.aligned.values() for match in matches}
 
     def bases(self, nodes: Sequence[onnx.NodeProto]) -> set[str]:
-        """The Source's tensors whose contents these nodes read from outside."""
-        made = {name for node in nodes for name in node.output}
-        read = [name for node in nodes for name in self.target.dynamic(node) if name not in made]
-        found: set[str] = set()
-        pending = list(read)
-        while pending:  # what an unbound tensor was computed from counts too
+        """Name the Source's tensors whose contents these nodes read from outside."""
+        computed = {name for node in nodes for name in node.output}
+        pending = [name for node in nodes for name in self.target.dynamic(node) if name not in computed]
+        bases: set[str] = set()
+        while pending:  # what a tensor that is not aligned was computed from counts too
             name = pending.pop()
             if name in self.aligned:
-                found.update(match.name for match in self.aligned[name])
+                bases.update(match.name for match in self.aligned[name])
             elif (maker := self.target.maker.get(name)) is not None:
                 pending += self.target.dynamic(maker)
-        return found
+        return bases
 
     # -- proposals
 
     def pairs(self, node: onnx.NodeProto) -> Iterator[tuple[str, str]]:
-        """Which tensor behind ``node`` may be which of the Source, likeliest first: those that few nodes compute."""
-        taken = self.taken()
-        own = [name for name in node.output if name]
-        behind = [name for name in self.target.following(own, DEPTH - 1) if name not in self.aligned]
-        ours = {n: len(core(self.target.between(n, self.aligned))) for n in dict.fromkeys((*own, *behind))}
+        """Pair tensors behind ``node`` with what they should hold, likeliest first: those that few nodes compute."""
+        aligned = self.taken()
+        outputs = [name for name in node.output if name]
+        behind = [name for name in self.target.following(outputs, DEPTH - 1) if name not in self.aligned]
+        targets = {n: len(core(self.target.between(n, self.aligned))) for n in dict.fromkeys((*outputs, *behind))}
         # What the Target lacks may be long: the Source's tensors count by the shortest way, which may skip a branch.
-        theirs = {
-            name: steps for name, steps in self.source.following(self.bases([node]), DEPTH).items() if name not in taken
-        }
+        following = self.source.following(self.bases([node]), DEPTH)
+        sources = {name: steps for name, steps in following.items() if name not in aligned}
         ranked: list[tuple[int, int, float, int, str, str]] = []
-        for t, steps in ours.items():
-            for s, others in theirs.items():
-                maker, origin = self.target.maker[t], self.source.maker.get(s)
-                if origin is None or s not in self.contents.tensors:
+        for t, steps in targets.items():
+            for s, source_steps in sources.items():
+                maker, source_maker = self.target.maker[t], self.source.maker.get(s)
+                if source_maker is None or s not in self.contents.tensors:
                     continue
-                other = maker.op_type != origin.op_type
-                layout = (maker.op_type in LAYOUT) + (origin.op_type in LAYOUT)
-                likely = steps + others + other + layout
-                ranked.append((likely, abs(steps - others), self._unlike(maker, origin), len(ranked), t, s))
-        for *_, t, s in sorted(ranked)[:TRIALS]:
+                is_other = maker.op_type != source_maker.op_type
+                layouts = (maker.op_type in LAYOUT) + (source_maker.op_type in LAYOUT)
+                unlikely = steps + source_steps + is_other + layouts
+                unlike = self._unlike(maker, source_maker)
+                ranked.append((unlikely, abs(steps - source_steps), unlike, len(ranked), t, s))
+        for *_, t, s in sorted(ranked)[:MAX_PAIRS]:
             yield t, s
 
-    def _unlike(self, node: onnx.NodeProto, origin: onnx.NodeProto) -> float:
-        """How unlike the weights of two nodes are, 0 to 2: settles which of several like nodes is meant."""
-        ours = [self.target.constants[n] for n in node.input if n in self.target.constants]
-        theirs = [self.source.constants[n] for n in origin.input if n in self.source.constants]
-        likeness = [
-            correlation(a, b) for a, b in zip(ours, theirs, strict=False) if a.size == b.size and a.dtype.kind == "f"
-        ]
+    def _unlike(self, node: onnx.NodeProto, source_node: onnx.NodeProto) -> float:
+        """Tell how unlike the weights of two nodes are, from 0 to 1: it decides between several like nodes."""
+        values = [self.target.constants[n] for n in node.input if n in self.target.constants]
+        source_values = [self.source.constants[n] for n in source_node.input if n in self.source.constants]
+        pairs = zip(values, source_values, strict=False)
+        likeness = [correlation(a, b) for a, b in pairs if a.size == b.size and a.dtype.kind == "f"]
         return 1 - max(likeness, default=0.0)
 
     def candidate_layouts(self, tensor: str, source: str, node: onnx.NodeProto) -> list[TensorLayout]:
-        """The ways in which the Source's tensor may stand in the Target's place, likeliest first."""
+        """List the layouts in which the Target's tensor may hold the Source's, likeliest first."""
         content = self.contents.tensors[source]
         value = self.values.get(tensor)
-        ways = []
+        layouts: list[TensorLayout] = []
         perms = [m.arrangement.perm for name in self.target.dynamic(node) for m in self.aligned.get(name, ())[:1]]
         perms += [tuple(range(content.ndim))]
         if content.ndim == 4:
             perms += [(0, 2, 3, 1), (0, 3, 1, 2)]
         if value is not None:
-            ways += list(arrangements(content.shape, value.shape))
-            ways.sort(key=lambda way: way.perm not in perms)
+            layouts += list(arrangements(content.shape, value.shape))
+            layouts.sort(key=lambda layout: layout.perm not in perms)
         if value is None or value.size != content.size:
             for perm in perms:
                 if len(perm) == content.ndim:
-                    ways.append(TensorLayout(perm, tuple(content.shape[axis] for axis in perm[1:])))
-        return list(dict.fromkeys(ways))[:6]
+                    layouts.append(TensorLayout(perm, tuple(content.shape[axis] for axis in perm[1:])))
+        return list(dict.fromkeys(layouts))[:MAX_LAYOUTS]
 
     def continues(self, tensor: str, value: Array, source: str) -> bool:
         """With this value in the tensor, which so far is right nowhere, does what follows agree with the Source?"""
@@ -222,14 +223,14 @@ class Walk:
         return self.continues_from(tensor, value, source)
 
     def continues_with(self, tensor: str, match: Match) -> bool:
-        """``continues_from`` where the tensor holds one of the Source, laid out so."""
+        """Does what follows agree if the tensor holds that tensor of the Source in that layout?"""
         content = match.arrangement.of(self.contents.tensors[match.name])
         have = self.values.get(tensor)
         return self.continues_from(tensor, content if have is None else content.astype(have.dtype), match.name)
 
     @contextmanager
     def supposing(self, tensor: str, match: Match) -> Iterator[None]:
-        """For a while the tensor is bound to that one of the Source, and nothing behind it is run again."""
+        """Take the tensor as aligned with that of the Source for a while, and run nothing behind it again."""
         values, aligned = dict(self.values), dict(self.aligned)  # in their order, which later repairs go by
         self.align(tensor, [match])
         try:
@@ -239,7 +240,7 @@ class Walk:
 
     @contextmanager
     def forgetting(self, tensor: str) -> Iterator[None]:
-        """For a while the tensor is bound to nothing."""
+        """Take the tensor as aligned with nothing for a while."""
         aligned = dict(self.aligned)
         del self.aligned[tensor]
         try:
@@ -253,37 +254,36 @@ class Walk:
         A node with weights, or one that joins two tensors, has to: an activation of the same content proves nothing.
         Only where no such node follows are the others believed.
         """
-        taken = self.taken() | {source}
-        ahead = set(self.source.following([source], 12)) - taken
+        ahead = set(self.source.following([source], MAX_NODES_FOLLOWED)) - self.taken() - {source}
         values = {**self.values, tensor: value}
         fresh, steps = {tensor}, 0
         agreed = tested = False
         for node in self.target.nodes:
-            if steps >= AHEAD:
+            if steps >= MAX_NODES_AHEAD:
                 break
             reads = self.target.read(node)
             if fresh.isdisjoint(reads):
                 continue
-            telling = self._telling(node)
+            is_telling = self._is_telling(node)
             results = self.step(node, values)
             # Sizes computed on the way count nothing: some exporters compute many.
-            steps += node.op_type not in LAYOUT and any(one.dtype.kind == "f" for one in results.values())
+            steps += node.op_type not in LAYOUT and any(result.dtype.kind == "f" for result in results.values())
             for name, result in results.items():
-                new = node.op_type not in LAYOUT and name not in self.aligned
-                if new and any(match.name in ahead for match in self.contents.find(result)):
-                    if telling:
+                is_new = node.op_type not in LAYOUT and name not in self.aligned
+                if is_new and any(match.name in ahead for match in self.contents.find(result)):
+                    if is_telling:
                         return True
                     agreed = True
                 values[name] = result
                 fresh.add(name)
-            tested |= telling
+            tested |= is_telling
         return agreed and not tested
 
-    def _telling(self, node: onnx.NodeProto) -> bool:
+    def _is_telling(self, node: onnx.NodeProto) -> bool:
         """Does the node's output say more than its one input does?"""
         constants = [self.target.constants[name] for name in node.input if name in self.target.constants]
-        weighted = any(array.dtype.kind == "f" and array.size > 1 for array in constants)
-        return node.op_type not in LAYOUT and (weighted or len(self.target.dynamic(node)) > 1)
+        is_weighted = any(array.dtype.kind == "f" and array.size > 1 for array in constants)
+        return node.op_type not in LAYOUT and (is_weighted or len(self.target.dynamic(node)) > 1)
 
     def wanted(self, divergence: Divergence) -> Array:
         """What the divergence's tensor should hold, in its layout and in the dtype that it has in the Target."""
@@ -302,16 +302,16 @@ class Walk:
     def _known(self, nodes: Sequence[onnx.NodeProto]) -> set[str]:
         return self.taken() | self.bases(nodes)
 
-    def patch(self, parting: Divergence, *, afresh: bool = False) -> None:
-        """Give the tensor what it ought to hold, and go on from there.
+    def patch(self, divergence: Divergence, *, afresh: bool = False) -> None:
+        """Give the tensor what it should hold, and go on from there.
 
-        Where it held something of the Source, lying otherwise, so may all behind it: ``afresh`` runs that again too.
+        Where it held something of the Source in another order, so may all behind it: ``afresh`` runs that again too.
         """
-        tensor = parting.target
+        tensor = divergence.target
         if afresh and tensor in self.aligned:
             for name in self.target.following([tensor], len(self.target.nodes)):
                 self.values.pop(name, None)
                 self.aligned.pop(name, None)
         self.values.pop(tensor, None)
-        self.align(tensor, [Match(parting.source, parting.arrangement, parting.apart)])
+        self.align(tensor, [Match(divergence.source, divergence.arrangement, divergence.apart)])
         self.again([tensor])

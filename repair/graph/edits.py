@@ -1,6 +1,6 @@
-"""Changes to a Target's ONNX view, as values: each can be made on a copy, left out, and told to a person.
+"""Changes to a Target's ONNX view, as values: each can be made on a copy, left out, and described in a report.
 
-An edit names nodes and tensors of the view as they were before any edit. Child side.
+An edit names nodes and tensors of the view as they were before any edit. Worker side.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Edit(abc.ABC):
-    """One change. ``words`` tell it to a person."""
+    """One change. ``words`` describe it in the report."""
 
     words: str
 
@@ -209,7 +209,7 @@ def _give(model: onnx.ModelProto, before: str, after: str) -> None:
 
 
 def in_order(model: onnx.ModelProto) -> None:
-    """Sort the nodes so that each stands behind what it reads."""
+    """Sort the nodes so that each comes after what it reads."""
     from .runner import captured
 
     made = {name for node in model.graph.node for name in node.output if name}

@@ -1,6 +1,6 @@
-"""An ONNX graph that is run one node at a time, so that a node can be given other inputs than its own graph's.
+"""Run an ONNX graph one node at a time, so that a node can get other inputs than its own graph's.
 
-Child side. Constants are initializers: the graph was settled beforehand (``equivalents``).
+Worker side. Constants are initializers: the graph was brought into that form beforehand (``rewrites``).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ SIZES = frozenset({"Shape", "Size", "ConstantOfShape", "Range", "NonZero"})
 
 
 def core(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """The nodes that compute something, sizes and shapes aside."""
+    """Select the nodes that compute something, sizes and shapes aside."""
     return [node for node in nodes if node.op_type not in LAYOUT and node.op_type not in SIZES]
 
 
 def session(model: onnx.ModelProto) -> Any:
-    """An unoptimised session: what it computes is what the graph says, node by node."""
+    """Open a session without optimisations: it computes what the graph says, node by node."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -49,44 +49,44 @@ class GraphRunner:
                 self.readers.setdefault(name, []).append(node)
 
     def read(self, node: onnx.NodeProto) -> list[str]:
-        """The tensors that a node reads, those that only its subgraphs see included; absent inputs left out."""
+        """List the tensors that a node reads, also those that only its subgraphs see; absent inputs are left out."""
         return [name for name in (*node.input, *captured(node)) if name]
 
     def dynamic(self, node: onnx.NodeProto) -> list[str]:
-        """The computed tensors that a node reads."""
+        """List the computed tensors that a node reads."""
         return [name for name in self.read(node) if name not in self.constants]
 
     def following(self, tensors: Iterable[str], depth: int) -> dict[str, int]:
-        """Tensors computed from these in at most ``depth`` nodes -> in how many; moving values about counts nothing."""
-        found: dict[str, int] = {}
+        """Count in how many nodes each tensor is computed from these, up to ``depth``; layout nodes do not count."""
+        counts: dict[str, int] = {}
         front = dict.fromkeys(tensors, 0)
         while front:
-            name = min(front, key=lambda one: front[one])
+            name = min(front, key=lambda tensor: front[tensor])
             steps = front.pop(name)
             for node in self.readers.get(name, ()):
                 there = steps + (node.op_type not in LAYOUT)
                 for out in node.output:
-                    if out and there <= depth and there < found.get(out, depth + 1):
-                        found[out] = front[out] = there
-        return found
+                    if out and there <= depth and there < counts.get(out, depth + 1):
+                        counts[out] = front[out] = there
+        return counts
 
     def between(self, tensor: str, known: Iterable[str]) -> list[onnx.NodeProto]:
-        """The nodes that compute ``tensor`` from known tensors and constants, in order."""
+        """List the nodes that compute ``tensor`` from known tensors and constants, in order."""
         stop = {*known, *self.constants, *self.inputs}
-        pending, found = [tensor], set()
+        pending, names = [tensor], set()
         while pending:
             maker = self.maker.get(pending.pop())
-            if maker is not None and maker.name not in found:
-                found.add(maker.name)
+            if maker is not None and maker.name not in names:
+                names.add(maker.name)
                 pending += [name for name in self.read(maker) if name not in stop]
-        return [node for node in self.nodes if node.name in found]
+        return [node for node in self.nodes if node.name in names]
 
     def run(self, node: onnx.NodeProto, values: Mapping[str, Array]) -> list[Array]:
-        """The node's outputs for these values of what it reads. Whatever the runtime raises goes through."""
+        """Compute the node's outputs for these values of what it reads. Whatever the runtime raises goes through."""
         return run_nodes([node], self.model, values, self.constants, [name for name in node.output if name])
 
     def everything(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """Every tensor of the graph on these inputs, in one run."""
+        """Compute every tensor of the graph on these inputs, in one run."""
         names = list(dict.fromkeys(name for node in self.nodes for name in node.output if name))
         copy = onnx.ModelProto()
         copy.CopyFrom(self.model)
@@ -98,17 +98,17 @@ class GraphRunner:
 
 
 def captured(node: onnx.NodeProto) -> list[str]:
-    """Tensors of the outer graph that a node's subgraphs read."""
-    found: list[str] = []
+    """List the tensors of the outer graph that a node's subgraphs read."""
+    names: list[str] = []
     for attribute in node.attribute:
         if attribute.type != onnx.AttributeProto.GRAPH:
             continue
         inner = {*(i.name for i in attribute.g.input), *(t.name for t in attribute.g.initializer)}
-        for one in attribute.g.node:
-            found += [name for name in (*one.input, *captured(one)) if name and name not in inner]
-            inner.update(one.output)
-        found += [o.name for o in attribute.g.output if o.name not in inner]
-    return found
+        for inner_node in attribute.g.node:
+            names += [name for name in (*inner_node.input, *captured(inner_node)) if name and name not in inner]
+            inner.update(inner_node.output)
+        names += [o.name for o in attribute.g.output if o.name not in inner]
+    return names
 
 
 def run_nodes(
@@ -120,7 +120,7 @@ def run_nodes(
 ) -> list[Array]:
     """Run some nodes of a model alone: what they read comes from ``values`` and ``constants``."""
     step = alone(nodes, model, values, constants, wanted)
-    return list(session(step).run(list(wanted), {one.name: values[one.name] for one in step.graph.input}))
+    return list(session(step).run(list(wanted), {value.name: values[value.name] for value in step.graph.input}))
 
 
 def alone(
@@ -130,16 +130,17 @@ def alone(
     constants: Mapping[str, Array],
     wanted: Sequence[str],
 ) -> onnx.ModelProto:
-    """Some nodes of a model as a model of their own, that takes what they read of ``values`` and gives ``wanted``."""
-    made = {name for node in nodes for name in node.output}
-    read = dict.fromkeys(name for node in nodes for name in (*node.input, *captured(node)) if name and name not in made)
-    given = {name: values[name] for name in read if name not in constants}
+    """Make a model of some nodes alone, which takes what they read of ``values`` and gives ``wanted``."""
+    computed = {name for node in nodes for name in node.output}
+    names = [name for node in nodes for name in (*node.input, *captured(node)) if name and name not in computed]
+    read = dict.fromkeys(names)
+    inputs = {name: values[name] for name in read if name not in constants}
     graph = onnx.helper.make_graph(
         list(nodes),
         "step",
         [
             onnx.helper.make_tensor_value_info(n, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
-            for n, a in given.items()
+            for n, a in inputs.items()
         ],
         [onnx.ValueInfoProto(name=name) for name in wanted],
         [numpy_helper.from_array(constants[name], name) for name in read if name in constants],

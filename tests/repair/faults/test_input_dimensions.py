@@ -38,8 +38,8 @@ def made_for(side: int, wrong: int) -> onnx.ModelProto:
 def test_a_window_for_the_declared_image_is_a_fault_of_the_input_dimensions(wrong: int, tmp_path: Path) -> None:
     looked = look(tmp_path, pooled(20), made_for(20, wrong))
     assert looked.brief == [("ID", "pool")]
-    assert looked.faults[0]["evidence"]["target_shape"][2:] == [wrong, wrong]
-    assert looked.faults[0]["evidence"]["source_shape"][2:] == [20, 20]
+    assert looked.faults[0].evidence["target_shape"][2:] == [wrong, wrong]
+    assert looked.faults[0].evidence["source_shape"][2:] == [20, 20]
     assert looked.after < 1e-5
     repaired = onnx.load(tmp_path / "repaired.onnx").graph.input[0].type.tensor_type.shape
     assert [dimension.dim_value for dimension in repaired.dim][1:] == [3, 20, 20]
