@@ -1,8 +1,8 @@
-"""Find where a converter's result leaves its Source, of which there is no view to believe: only its own activations.
+"""Find where a converter's result diverges from a Source of which only the activations are known, and no ONNX graph.
 
-The Source's graph is the trace that its own framework gives (``runtimes/*/trace.py:trace``): operators by their native
-names and every tensor between them. The result is walked on it as in ``walking``; nothing can be mended here, since
-the Source's operators are not ONNX's. Child side.
+The Source's graph is the trace that its own framework gives (``runtimes/*/trace.py:trace``): its operators and every
+tensor between them. The result is walked along it as in ``alignment/walk``. Nothing can be repaired here, since the
+Source's operators are not ONNX's. Worker side.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..faults.proposal import Array, holds
 from ..graph.runner import LAYOUT, GraphRunner, core
 from .locate import canonical
 
-FAULTS = 8  # a converter's that are looked for, at most
+MAX_FAULTS = 8  # of one converter that are looked for
 PREPARING = frozenset({"Resize", "Upsample", "Mul", "Add", "Sub", "Div"})
 
 
@@ -36,36 +36,40 @@ def locate(
     is_unquantized: bool,
     tflite: bool,
 ) -> dict[str, Any]:
-    """The nodes of the view ``target`` that give what no tensor of the traced Source holds, in order.
+    """Find the nodes of the view ``target`` whose output no tensor of the traced Source holds, in order.
 
-    ``given`` are the view's inputs, ``outputs`` the Source's outputs for them in the view's order. Gives ``faults``
+    ``given`` are the view's inputs, ``outputs`` the Source's outputs for them in the view's order. Returns ``faults``
     (type, target_node, source_node, source_layer, evidence) and ``model_runs``. ``is_unquantized`` is False for
     quantised models. ``tflite``: the view is of such a file, and the evidence names the operators as TFLite does.
     """
-    ours, theirs = GraphRunner(canonical(target)), GraphRunner(graph(records))
+    runner = GraphRunner(canonical(target))
     with np.load(store) as stored:
-        contents = Contents({one.tensor: stored[one.key] for one in records}, is_unquantized=is_unquantized)
-    ends = [next((m.name for m in contents.find(array)), "") for array in outputs]
-    walk = Walk(ours, theirs, contents, given, ends)
-    layers = {one.tensor: one.layer for one in records}
-    found: list[dict[str, Any]] = []
-    while (frontier := walk.frontier()) and len(found) < FAULTS:
-        parting = next(_reordered(walk, frontier[0]), None)
-        if parting is not None:
-            found.append(_moved(walk, parting, frontier[0], layers))
-            walk.patch(parting)
-            continue
-        parting = _parting(walk, frontier[0])
-        if parting is None:
-            node = frontier[0]
-            found.append(_plain("CG", node.name, node.output[0], "", "", {"operator": node.op_type}))
+        tensors = {record.tensor: stored[record.key] for record in records}
+    contents = Contents(tensors, is_unquantized=is_unquantized)
+    ends = [next((match.name for match in contents.find(array)), "") for array in outputs]
+    walk = Walk(runner, GraphRunner(graph(records)), contents, given, ends)
+    faults = _faults(walk, {record.tensor: record.layer for record in records})
+    for fault in faults if tflite else ():
+        evidence = fault["evidence"]
+        evidence["tflite_operator"] = tflite_operator(evidence.get("source_operator") or evidence["operator"])
+    return {"faults": faults, "model_runs": 1 + -(-walk.runs // max(1, len(runner.nodes)))}
+
+
+def _faults(walk: Walk, layers: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Name one fault after the other, each time going on behind it; ``layers`` are those of the Source's tensors."""
+    faults: list[dict[str, Any]] = []
+    while (frontier := walk.frontier()) and len(faults) < MAX_FAULTS:
+        node = frontier[0]
+        divergence = next(_reordered(walk, node), None)
+        if divergence is not None:
+            faults.append(_order_fault(walk, divergence, node, layers))
+        elif (divergence := _likeliest(walk, node)) is not None:
+            faults.append(_operator_fault(walk, divergence, layers))
+        else:
+            faults.append(_fault("CG", node.name, node.output[0], "", "", {"operator": node.op_type}))
             break
-        found.append(_told(walk, parting, layers))
-        walk.patch(parting)
-    for one in found if tflite else ():
-        evidence = one["evidence"]
-        evidence["tflite_operator"] = tflite_word(evidence.get("source_operator") or evidence["operator"])
-    return {"faults": found, "model_runs": 1 + -(-walk.runs // max(1, len(ours.nodes)))}
+        walk.patch(divergence)
+    return faults
 
 
 def _reordered(walk: Walk, node: onnx.NodeProto) -> Iterator[Divergence]:
@@ -76,14 +80,14 @@ def _reordered(walk: Walk, node: onnx.NodeProto) -> Iterator[Divergence]:
 
 
 def graph(records: Sequence[TraceRecord]) -> onnx.ModelProto:
-    """The trace as a graph: operators that move values about by ONNX's names, all others by their own."""
+    """Make a graph of the trace: operators that move values have ONNX's names, all others the framework's."""
     nodes, inputs = [], []
-    for one in records:
-        if one.operator == "input":
-            inputs.append(onnx.ValueInfoProto(name=one.tensor))
+    for record in records:
+        if record.operator == "input":
+            inputs.append(onnx.ValueInfoProto(name=record.tensor))
             continue
-        kind = MOVING.get(plain_kind(one.operator), one.operator)
-        nodes.append(onnx.helper.make_node(kind, list(one.inputs), [one.tensor], one.node))
+        kind = MOVING.get(plain_kind(record.operator), record.operator)
+        nodes.append(onnx.helper.make_node(kind, list(record.inputs), [record.tensor], record.node))
     ends = [onnx.ValueInfoProto(name=nodes[-1].output[0])] if nodes else []
     return onnx.helper.make_model(onnx.helper.make_graph(nodes, "trace", inputs, ends))
 
@@ -113,16 +117,16 @@ SAME = {
 }  # fmt: skip
 
 
-def _parting(walk: Walk, node: onnx.NodeProto) -> Divergence | None:
-    """The smallest pair of tensors behind the node from which the walk goes on; else the likeliest by its place."""
+def _likeliest(walk: Walk, node: onnx.NodeProto) -> Divergence | None:
+    """Find the smallest pair of tensors behind the node from which the walk goes on; else the likeliest pair."""
     first: Divergence | None = None
     for tensor, source in walk.pairs(node):
-        for way in walk.candidate_layouts(tensor, source, node):
-            parting = walk.diverging(tensor, source, way)
-            if walk.continues(tensor, way.of(walk.contents.tensors[source]), source):
-                return parting
-            if first is None and _kinds(parting.nodes) == _kinds(parting.origins):
-                first = parting
+        for layout in walk.candidate_layouts(tensor, source, node):
+            divergence = walk.diverging(tensor, source, layout)
+            if walk.continues(tensor, layout.of(walk.contents.tensors[source]), source):
+                return divergence
+            if first is None and _kinds(divergence.nodes) == _kinds(divergence.origins):
+                first = divergence
     return first
 
 
@@ -130,86 +134,90 @@ def _kinds(nodes: Sequence[onnx.NodeProto]) -> list[str]:
     return [plain_kind(node.op_type) for node in core(nodes)]
 
 
-def _told(walk: Walk, parting: Divergence, layers: Mapping[str, str]) -> dict[str, Any]:
-    ours, theirs = core(parting.nodes) or list(parting.nodes), core(parting.origins) or list(parting.origins)
-    kinds = [plain_kind(node.op_type) for node in theirs]
-    # Where both do the same at the end, the fault is named by what only one of them does before it.
-    node = _odd(ours, theirs)
-    origin = _odd(theirs, ours) if theirs else None
+def _operator_fault(walk: Walk, divergence: Divergence, layers: Mapping[str, str]) -> dict[str, Any]:
+    """Describe other values than the Source's, by the operators of both sides that differ."""
+    nodes = core(divergence.nodes) or list(divergence.nodes)
+    source_nodes = core(divergence.origins) or list(divergence.origins)
+    # Where both sides end in the same operator, the fault is named by what only one of them has before it.
+    node = _odd_one_out(nodes, source_nodes)
+    source_node = _odd_one_out(source_nodes, nodes) if source_nodes else None
     evidence = {
         "operator": node.op_type,
-        "source_operator": "" if origin is None else origin.op_type,
-        "target_operators": [n.op_type for n in ours],
-        "source_operators": [n.op_type for n in theirs],
-        "local_difference": parting.apart if np.isfinite(parting.apart) else None,
-        "target_tensor": parting.target,
-        "source_tensor": parting.source,
+        "source_operator": "" if source_node is None else source_node.op_type,
+        "target_operators": [n.op_type for n in nodes],
+        "source_operators": [n.op_type for n in source_nodes],
+        "local_difference": divergence.apart if np.isfinite(divergence.apart) else None,
+        "target_tensor": divergence.target,
+        "source_tensor": divergence.source,
     }
-    kind = "CG"
-    if not core(parting.nodes) and not core(parting.origins):
-        kind = "TSS"
-    elif _kinds(ours) == kinds:
-        kind = "LH"
-    resizing = kind == "LH" and plain_kind(node.op_type) == "resize"
-    if resizing and layers.get(parting.source) and _at_input(walk, parting):
-        kind = "PP"
-    name = "" if origin is None else origin.name
-    layer = "" if origin is None else layers.get(origin.output[0], "")
-    return _plain(kind, node.name, node.output[0], name, layer or layers.get(parting.source, ""), evidence)
+    code = "CG"
+    if not core(divergence.nodes) and not core(divergence.origins):
+        code = "TSS"
+    elif _kinds(nodes) == [plain_kind(n.op_type) for n in source_nodes]:
+        code = "LH"
+    is_resize = code == "LH" and plain_kind(node.op_type) == "resize"
+    if is_resize and layers.get(divergence.source) and _is_at_input(walk, divergence):
+        code = "PP"
+    name, layer = ("", "") if source_node is None else (source_node.name, layers.get(source_node.output[0], ""))
+    return _fault(code, node.name, node.output[0], name, layer or layers.get(divergence.source, ""), evidence)
 
 
-def _odd(nodes: Sequence[onnx.NodeProto], others: Sequence[onnx.NodeProto]) -> onnx.NodeProto:
-    """The last of the nodes of a kind that the others lack, or the last of all where that is no difference."""
+def _odd_one_out(nodes: Sequence[onnx.NodeProto], others: Sequence[onnx.NodeProto]) -> onnx.NodeProto:
+    """Choose the last node of a kind that the others lack; the last of all where they lack every kind or none."""
     kinds = {plain_kind(node.op_type) for node in others}
     odd = [node for node in nodes if plain_kind(node.op_type) not in kinds]
     return odd[-1] if 0 < len(odd) < len(nodes) else nodes[-1]
 
 
-def _moved(walk: Walk, parting: Divergence, reader: onnx.NodeProto, layers: Mapping[str, str]) -> dict[str, Any]:
-    """The right content in a wrong order: what put it in order in the Source is what the converter lost."""
-    holders = [parting.target, *(name for node in parting.nodes for name in walk.target.dynamic(node))]
-    same = {match.name for name in holders for match in walk.aligned.get(name, ())} | {parting.source}
-    same |= {match.name for match in walk.contents.find(walk.wanted(parting))}
-    ordered = [n for node in walk.source.nodes for n in node.output if n in same]
-    nodes = walk.source.between(ordered[-1], ordered[:1]) if ordered else []
-    doing = core(nodes) or nodes
-    origin = doing[-1] if doing else None
-    node = parting.nodes[-1] if parting.nodes else reader
+def _order_fault(
+    walk: Walk, divergence: Divergence, reader: onnx.NodeProto, layers: Mapping[str, str]
+) -> dict[str, Any]:
+    """Describe the right values in the wrong order: the Source's operators that order them are what was lost."""
+    holders = [divergence.target, *(name for node in divergence.nodes for name in walk.target.dynamic(node))]
+    same = {match.name for name in holders for match in walk.aligned.get(name, ())} | {divergence.source}
+    same |= {match.name for match in walk.contents.find(walk.wanted(divergence))}
+    in_graph_order = [name for node in walk.source.nodes for name in node.output if name in same]
+    nodes = walk.source.between(in_graph_order[-1], in_graph_order[:1]) if in_graph_order else []
+    source_nodes = core(nodes) or nodes
+    source_node = source_nodes[-1] if source_nodes else None
+    node = divergence.nodes[-1] if divergence.nodes else reader
     evidence = {
         "operator": node.op_type,
-        "source_operator": "" if origin is None else origin.op_type,
-        "target_operators": [n.op_type for n in parting.nodes],
-        "source_operators": [n.op_type for n in doing],
+        "source_operator": "" if source_node is None else source_node.op_type,
+        "target_operators": [n.op_type for n in divergence.nodes],
+        "source_operators": [n.op_type for n in source_nodes],
         "difference": "the same values in another order",
-        "axes": list(parting.arrangement.perm),
-        "target_tensor": parting.target,
-        "source_tensor": parting.source,
+        "axes": list(divergence.arrangement.perm),
+        "target_tensor": divergence.target,
+        "source_tensor": divergence.source,
     }
-    name, layer = ("", "") if origin is None else (origin.name, layers.get(origin.output[0], ""))
-    return _plain("CG" if core(nodes) else "TSS", node.name, node.output[0], name, layer, evidence)
+    name, layer = ("", "") if source_node is None else (source_node.name, layers.get(source_node.output[0], ""))
+    return _fault("CG" if core(nodes) else "TSS", node.name, node.output[0], name, layer, evidence)
 
 
-def _at_input(walk: Walk, parting: Divergence) -> bool:
+def _is_at_input(walk: Walk, divergence: Divergence) -> bool:
     """Does nothing but moving and scaling stand between the model's input and these nodes?"""
-    before = walk.target.between(parting.target, ())
-    inner = {node.name for node in parting.nodes}
+    before = walk.target.between(divergence.target, ())
+    inner = {node.name for node in divergence.nodes}
     return all(n.op_type in LAYOUT | PREPARING for n in before if n.name not in inner)
 
 
-def tflite_word(operator: str) -> str:
-    """What TFLite calls an operator, by its schema; "" where it has none of that kind."""
+def tflite_operator(operator: str) -> str:
+    """Look up what TFLite calls an operator, in its schema; "" where it has none of that kind."""
     from ai_edge_litert import schema_py_generated as schema
 
     words = [word for word in vars(schema.BuiltinOperator) if word.isupper()]
     return next((word for word in words if plain_kind(word) == plain_kind(operator)), "")
 
 
-def _plain(kind: str, node: str, tensor: str, origin: str, layer: str, evidence: Mapping[str, Any]) -> dict[str, Any]:
+def _fault(
+    code: str, node: str, tensor: str, source_node: str, layer: str, evidence: Mapping[str, Any]
+) -> dict[str, Any]:
     return {
-        "type": kind,
+        "type": code,
         "target_node": node,
         "target_tensor": tensor,
-        "source_node": origin,
+        "source_node": source_node,
         "source_layer": layer,
         "evidence": dict(evidence),
     }
