@@ -1,14 +1,13 @@
-"""Name what a converter got wrong of a torch, Keras or TensorFlow model, though another way was found around it.
+"""Name what a converter did wrong on a torch, Keras or TensorFlow Source, though another way around it was found.
 
-There is no ONNX graph to feed such a converter differently node by node, and its result is no view to believe. So the
-Source's own activations, from its own runtime, are what its result is walked along
+Such a converter reads no ONNX graph, so no single node can be fed to it in another form, and what it wrote is no view
+to trust. Its result is compared with the Source's own activations, which come from the Source's own runtime
 (``repair/localization/trace_search.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from ..conversion.stage import ConversionOptions, ConvertedModel
 from ..errors import WorkerFailed
 from ..models.input_mapping import apply_mapping, match_outputs, sizes
 from ..models.loaded import LoadedModel
-from ..records import Attempt, Fault, Localisation
+from ..records import Attempt, Diagnosis, Localisation
 from ..workers.pool import WorkerPool
 from .native_format.names import told, trace
 from .second_runtime_faults import differing_operators
@@ -35,48 +34,51 @@ def explain(
     attempt: Attempt,
     used: Attempt | None,
     settings: ConversionOptions,
-) -> tuple[list[Fault], Localisation | None]:
-    """The faults of a hop that started at the Source and gave ``diverged``; none where they cannot be told.
+) -> tuple[list[Diagnosis], Localisation | None]:
+    """Find the faults of a hop that started at the Source and gave ``diverged``; none where they cannot be found.
 
     ``attempt`` is the hop's entry in the report's route, ``used`` the one that took its place (None: nothing did).
     """
     if not diverged.mapping:
-        return _inputs(source, diverged, attempt, used), None
+        return _additional_inputs(source, diverged, attempt, used), None
     try:
         if diverged.side.other_runtime is None:
-            found = _walked(workers, source, sample, diverged, settings)
+            found = _searched(workers, source, sample, diverged, settings)
         else:
-            one = {name: array[:1] for name, array in sample.arrays.items()}
-            wrong = differing_operators(source, diverged.side, diverged.mapping, one, settings.tolerance)
-            found = {"faults": wrong, "model_runs": 1}
+            first_input = {name: array[:1] for name, array in sample.arrays.items()}
+            operators = differing_operators(source, diverged.side, diverged.mapping, first_input, settings.tolerance)
+            found = {"faults": operators, "model_runs": 1}
     except WorkerFailed:
         return [], None  # the Target stands without it
     if not found["faults"]:
         return [], None
-    faults = [
-        _fault(one["type"], attempt, used, one["source_name"], one["target_name"], one["evidence"])
-        for one in found["faults"]
+    diagnoses = [
+        _diagnose(fault["type"], attempt, used, fault["source_name"], fault["target_name"], fault["evidence"])
+        for fault in found["faults"]
     ]
     ranking = tuple(
-        (fault.source_node, fault.target_node, fault.evidence.get("local_difference") or float("inf"))
-        for fault in faults
+        (each.source_node, each.target_node, each.evidence.get("local_difference") or float("inf"))
+        for each in diagnoses
     )
-    return faults, Localisation("replay", "onnxruntime", int(found["model_runs"]) + 1, ranking)
+    return diagnoses, Localisation("replay", "onnxruntime", int(found["model_runs"]) + 1, ranking)
 
 
-def _inputs(source: LoadedModel, diverged: ConvertedModel, attempt: Attempt, used: Attempt | None) -> list[Fault]:
-    """Inputs that the Source does not have: constants of the model that the converter left outside."""
-    own = {spec.name for spec in source.signature.inputs}
-    taken = diverged.side.signature.inputs
-    if len(taken) <= len(own):
+def _additional_inputs(
+    source: LoadedModel, diverged: ConvertedModel, attempt: Attempt, used: Attempt | None
+) -> list[Diagnosis]:
+    """Inputs that the Source does not have: constants of the model that the converter turned into inputs."""
+    source_names = {spec.name for spec in source.signature.inputs}
+    specs = diverged.side.signature.inputs
+    if len(specs) <= len(source_names):
         return []
-    named = [spec.name for spec in taken if spec.name in own] or [spec.name for spec in taken[: len(own)]]
-    found = []
-    for spec in taken:
-        if spec.name not in named:
+    kept = [spec.name for spec in specs if spec.name in source_names]
+    kept = kept or [spec.name for spec in specs[: len(source_names)]]
+    diagnoses = []
+    for spec in specs:
+        if spec.name not in kept:
             evidence = {"difference": "a constant became an input", "input": str(spec), "operator": "Constant"}
-            found.append(_fault("WB", attempt, used, _scope(spec.name), spec.name, evidence))
-    return found[:1] if len({fault.source_node for fault in found}) == 1 else found
+            diagnoses.append(_diagnose("WB", attempt, used, _scope(spec.name), spec.name, evidence))
+    return diagnoses[:1] if len({each.source_node for each in diagnoses}) == 1 else diagnoses
 
 
 def _scope(name: str) -> str:
@@ -87,56 +89,61 @@ def _scope(name: str) -> str:
     return stem if number.isdigit() and stem else inner
 
 
-def _walked(
+def _searched(
     workers: WorkerPool, source: LoadedModel, sample: Sample, diverged: ConvertedModel, settings: ConversionOptions
 ) -> Mapping[str, Any]:
-    """What the trace search finds on one input, with native names; nothing where the result has no view."""
-    own = LoadedModel(workers, "given", diverged.side.file, diverged.side.options)
-    own.worker()
+    """The trace search's result on one input, with native names; no faults where the converter's result has no view."""
+    target = LoadedModel(workers, "given", diverged.side.file, diverged.side.options)
+    target.worker()
     assert diverged.comparison is not None
     row = diverged.comparison.differing[0] if diverged.comparison.differing else 0
     arrays = {name: array[row : row + 1] for name, array in sample.arrays.items()}
-    taken = apply_mapping(diverged.mapping, sample.arrays)
+    target_arrays = apply_mapping(diverged.mapping, sample.arrays)
     shapes = sizes(diverged.mapping, {name: [None, *array.shape[1:]] for name, array in sample.arrays.items()})
-    looked = view(workers, own, shapes, Sample(taken, own.run(taken)), settings, lambda what: None)
-    if looked is None:
+    target_view = view(
+        workers, target, shapes, Sample(target_arrays, target.run(target_arrays)), settings, lambda step: None
+    )
+    if target_view is None:
         return {"faults": [], "model_runs": 0}
     store, records = trace(workers, source, arrays, with_integers=True)
     found: dict[str, Any] = workers.worker("onnx_tflite", "onnx_tflite").call(
         "repair.localization.trace_search",
         "locate",
-        target=str(looked.path),
-        given=apply_mapping(looked.mapping, apply_mapping(diverged.mapping, arrays)),
+        target=str(target_view.path),
+        given=apply_mapping(target_view.mapping, apply_mapping(diverged.mapping, arrays)),
         store=store,
         records=records,
         outputs=match_outputs(
-            own.output_names, source.output_names, [array[row : row + 1] for array in sample.outputs]
+            target.output_names, source.output_names, [array[row : row + 1] for array in sample.outputs]
         ),
-        is_unquantized=not (source.signature.quantized or own.signature.quantized),
-        tflite=own.format.layer_naming == "tensor",
+        is_unquantized=not (source.signature.quantized or target.signature.quantized),
+        tflite=target.format.layer_naming == "tensor",
     )
-    makers = {one.node: one for one in records}
-    for one in found["faults"]:
-        record = makers.get(one["source_node"])
-        one["source_name"] = one["source_node"] if record is None else told(source.format, record)
-        one["target_name"] = one["target_tensor"] if own.format.layer_naming == "tensor" else one["target_node"]
-        one["evidence"]["source_operation"] = one["source_node"]
+    by_node = {record.node: record for record in records}
+    is_named_by_tensor = target.format.layer_naming == "tensor"
+    for fault in found["faults"]:
+        record = by_node.get(fault["source_node"])
+        fault["source_name"] = fault["source_node"] if record is None else told(source.format, record)
+        fault["target_name"] = fault["target_tensor"] if is_named_by_tensor else fault["target_node"]
+        fault["evidence"]["source_operation"] = fault["source_node"]
     return found
 
 
-def _fault(
-    kind: str, attempt: Attempt, used: Attempt | None, origin: str, node: str, evidence: Mapping[str, Any]
-) -> Fault:
+def _diagnose(
+    type: str, attempt: Attempt, used: Attempt | None, source_node: str, target_node: str, evidence: Mapping[str, Any]
+) -> Diagnosis:
     if used is None:
         words = "no way around it was found"
     elif used.form:
         words = f"{used.converter} was fed the model's {used.form} form"
     else:
         words = f"{used.hop} was done by {used.converter} instead of {attempt.converter}"
-    status = "unrepaired" if used is None else "repaired"
-    return Fault(kind, attempt.hop, origin, node, evidence, status, None, None, words)
-
-
-def settled(faults: Sequence[Fault], before: float | None, after: float | None) -> list[Fault]:
-    """The faults with the discrepancies that the check measured."""
-    return [replace(fault, percent_before=before, percent_after=after) for fault in faults]
+    return Diagnosis(
+        type=type,
+        hop=attempt.hop,
+        source_node=source_node,
+        target_node=target_node,
+        evidence=evidence,
+        repair=words,
+        is_repaired=used is not None,
+    )

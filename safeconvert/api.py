@@ -1,4 +1,4 @@
-"""The front door: :func:`convert` and :func:`check`, of which the command line is a thin caller."""
+"""The public functions: :func:`convert`, :func:`check` and :func:`repair`, which the command line calls."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from .formats import FORMAT_NAMES, TF, TFLITE, Format, ModelFile, format_named
 from .models.detect import detect
 from .options import Observer, Options, Silent
 from .reporting import output_files
-from .runs.base import Result, Run
-from .runs.convert import Conversion
+from .runs.base import Result
+from .runs.check import CheckRun
+from .runs.convert import ConvertRun
+from .runs.repair import RepairRun
 from .workers.pool import WorkerPool
 
 
@@ -49,7 +51,7 @@ def convert(
         raise BadInput(f"--output {final} is the Source itself. Choose another path with -o.")
     output_files.check_output(final, force=chosen.force)
     with output_files.sole_writer(final), WorkerPool() as workers:
-        return Conversion(workers, file, chosen, observer or Silent()).convert(to, final)
+        return ConvertRun(workers, file, chosen, observer or Silent()).run(to, final)
 
 
 def check(
@@ -77,7 +79,7 @@ def check(
     if chosen.signature is not None and all(model.format != TF for model in models):
         raise BadInput("--signature is for SavedModels; neither of these is one.")
     with WorkerPool() as workers:
-        return Run(workers, models[0], chosen, observer or Silent()).check(models[1], report)
+        return CheckRun(workers, models[0], chosen, observer or Silent()).run(models[1], report)
 
 
 def repair(
@@ -88,10 +90,10 @@ def repair(
     observer: Observer | None = None,
     **options: Any,
 ) -> Result:
-    """Find what is wrong with a Target that came from anywhere, mend it, and write it at ``output`` in its own format.
+    """Find what is wrong with a Target that came from anywhere, repair it, and write it at ``output``.
 
-    Written only where it then agrees with the Source; a Target that agrees already is copied. The report stands
-    beside ``output``. Raises :class:`BadInput` where the input or an option cannot be used.
+    It keeps its format. It is written only where it then agrees with the Source; a Target that agrees already is
+    copied. The report stands beside ``output``. Raises :class:`BadInput` where the input or an option cannot be used.
     """
     chosen = Options.of(options)
     tvm_check.require(chosen.engine)
@@ -106,7 +108,7 @@ def repair(
         raise BadInput("--signature is for SavedModels; neither of these is one.")
     output_files.check_output(final, force=chosen.force)
     with output_files.sole_writer(final), WorkerPool() as workers:
-        return Run(workers, models[0], chosen, observer or Silent()).repair(models[1], final)
+        return RepairRun(workers, models[0], chosen, observer or Silent()).run(models[1], final)
 
 
 def default_output(source: ModelFile, target: Format) -> Path:

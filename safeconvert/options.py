@@ -1,4 +1,4 @@
-"""What a person may ask for, and whom a run tells how it goes."""
+"""The options of a run, and the observer that it reports its progress to."""
 
 from __future__ import annotations
 
@@ -99,45 +99,45 @@ class Options:
         if self.core_layers is not None and self.ranking != "kruskal":
             raise BadInput("--core-layers names the operator types that --ranking kruskal ranks. Give both.")
         split(2, self.holdout, 0)
-        _ = self.comparing  # one that cannot be used is told before anything is done
+        _ = self.comparing  # one that cannot be used is refused before anything is done
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Options:
-        """From keyword arguments, in which paths may be strings."""
-        unknown = sorted(set(given) - set(cls.__dataclass_fields__))
+    def of(cls, keywords: Mapping[str, Any]) -> Options:
+        """Return the options of these keyword arguments, in which paths may be strings. Raises TypeError."""
+        unknown = sorted(set(keywords) - set(cls.__dataclass_fields__))
         if unknown:
             raise TypeError(f"unknown option {unknown[0]!r}; known: {', '.join(cls.__dataclass_fields__)}")
-        paths = {name: Path(given[name]) for name in ("images", "inputs") if given.get(name) is not None}
-        return cls(**{**given, **paths})
+        paths = {name: Path(keywords[name]) for name in ("images", "inputs") if keywords.get(name) is not None}
+        return cls(**{**keywords, **paths})
 
     def arguments(self) -> list[str]:
-        """The command line that asks for the same; nothing for what is the default."""
-        given: list[str] = []
-        for one in fields(self):
-            value, name = getattr(self, one.name), "--" + one.name.replace("_", "-")
-            if one.name == "input_shape":
+        """Return the command line's words for these options, without those that are the default."""
+        words: list[str] = []
+        for option in fields(self):
+            value, name = getattr(self, option.name), "--" + option.name.replace("_", "-")
+            if option.name == "input_shape":
                 for key, shape in value.items():
-                    given += [name, f"{key}:{','.join(map(str, shape))}".lstrip(":")]
-            elif one.name in ("output_kind", "class_axis", "max_error"):
+                    words += [name, f"{key}:{','.join(map(str, shape))}".lstrip(":")]
+            elif option.name in ("output_kind", "class_axis", "max_error"):
                 for key, setting in value.items():
-                    given += [name, f"{key}:{setting}"]
-            elif one.name == "batch_axis":
+                    words += [name, f"{key}:{setting}"]
+            elif option.name == "batch_axis":
                 for key, axis in value.items():
-                    given += [name, f"{key}:{'none' if axis is None else axis}".lstrip(":")]
+                    words += [name, f"{key}:{'none' if axis is None else axis}".lstrip(":")]
             elif value is True:
-                given.append(name)
-            elif one.name == "comparator":
+                words.append(name)
+            elif option.name == "comparator":
                 shown = self.comparing.name  # a function that cannot be imported has no name to give
-                given += [name, shown] if value != one.default and " " not in shown else []
+                words += [name, shown] if value != option.default and " " not in shown else []
             elif isinstance(value, tuple):
-                given += [name, ",".join(value)]
-            elif value != one.default:
-                given += [name, str(value)]
-        return given
+                words += [name, ",".join(value)]
+            elif value != option.default:
+                words += [name, str(value)]
+        return words
 
     @cached_property
     def comparing(self) -> Comparator:
-        """What makes an input differ."""
+        """The comparator: what makes an input differ."""
         return comparator(self.comparator)
 
     @property
@@ -151,7 +151,7 @@ class Options:
 
 
 class Observer(Protocol):
-    """What a run tells while it goes on; the command line draws it."""
+    """Is told what a run does; the command line shows it."""
 
     def say(self, what: str) -> None: ...
 
@@ -159,7 +159,7 @@ class Observer(Protocol):
 
 
 class Silent:
-    """Tells nothing."""
+    """An observer that shows nothing."""
 
     def say(self, what: str) -> None:
         pass

@@ -97,7 +97,7 @@ class Attempt:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fault:
     """A located difference that changes the output: an entry of the report's ``faults``, which gives it its id.
 
@@ -131,6 +131,45 @@ class Fault:
             "repair": self.repair,
         }
         return entry | ({"reproduce": dict(self.reproduce)} if self.reproduce else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """A fault as it was found, before the final check tells what became of it.
+
+    ``is_repaired`` is None where that is decided by the verdict. ``percent_before`` is the discrepancy in percent with
+    this fault, None where it was not measured. ``repair`` says in words what was done.
+    """
+
+    type: str
+    hop: str
+    source_node: str
+    target_node: str
+    evidence: Mapping[str, Any]
+    repair: str
+    percent_before: float | None = None
+    is_repaired: bool | None = None
+
+    def as_fault(
+        self, *, is_good: bool, percent_after: float | None, reproduce: Mapping[str, Any], target_node: str = ""
+    ) -> Fault:
+        """Return the report's entry. ``is_good``: the Target was verified or repaired in the end.
+
+        ``target_node`` is another name for the Target's node, where it has one.
+        """
+        is_repaired = is_good if self.is_repaired is None else self.is_repaired
+        return Fault(
+            type=self.type,
+            hop=self.hop,
+            source_node=self.source_node,
+            target_node=target_node or self.target_node,
+            evidence=self.evidence,
+            status="repaired" if is_repaired else "unrepaired",
+            percent_before=self.percent_before,
+            percent_after=percent_after,
+            repair=self.repair,
+            reproduce=reproduce,
+        )
 
 
 @dataclass(frozen=True)

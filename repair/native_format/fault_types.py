@@ -6,11 +6,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from ...records import Fault
+from ...records import Diagnosis
 from .fault_names import Names
 
 
-def natively_typed(faults: Sequence[Fault], names: Names) -> list[Fault]:
+def natively_typed(faults: Sequence[Diagnosis], names: Names) -> list[Diagnosis]:
     """The faults, with the types that the models' own arrays give those which a view alone cannot tell."""
     told = [_of_a_layer(fault, names.trained) if _scales(fault) else fault for fault in faults]
     if any(fault.type == "WB" for fault in told) and names.changed == ([], []):
@@ -18,14 +18,14 @@ def natively_typed(faults: Sequence[Fault], names: Names) -> list[Fault]:
     return told
 
 
-def _scales(fault: Fault) -> bool:
+def _scales(fault: Diagnosis) -> bool:
     """Is it a constant factor or summand that only one of the views has, as of a normalisation that does nothing?"""
     difference, operator = fault.evidence.get("difference"), fault.evidence.get("operator")
     kinds = fault.evidence.get("missing", [operator]) if difference == "missing nodes" else [operator]
     return difference in ("missing nodes", "a node too many") and {"Mul", "Add"}.issuperset(kinds)
 
 
-def _of_a_layer(fault: Fault, trained: Mapping[str, bool]) -> Fault:
+def _of_a_layer(fault: Diagnosis, trained: Mapping[str, bool]) -> Diagnosis:
     """A factor that only one view has, of a layer with arrays: exporters leave out a factor of 1. It is one of weights
     where they are not the Source's, and a setting where those of all layers are (see ``Names.trained``)."""
     if fault.target_node not in trained:
@@ -35,7 +35,7 @@ def _of_a_layer(fault: Fault, trained: Mapping[str, bool]) -> Fault:
     return fault if trained[fault.target_node] else dataclasses.replace(fault, type="WB")
 
 
-def _not_of_weights(fault: Fault) -> Fault:
+def _not_of_weights(fault: Diagnosis) -> Diagnosis:
     """A fault that a view shows as one of weights, of a model whose own weights are right: a setting, like epsilon."""
     if fault.type != "WB":
         return fault
@@ -43,9 +43,9 @@ def _not_of_weights(fault: Fault) -> Fault:
     return dataclasses.replace(fault, type="LH", evidence=evidence)
 
 
-def merged(faults: Sequence[Fault]) -> list[Fault]:
+def merged(faults: Sequence[Diagnosis]) -> list[Diagnosis]:
     """One fault for each type and native node: a view may show one layer's fault in several of its nodes."""
-    found: dict[tuple[str, str, str], Fault] = {}
+    found: dict[tuple[str, str, str], Diagnosis] = {}
     for fault in faults:
         key = fault.type, fault.target_node, fault.source_node
         first = found.get(key)

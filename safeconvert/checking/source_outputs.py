@@ -1,6 +1,6 @@
-"""What the Source answers: computed once, while converters run elsewhere, and kept on disk.
+"""The Source's outputs: computed once, while converters run in other workers, and kept on disk.
 
-Memory does not grow with the number of inputs: answers are spooled, a batch at a time.
+Memory does not grow with the number of inputs: outputs are written to files, a batch at a time.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ..inputs.base import Inputs
 from ..models.loaded import LoadedModel
 
 Array = np.ndarray[Any, Any]
-BATCH = 16
+BATCH = 16  # inputs that a model runs at once
 
 
 def batches(rows: Sequence[int], size: int = BATCH) -> list[tuple[int, ...]]:
-    """The rows in runs of at most ``size``."""
+    """Split the rows into batches of at most ``size``."""
     return [tuple(rows[start : start + size]) for start in range(0, len(rows), size)]
 
 
 class Reference:
-    """The Source's outputs on the person's inputs. ``inputs`` may still be being decoded."""
+    """The Source's outputs on the evaluation set's inputs, some of which may still be being decoded."""
 
     def __init__(self, source: LoadedModel, inputs: Future[Inputs], folder: Path) -> None:
         self.source = source
@@ -45,11 +45,11 @@ class Reference:
         return self._inputs.result()
 
     def ready(self) -> bool:
-        """Are the inputs decoded?"""
+        """Return whether the inputs are decoded."""
         return self._inputs.done() and self._inputs.exception() is None
 
     def outputs(self, batch: tuple[int, ...]) -> tuple[dict[str, Array], list[Array]]:
-        """Inputs and Source outputs of one batch, from the spool where they are there. Raises :class:`WorkerFailed`."""
+        """Return inputs and Source outputs of one batch, from disk if they are there. Raises :class:`WorkerFailed`."""
         arrays = self.inputs.read(batch)
         rows = hashlib.sha256(np.asarray(batch, np.int64).tobytes()).hexdigest()[:32]
         spooled = self._folder / f"{rows}.npz"
@@ -65,14 +65,14 @@ class Reference:
             return arrays, [stored[f"arr_{i}"] for i in range(len(stored.files))]
 
     def ahead(self, rows: Sequence[Sequence[int]]) -> None:
-        """Begin to compute the answers for these sets of rows in the background; once only."""
+        """Begin to compute the outputs for these sets of rows in the background; once only."""
         self._go.set()
         if self._thread is not None:
             return
 
         def work() -> None:
             try:
-                for batch in (batch for one in rows for batch in batches(one)):
+                for batch in (batch for row_set in rows for batch in batches(row_set)):
                     self._go.wait()
                     if self._stop.is_set():
                         return
@@ -84,7 +84,7 @@ class Reference:
         self._thread.start()
 
     def pause(self) -> None:
-        """Leave the Source's child to a converter, after the batch at hand."""
+        """Leave the Source's worker to a converter, after the batch at hand."""
         self._go.clear()
         with self._busy:
             pass
@@ -94,7 +94,7 @@ class Reference:
         self._go.set()
 
     def each(self, rows: Sequence[int]) -> Iterator[tuple[tuple[int, ...], dict[str, Array], list[Array]]]:
-        """Batch by batch: row numbers, inputs, Source outputs."""
+        """Yield row numbers, inputs and Source outputs, batch by batch."""
         for batch in batches(rows):
             arrays, results = self.outputs(batch)
             yield batch, arrays, results

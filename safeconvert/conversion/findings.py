@@ -10,7 +10,7 @@ import numpy as np
 
 from ..checking.verdict import Judgement
 from ..converters.hop import Hop
-from ..records import Fault, Localisation, Refusal, Verdict
+from ..records import Diagnosis, Localisation, Refusal, Verdict
 from .stage import ConvertedModel
 
 Array = np.ndarray[Any, Any]
@@ -125,12 +125,12 @@ def decides(change: Mapping[str, str]) -> bool:
     return change["rewrite"] != "explicit-attributes"
 
 
-def faults(
+def diagnose(
     findings: Sequence[HopFinding],
     judgement: Judgement,
     alone: Mapping[tuple[str, str], float | None],
-) -> list[Fault]:
-    """One entry a node at fault; none for unrepaired ones where the check found no difference.
+) -> list[Diagnosis]:
+    """Return an entry for each node at fault; none for unrepaired ones where the check found no difference.
 
     ``alone``: by hop and node, the discrepancy with this one of several faults unrepaired. Where there is none, the
     fault's percentage before is the one before all repairs.
@@ -143,21 +143,21 @@ def faults(
     for finding in findings:
         if verified and finding.after is None:
             continue
-        # A hop that was repaired as far as its sample shows, and a Target that differs all the same.
-        repaired = finding.after is not None and (verified or some_left)
+        # Not repaired: a hop that agrees as far as its sample shows, and a Target that differs all the same.
+        is_changed = finding.after is not None
         for local in finding.faults:
-            fault = Fault(
-                finding.type_of(local),
-                finding.hop.label,
-                local.node,
-                finding.target_node(local),
-                local.evidence(),
-                "repaired" if repaired else "unrepaired",
-                alone.get((finding.hop.label, local.node), joint) if finding.after is not None else percent,
-                percent,
-                finding.repair_of(local),
+            found.append(
+                Diagnosis(
+                    type=finding.type_of(local),
+                    hop=finding.hop.label,
+                    source_node=local.node,
+                    target_node=finding.target_node(local),
+                    evidence=local.evidence(),
+                    repair=finding.repair_of(local),
+                    percent_before=alone.get((finding.hop.label, local.node), joint) if is_changed else percent,
+                    is_repaired=is_changed and (verified or some_left),
+                )
             )
-            found.append(fault)
     return found
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..checking.evaluation_set import Sample
+from ..comparison.acceptance import discrepancy_key
 from ..converters.hop import Hop
 from ..models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs, single_input
 from ..models.loaded import LoadedModel
@@ -29,12 +30,11 @@ from .stage import ConversionOptions, ConvertedModel
 SHOWN = 4  # inputs that show a fault, at most
 
 
-def _how_far(diverged: tuple[ConvertedModel, tuple[str, ...]]) -> tuple[int, int, float]:
-    """Order of the stages that differ: nearest to the Target format first, then by how much they differ."""
+def _how_far(diverged: tuple[ConvertedModel, tuple[str, ...]]) -> tuple[int, tuple[float, int, int, float]]:
+    """The order of the stages that differ: nearest to the Target format first, then by how much they differ."""
     stage, rest = diverged
     assert stage.comparison is not None
-    largest = stage.comparison.max_abs
-    return len(rest), stage.comparison.labels_differ, np.inf if largest is None else largest
+    return len(rest), discrepancy_key(stage.comparison)
 
 
 class Router:

@@ -17,7 +17,7 @@ from ..conversion.routes import package_version, version
 from ..converters.hop import Hop
 from ..errors import WorkerFailed
 from ..options import Options
-from ..records import Attempt, Fault
+from ..records import Attempt, Diagnosis
 from ..repair.localization.single_node import SingleNode, SingleNodeFiles
 from ..repair.remote_functions import WRITE_SINGLE_NODES
 
@@ -36,8 +36,8 @@ class Reproducer:
         self._kept = _read(hop_runner.source.path, options)
         self.files: list[tuple[Path, Path]] = []
 
-    def __call__(self, faults: Sequence[Fault], findings: Sequence[HopFinding]) -> list[Fault]:
-        """The faults (in the report's order, which numbers them) with ``reproduce``."""
+    def __call__(self, faults: Sequence[Diagnosis], findings: Sequence[HopFinding]) -> list[dict[str, Any]]:
+        """Return the ``reproduce`` entry of each fault; their order is the report's, which numbers them."""
         found = {f"fault-F{number}": {"run": self.run} for number, _ in enumerate(faults, 1)}
         numbered = list(zip(found, faults, strict=True))
         for finding in findings:
@@ -51,7 +51,7 @@ class Reproducer:
             }
             for tag, more in self._alone(finding, chosen).items():
                 found[tag] |= more
-        return [replace(fault, reproduce=found[tag]) for tag, fault in numbered]
+        return list(found.values())
 
     def crashed(self, attempts: Sequence[Attempt], crashes: Sequence[Crash]) -> list[Attempt]:
         """The route, with the nodes that a converter does not convert alone either where it crashed."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,29 +13,30 @@ from typing import Any
 
 from ..checking import second_runtime, tvm_check
 from ..checking.evaluation_set import EvaluationSet
-from ..checking.verdict import Judgement, judge
+from ..checking.verdict import Judgement
 from ..comparison.compare import all_rows_differ
 from ..errors import BadInput, SourceFailed, WorkerFailed
 from ..formats import ModelFile
 from ..models import loading
-from ..models.input_mapping import Mismatch, map_inputs
+from ..models.input_mapping import InputMapping, Mismatch, map_inputs
 from ..models.loaded import LoadedModel, shorten
 from ..options import Observer, Options
 from ..records import Attempt, Fault, Localisation, Refusal, Verdict
-from ..repair.layer_ranking import Ranker, check_core_layers
 from ..reporting import output_files
 from ..reporting.document import build, render
 from ..reporting.reproduction import stale
 from ..workers.pool import WorkerPool, remove
-from .repair import RepairRun
 
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome. ``target`` is the file that now stands at the output path: only where it was verified or
-    repaired; ``unverified`` is where a diverged one was kept. ``report`` is the report as in its JSON file.
-    ``reasons`` say why the verdict is not ``verified``. ``files`` are all files that the run wrote, with
-    what each is for."""
+    """What a run returns.
+
+    ``target`` is the file that now stands at the output path: only where it was verified or repaired; ``unverified`` is
+    where a diverged one was kept. ``report`` is the report as in its JSON file. ``reasons`` say why the verdict is not
+    ``verified``. ``files`` are all files that the run wrote, with what each is for. ``traceback`` is of what stopped
+    the run, empty if nothing did.
+    """
 
     verdict: Verdict
     target: Path | None
@@ -44,25 +44,40 @@ class Result:
     report: Mapping[str, Any]
     reasons: tuple[str, ...] = ()
     files: tuple[tuple[Path, str], ...] = ()
-    traceback: str = ""  # of what stopped the run, if anything did
+    traceback: str = ""
 
     @property
     def exit_code(self) -> int:
         return self.verdict.exit_code
 
 
-def _stopped_judgement(error: Exception) -> Judgement:
-    """The verdict of a run that could not go on: nothing is known of the Target."""
-    if isinstance(error, SourceFailed):
-        return Judgement(Verdict.UNDECIDED, (f"the Source does not run on these inputs: {error}",))
-    words = f"the run stopped: {type(error).__name__}: {shorten(str(error))}"
-    if isinstance(error, WorkerFailed):
-        words = f"the run stopped, as a worker failed: {shorten(str(error))}"
-    return Judgement(Verdict.UNDECIDED, (f"{words} (-v shows the traceback)",))
+@dataclass(frozen=True)
+class RunOutcome:
+    """What a run came to, and what its report says.
+
+    ``target`` is None where no route produced one. ``evaluation_set`` is the one that the judgement holds for.
+    ``attempts`` are the report's route, ``opinions`` what a second engine says of models and views. ``files`` were made
+    to be put beside the report: where each lies, and where it goes.
+    """
+
+    judgement: Judgement
+    evaluation_set: EvaluationSet
+    target: LoadedModel | None
+    attempts: tuple[Attempt, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    localisation: Localisation | None = None
+    refused: tuple[Refusal, ...] = ()
+    opinions: tuple[tvm_check.RuntimeComparison, ...] = ()
+    notes: tuple[str, ...] = ()
+    files: tuple[tuple[Path, Path], ...] = ()
+
+    @property
+    def is_good(self) -> bool:
+        return self.judgement.verdict in (Verdict.VERIFIED, Verdict.REPAIRED)
 
 
 class Run:
-    """One run: its workshop, its Source and its clock."""
+    """One run: its workers, its Source and its clock. Each command has a subclass."""
 
     def __init__(self, workers: WorkerPool, source: ModelFile, options: Options, observer: Observer) -> None:
         self.workers, self.options, self.observer = workers, options, observer
@@ -71,63 +86,37 @@ class Run:
         self.notes: list[str] = []
         self.attempts: list[Attempt] = []  # conversions so far
         self._begun = time.monotonic()
+        self._seconds_inside: list[float] = []  # of steps inside of the steps that are running
 
-    def check(self, file: ModelFile, report: Path | None) -> Result:
-        target = loading.model_of(self.workers, "target", file, self.options)
+    def start_target(self, worker_name: str, file: ModelFile) -> LoadedModel:
+        """Start the worker of a Target that was given. Raises :class:`BadInput` for what would run code."""
+        target = loading.model_of(self.workers, worker_name, file, self.options)
         second_runtime.warm(self.source, target.format)
-        with self.evaluation_set() as evaluation_set:
-            return self.reported(lambda: self._check(evaluation_set, target, report), evaluation_set, report=report)
+        return target
 
-    def _check(self, evaluation_set: EvaluationSet, target: LoadedModel, report: Path | None) -> Result:
+    def load_target(self, target: LoadedModel, evaluation_set: EvaluationSet) -> None:
+        """Load a Target that was given, while the Source computes its outputs."""
         evaluation_set.ahead()
         with self.clock("load"):
             loading.load(target)
-        mapping = map_inputs(self.source.signature, self.shapes, target.signature)
-        if isinstance(mapping, Mismatch):
-            compared = tuple(all_rows_differ(len(rows), mapping.reason) for rows in evaluation_set.rows)
-            judgement = Judgement(Verdict.DIVERGED, (mapping.reason,), (compared[0], compared[1]))
-        else:
-            with self.clock("check"):
-                judgement = judge(evaluation_set, target, mapping)
-        return self.finish(judgement, evaluation_set, target, [], report=report)
 
-    def repair(self, file: ModelFile, final: Path) -> Result:
-        check_core_layers(self.workers, self.options)
-        target = loading.model_of(self.workers, "given", file, self.options)
-        second_runtime.warm(self.source, target.format)
-        with self.evaluation_set() as evaluation_set:
-            return self.reported(lambda: self._repair(evaluation_set, file, target, final), evaluation_set, final=final)
+    def map_inputs(self, target: LoadedModel) -> tuple[InputMapping, ...] | Mismatch:
+        """Return how the Source's inputs become the Target's, or why they cannot."""
+        return map_inputs(self.source.signature, self.shapes, target.signature)
 
-    def _repair(self, evaluation_set: EvaluationSet, file: ModelFile, target: LoadedModel, final: Path) -> Result:
-        evaluation_set.ahead()
+    @contextlib.contextmanager
+    def evaluation_set(self) -> Iterator[EvaluationSet]:
+        """Load the Source and begin to read the inputs."""
+        self.observer.say(f"loading {self.source.path.name}")
         with self.clock("load"):
-            loading.load(target)
-        command = ["safeconvert", "repair", str(self.source.path), str(file.path), "-o", str(final)]
-        command += self.options.arguments()
-        options, observer = self.options, self.observer
-        given = RepairRun(
-            self.workers, evaluation_set, target, self.shapes, options, observer, self.clock, self.timings
-        )
-        settled = given.settle()
-        outcome = settled.outcome
-        looked = outcome.localisation
-        if self.options.ranking == "kruskal":
-            ranker = Ranker(self.workers, evaluation_set, self.shapes, self.options, self.observer)
-            with self.clock("rank"):
-                looked, notes = ranker.repaired(outcome.pair, outcome.located, looked)
-            self.notes += notes
-        return self.finish(
-            settled.judgement,
-            settled.evaluation_set,
-            settled.side,
-            outcome.attempts,
-            [replace(fault, reproduce={"run": shlex.join(command)}) for fault in outcome.faults],
-            looked,
-            refused=outcome.refused,
-            opinions=outcome.opinions,
-            final=final,
-            notes=outcome.notes,
-        )
+            loading.load(self.source)
+        self.shapes = loading.resolve_shapes(self.source.path, self.source.signature, self.options)
+        with ThreadPoolExecutor(1) as pool:
+            evaluation_set = EvaluationSet(self.workers, self.source, self.shapes, self.options, pool, self.observer)
+            try:
+                yield evaluation_set
+            finally:
+                evaluation_set.reference.close()
 
     def reported(
         self,
@@ -147,60 +136,23 @@ class Run:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a model does, its run has a report
             details = traceback.format_exc() + (getattr(error, "details", "") or "")
-            judgement = _stopped_judgement(error)
-            result = self.finish(judgement, evaluation_set, None, self.attempts, final=final, report=report)
-            return replace(result, traceback=details)
+            outcome = RunOutcome(_stopped(error), evaluation_set, None, tuple(self.attempts))
+            return replace(self.finish(outcome, final=final, report=report), traceback=details)
 
-    @contextlib.contextmanager
-    def evaluation_set(self) -> Iterator[EvaluationSet]:
-        """Load the Source and begin to read the inputs."""
-        self.observer.say(f"loading {self.source.path.name}")
-        with self.clock("load"):
-            loading.load(self.source)
-        self.shapes = loading.resolve_shapes(self.source.path, self.source.signature, self.options)
-        with ThreadPoolExecutor(1) as pool:
-            evaluation_set = EvaluationSet(self.workers, self.source, self.shapes, self.options, pool, self.observer)
-            try:
-                yield evaluation_set
-            finally:
-                evaluation_set.reference.close()
+    def finish(self, outcome: RunOutcome, *, final: Path | None = None, report: Path | None = None) -> Result:
+        """Put the Target where its verdict lets it stand, and the report beside it; the Target comes last.
 
-    def finish(
-        self,
-        judgement: Judgement,
-        evaluation_set: EvaluationSet,
-        target: LoadedModel | None,
-        attempts: Sequence[Attempt],
-        faults: Sequence[Fault] = (),
-        localisation: Localisation | None = None,
-        *,
-        refused: Sequence[Refusal] = (),
-        opinions: Sequence[tvm_check.RuntimeComparison] = (),
-        final: Path | None = None,
-        report: Path | None = None,
-        files: Sequence[tuple[Path, Path]] = (),
-        notes: Sequence[str] = (),
-    ) -> Result:
-        """Put the Target where its verdict lets it stand, and the report beside it; the Target comes last."""
-        good = judgement.verdict in (Verdict.VERIFIED, Verdict.REPAIRED)
-        placed = final if good and target is not None else None
-        kept = (
-            output_files.named(final, "unverified") if final is not None and target is not None and not good else None
-        )
-        notes = [
-            *notes,
-            *evaluation_set.notes,
-            *self.source.signature.notes,
-            *self.source.notes,
-            *(target.notes if target else []),
-        ]
-        notes += [*_fixed_sizes(self.source, target), *_too_large(target, self.options), *self.notes]
-        if judgement.verdict is not Verdict.REPAIRED:
-            notes += _unquantised(target, self.options)
+        ``final`` is the output path; without one no Target is written, and ``report`` names what the report is of.
+        """
+        judgement, target = outcome.judgement, outcome.target
+        placed = final if outcome.is_good and target is not None else None
+        kept = None
+        if final is not None and target is not None and not outcome.is_good:
+            kept = output_files.named(final, "unverified")
         with self.clock("engines") if self.options.engine != "onnxruntime" else contextlib.nullcontext():
-            opinions = tvm_check.of_files(self.workers, evaluation_set, target, self.shapes, opinions)
-        notes += [one.words for one in opinions if one.agrees is not True]
-        if final is not None and not good and (previous := output_files.set_aside(final)) is not None:
+            opinions = tvm_check.of_files(self.workers, outcome.evaluation_set, target, self.shapes, outcome.opinions)
+        notes = self._notes(outcome, opinions)
+        if final is not None and not outcome.is_good and (previous := output_files.set_aside(final)) is not None:
             notes.append(f"what stood at {final} is now {previous}")
         self.timings["total"] = time.monotonic() - self._begun
         document = build(
@@ -208,45 +160,95 @@ class Run:
             source=self.source,
             target=target,
             target_path=placed or kept or (None if target is None else target.path),
-            attempts=attempts,
-            faults=faults,
-            localisation=localisation,
-            refused=refused,
+            attempts=outcome.attempts,
+            faults=outcome.faults,
+            localisation=outcome.localisation,
+            refused=outcome.refused,
             engines=opinions,
-            evaluation_set=evaluation_set,
+            evaluation_set=outcome.evaluation_set,
             options=self.options,
             notes=notes,
             timings=self.timings,
         )
+        written = self._write(outcome, document, final or report, final, placed or kept)
+        models = [path for path in (placed, kept) if path is not None]
+        files = tuple((path, output_files.purpose(path, judgement.verdict)) for path in (*models, *written))
+        return Result(judgement.verdict, placed, kept, document, judgement.reasons, files)
+
+    def _notes(self, outcome: RunOutcome, opinions: Sequence[tvm_check.RuntimeComparison]) -> list[str]:
+        """What a person should know besides the verdict."""
+        target = outcome.target
+        notes = [*outcome.notes, *outcome.evaluation_set.notes, *self.source.signature.notes, *self.source.notes]
+        notes += [] if target is None else target.notes
+        notes += [*_fixed_sizes(self.source, target), *_too_large(target, self.options), *self.notes]
+        if outcome.judgement.verdict is not Verdict.REPAIRED:
+            notes += _unquantised(target, self.options)
+        return notes + [opinion.words for opinion in opinions if opinion.agrees is not True]
+
+    def _write(
+        self,
+        outcome: RunOutcome,
+        document: Mapping[str, Any],
+        base: Path | None,
+        final: Path | None,
+        model_path: Path | None,
+    ) -> list[Path]:
+        """Write the report beside ``base``, what goes with it, and the Target; return the files but the Target."""
+        target = outcome.target
         with output_files.together() as written:
-            base = final or report
             for form in output_files.REPORTS if base is not None else ():
                 assert base is not None
-                beside = base.with_name(f"{base.name}.report.{form}")
-                output_files.put_text(self.workers, render(document, form), beside)
-                written.append(beside)
-            for made, beside in files:
-                output_files.put(self.workers, made, beside)
-                written.append(beside)
+                report_path = base.with_name(f"{base.name}.report.{form}")
+                output_files.put_text(self.workers, render(document, form), report_path)
+                written.append(report_path)
+            for scratch_path, path in outcome.files:
+                output_files.put(self.workers, scratch_path, path)
+                written.append(path)
             for path in stale(final, written, self.source.path, self.options) if final is not None else ():
                 remove(path)
-            if target is not None and placed is not None and (contract := evaluation_set.contract(target.signature)):
-                beside = placed.with_name(f"{placed.name}.input.json")
-                output_files.put_text(self.workers, contract + "\n", beside)
-                written.append(beside)
-            if target is not None and (chosen := placed or kept) is not None:
-                output_files.put(self.workers, target.path, chosen)
-        models = [path for path in (placed, kept) if path is not None]
-        listed = tuple((path, output_files.purpose(path, judgement.verdict)) for path in (*models, *written))
-        return Result(judgement.verdict, placed, kept, document, judgement.reasons, listed)
+            if target is not None and final is not None and outcome.is_good:
+                written += self._write_contract(outcome.evaluation_set, target, final)
+            if target is not None and model_path is not None:
+                output_files.put(self.workers, target.path, model_path)
+        return written
+
+    def _write_contract(self, evaluation_set: EvaluationSet, target: LoadedModel, final: Path) -> list[Path]:
+        """Write what the Target's images must be prepared by, where they are images."""
+        contract = evaluation_set.contract(target.signature)
+        if not contract:
+            return []
+        path = final.with_name(f"{final.name}.input.json")
+        output_files.put_text(self.workers, contract + "\n", path)
+        return [path]
 
     @contextlib.contextmanager
-    def clock(self, what: str) -> Iterator[None]:
+    def clock(self, step: str) -> Iterator[None]:
+        """Add the seconds of a step to the report's timings, without those of the steps inside of it."""
         begun = time.monotonic()
+        self._seconds_inside.append(0.0)
         try:
             yield
         finally:
-            self.timings[what] = self.timings.get(what, 0.0) + time.monotonic() - begun
+            seconds = time.monotonic() - begun
+            self.timings[step] = self.timings.get(step, 0.0) + seconds - self._seconds_inside.pop()
+            if self._seconds_inside:
+                self._seconds_inside[-1] += seconds
+
+
+def _stopped(error: Exception) -> Judgement:
+    """The verdict of a run that could not go on: nothing is known of the Target."""
+    if isinstance(error, SourceFailed):
+        return Judgement(Verdict.UNDECIDED, (f"the Source does not run on these inputs: {error}",))
+    reason = f"the run stopped: {type(error).__name__}: {shorten(str(error))}"
+    if isinstance(error, WorkerFailed):
+        reason = f"the run stopped, as a worker failed: {shorten(str(error))}"
+    return Judgement(Verdict.UNDECIDED, (f"{reason} (-v shows the traceback)",))
+
+
+def mismatched(evaluation_set: EvaluationSet, mismatch: Mismatch) -> Judgement:
+    """Return the judgement of a Target that does not take the Source's inputs."""
+    calibration, heldout = (all_rows_differ(len(rows), mismatch.reason) for rows in evaluation_set.rows)
+    return Judgement(Verdict.DIVERGED, (mismatch.reason,), (calibration, heldout))
 
 
 def _unquantised(target: LoadedModel | None, options: Options) -> list[str]:
@@ -268,8 +270,8 @@ def _too_large(target: LoadedModel | None, options: Options) -> list[str]:
 
 def _fixed_sizes(source: LoadedModel, target: LoadedModel | None) -> list[str]:
     """A note where sizes that the Source leaves open are fixed in the Target."""
-    theirs = [] if target is None else [spec for spec in target.signature.inputs if spec.shape is not None]
+    fixed = [] if target is None else [spec for spec in target.signature.inputs if spec.shape is not None]
     open_sizes = [spec for spec in source.signature.inputs if spec.shape and None in spec.shape[1:]]
-    if open_sizes and theirs and not any(None in (spec.shape or ())[1:] for spec in theirs):
-        return [f"the Source takes other sizes too ({open_sizes[0]}); the Target takes only {theirs[0]}"]
+    if open_sizes and fixed and not any(None in (spec.shape or ())[1:] for spec in fixed):
+        return [f"the Source takes other sizes too ({open_sizes[0]}); the Target takes only {fixed[0]}"]
     return []

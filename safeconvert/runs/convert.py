@@ -1,96 +1,126 @@
-"""A conversion: routes walked, the Target checked, and what was found out on the way told."""
+"""``safeconvert SRC2DST``: search a route, check the Target, and name what converters did wrong on the way."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..checking import second_runtime
 from ..checking.evaluation_set import EvaluationSet
 from ..checking.verdict import Judgement, compare_rows, judge
 from ..conversion.crash_nodes import crashes
-from ..conversion.findings import HopFinding, faults, localisation, refusals
+from ..conversion.findings import HopFinding, diagnose, localisation, refusals
 from ..conversion.route_search import Router
 from ..conversion.routes import frameworks, routes
 from ..conversion.stage import ConversionOptions, ConvertedModel
+from ..conversion.time_budget import RepairTime
 from ..converters.hop import Hop
 from ..formats import format_named
 from ..models.loaded import LoadedModel
-from ..records import Fault, Localisation, Verdict
-from ..repair.acceptance import repaired, repaired_on_the_way
-from ..repair.exporter_faults import explain, settled
+from ..records import Diagnosis, Fault, Localisation, Verdict
+from ..repair.acceptance import MAX_ROWS_COMPARED, repaired, repaired_on_the_way
+from ..repair.context import RepairContext, RepairState
+from ..repair.exporter_faults import explain
 from ..repair.layer_ranking import Ranker, check_core_layers
-from ..repair.strategies.float_weights import restored
-from ..repair.strategies.preprocessing import Pipeline
-from ..repair.strategies.view_edits import Outcome, Repairer
+from ..repair.strategies import float_weights
+from ..repair.strategies.preprocessing import Deployment
 from ..reporting.reproduction import Reproducer
-from .base import Result, Run
-
-ALONE = 64  # calibration inputs on which each of several faults is measured alone
+from .base import Result, Run, RunOutcome
 
 
-class Conversion(Run):
+@dataclass(frozen=True)
+class _Conversion:
+    """A conversion as far as it was checked.
+
+    ``stage`` is what the converters gave, ``target`` the Target that was made of it. ``judgement`` holds for
+    ``deployed``; what the converters gave is compared on ``unrepaired_inputs``. ``findings`` are about hops that read
+    ONNX, ``diagnoses`` about everything else.
+    """
+
+    router: Router
+    stage: ConvertedModel
+    target: ConvertedModel
+    judgement: Judgement
+    deployed: EvaluationSet
+    unrepaired_inputs: EvaluationSet
+    findings: tuple[HopFinding, ...] = ()
+    diagnoses: tuple[Diagnosis, ...] = ()
+    localisation: Localisation | None = None
+
+    @property
+    def is_good(self) -> bool:
+        return self.judgement.verdict in (Verdict.VERIFIED, Verdict.REPAIRED)
+
+    @property
+    def percent(self) -> float | None:
+        """The discrepancy of the Target over the calibration inputs, in percent."""
+        return None if self.judgement.compared is None else self.judgement.compared[0].percent
+
+
+class ConvertRun(Run):
     """One run that makes a Target."""
 
-    def convert(self, to: str, final: Path) -> Result:
+    def run(self, to: str, final: Path) -> Result:
+        """Convert the Source to the format ``to``, and put the Target at ``final`` where it agrees with the Source."""
         check_core_layers(self.workers, self.options)
-        ways = routes(self.source.format.name, to)
-        self._warm(ways[0], to)
+        chains = routes(self.source.format.name, to)
+        self._warm(chains[0], to)
         with self.evaluation_set() as evaluation_set:
-            return self.reported(lambda: self._convert(evaluation_set, ways, to, final), evaluation_set, final=final)
+            return self.reported(lambda: self._convert(evaluation_set, chains, to, final), evaluation_set, final=final)
 
-    def _convert(self, evaluation_set: EvaluationSet, ways: Sequence[tuple[str, ...]], to: str, final: Path) -> Result:
+    def _convert(
+        self, evaluation_set: EvaluationSet, chains: Sequence[tuple[str, ...]], to: str, final: Path
+    ) -> Result:
         if (contradiction := evaluation_set.behaviour.contradiction_on_probes()) is not None:
             undecided = Judgement(Verdict.UNDECIDED, (contradiction,))
-            return self.finish(undecided, evaluation_set, None, [], final=final)
+            return self.finish(RunOutcome(undecided, evaluation_set, None), final=final)
         router = self._router(evaluation_set)
         self.attempts = router.attempts
         with self.clock("convert"):
-            stage = router.find(ways)
-        command = ["safeconvert", f"{self.source.format}2{to}", str(self.source.path), "-o", str(final)]
-        reproducer = Reproducer(router.hop_runner, self.options, [*command, *self.options.arguments()], final)
+            stage = router.find(chains)
+        reproducer = self._reproducer(router, to, final)
         if stage is None:
-            nothing = Judgement(Verdict.FAILED, ("no route produced a model", *router.left_undone))
-            with self.clock("reproduce"):
-                attempts = reproducer.crashed(router.attempts, crashes(router, None))
-            return self.finish(nothing, evaluation_set, None, attempts, final=final, files=reproducer.files)
+            return self._without_target(evaluation_set, router, reproducer, final)
         with self.clock("check"):
-            target, reasons = self._with_preprocessing(evaluation_set, stage, router)
-            deployed = evaluation_set.as_deployed()
-            judgement = judge(deployed, target.side, target.mapping)
-            if judgement.verdict is Verdict.DIVERGED:
-                judgement = replace(judgement, reasons=(*judgement.reasons, *reasons))
-            else:
-                judgement = self._on_sample(judgement, stage, router)
-            # With the preprocessing built in, only the Target takes what the deployment prepares: what the
-            # converters gave takes what the Source takes.
-            unrepaired_inputs = evaluation_set if self.options.embed_preprocessing else deployed
-            findings = router.findings(stage)
-            for finding in [one for one in findings if one.after is not None][:1]:
-                before = finding.before
-                judgement = repaired_on_the_way(judgement, unrepaired_inputs, before.side, before.mapping)
-            judgement, target, finer = self._with_float_weights(judgement, target, unrepaired_inputs)
-            router.attempts += finer.attempts
-            judgement, around, looked = self._source_faults(judgement, router, stage, unrepaired_inputs)
-            around, looked = [*finer.faults, *around], looked or finer.localisation
-            if judgement.verdict is Verdict.DIVERGED:
-                judgement = replace(judgement, reasons=(*judgement.reasons, *router.left_undone))
-            alone = {} if judgement.compared is None else self._alone(findings, unrepaired_inputs)
-        looked = self._ranked(evaluation_set, router, stage, findings, localisation(findings) or looked)
+            conversion = self._checked(evaluation_set, router, stage)
+            conversion = self._with_repaired_hops(conversion)
+            conversion = self._with_float_weights(conversion)
+            conversion = self._with_source_faults(conversion)
+            conversion = self._with_reasons(conversion)
+            diagnoses = (*conversion.diagnoses, *self._hop_diagnoses(conversion))
+        ranking = self._ranked(evaluation_set, conversion)
+        return self._hand_over(conversion, diagnoses, ranking, reproducer, final)
+
+    def _reproducer(self, router: Router, to: str, final: Path) -> Reproducer:
+        command = ["safeconvert", f"{self.source.format}2{to}", str(self.source.path), "-o", str(final)]
+        return Reproducer(router.hop_runner, self.options, [*command, *self.options.arguments()], final)
+
+    def _without_target(
+        self, evaluation_set: EvaluationSet, router: Router, reproducer: Reproducer, final: Path
+    ) -> Result:
+        """The result where every route failed."""
+        judgement = Judgement(Verdict.FAILED, ("no route produced a model", *router.left_undone))
         with self.clock("reproduce"):
-            found = reproducer(faults(findings, judgement, alone), findings)
-            attempts = reproducer.crashed(router.attempts, crashes(router, stage))
-        return self.finish(
-            judgement,
-            deployed,
-            target.side,
-            attempts,
-            [*(replace(fault, reproduce={"run": reproducer.run}) for fault in around), *found],
-            looked,
-            refused=refusals(findings, judgement),
-            final=final,
-            files=reproducer.files,
+            attempts = reproducer.crashed(router.attempts, crashes(router, None))
+        outcome = RunOutcome(judgement, evaluation_set, None, tuple(attempts), files=tuple(reproducer.files))
+        return self.finish(outcome, final=final)
+
+    def _checked(self, evaluation_set: EvaluationSet, router: Router, stage: ConvertedModel) -> _Conversion:
+        """The verdict on the Target, with the deployment's preprocessing built in where that was asked for."""
+        deployed = evaluation_set.as_deployed()
+        target, reasons = self._with_preprocessing(evaluation_set, deployed, stage, router)
+        judgement = judge(deployed, target.side, target.mapping)
+        if judgement.verdict is Verdict.DIVERGED:
+            judgement = replace(judgement, reasons=(*judgement.reasons, *reasons))
+        else:
+            judgement = self._on_sample(judgement, stage, router)
+        # With the preprocessing built in, only the Target takes what the deployment prepares: what the converters gave
+        # takes what the Source takes.
+        unrepaired_inputs = evaluation_set if self.options.embed_preprocessing else deployed
+        findings = tuple(router.findings(stage))
+        return _Conversion(
+            router, stage, target, judgement, deployed, unrepaired_inputs, findings, (), localisation(findings)
         )
 
     def _on_sample(self, judgement: Judgement, stage: ConvertedModel, router: Router) -> Judgement:
@@ -98,121 +128,174 @@ class Conversion(Run):
 
         Other Targets are judged on probes by :func:`judge`, which knows the Source's noise.
         """
-        quantized = self.source.signature.quantized or stage.side.signature.quantized
-        if not quantized or stage.comparison is None or router.attempt_runner.agrees(stage):
+        is_quantized = self.source.signature.quantized or stage.side.signature.quantized
+        if not is_quantized or stage.comparison is None or router.attempt_runner.agrees(stage):
             return judgement
-        seen = f"among a few inputs and a few random ones: {'; '.join(stage.comparison.differences(values=False))}"
+        differences = "; ".join(stage.comparison.differences(values=False))
+        reason = f"among a few inputs and a few random ones: {differences}"
         if self.options.own_inputs_only or judgement.verdict is not Verdict.VERIFIED:
-            self.notes.append(seen)
+            self.notes.append(reason)
             return judgement
-        return replace(judgement, verdict=Verdict.DIVERGED, reasons=(seen,))
+        return replace(judgement, verdict=Verdict.DIVERGED, reasons=(reason,))
 
-    def _with_float_weights(
-        self, judgement: Judgement, target: ConvertedModel, evaluation_set: EvaluationSet
-    ) -> tuple[Judgement, ConvertedModel, Outcome]:
+    def _with_preprocessing(
+        self, evaluation_set: EvaluationSet, deployed: EvaluationSet, stage: ConvertedModel, router: Router
+    ) -> tuple[ConvertedModel, tuple[str, ...]]:
+        """The Target so changed that it takes what the deployment prepares, or as it is and why."""
+        if not self.options.embed_preprocessing:
+            return stage, ()
+        context = self._context(evaluation_set, deployed, stage)
+        deployment = Deployment(context)
+        target = deployment.embedded(stage)
+        router.attempts += context.attempts
+        if target is None:
+            return stage, (f"no converter gives the Target back as {stage.format} with the preprocessing built in",)
+        self.notes.append(f"built into the Target: {deployment.change().words}")
+        return target, ()
+
+    def _with_repaired_hops(self, conversion: _Conversion) -> _Conversion:
+        """The verdict where a hop was repaired: what the converter gave before is measured too."""
+        finding = next((finding for finding in conversion.findings if finding.after is not None), None)
+        if finding is None:
+            return conversion
+        before, inputs = finding.before, conversion.unrepaired_inputs
+        judgement = repaired_on_the_way(conversion.judgement, inputs, before.side, before.mapping)
+        return replace(conversion, judgement=judgement)
+
+    def _with_float_weights(self, conversion: _Conversion) -> _Conversion:
         """A Target whose rounded weights change labels, with some of them in float32, where a size was given for it."""
-        options, nothing = self.options, Outcome()
-        rounded = options.quantize in ("dynamic", "float16") and not options.no_repair
-        if not rounded or judgement.verdict is not Verdict.DIVERGED or judgement.compared is None:
-            return judgement, target, nothing
+        options, judgement = self.options, conversion.judgement
+        is_rounded = options.quantize in ("dynamic", "float16") and not options.no_repair
+        if not is_rounded or judgement.verdict is not Verdict.DIVERGED or judgement.compared is None:
+            return conversion
         if options.max_size is None:
             advice = "--max-size MB holds those weights in float32 that cost most, as far as the size allows"
-            return replace(judgement, reasons=(*judgement.reasons, advice)), target, nothing
-        repairer = Repairer(self.workers, evaluation_set, target.side, self.shapes, options, self.observer)
-        with repairer.budget.running():
-            outcome = restored(repairer, target.mapping, judgement.compared[0]) or nothing
-        if outcome.stage is None:
-            return judgement, target, nothing
-        self.notes += outcome.notes
-        finer = judge(evaluation_set, outcome.stage.side, outcome.stage.mapping)
-        finer = repaired(finer, judgement.compared)
-        after = None if finer.compared is None else finer.compared[0].percent
-        faults = tuple(replace(fault, percent_after=after) for fault in outcome.faults)
-        return finer, outcome.stage, replace(outcome, faults=faults)
+            return replace(conversion, judgement=replace(judgement, reasons=(*judgement.reasons, advice)))
+        context = self._context(conversion.unrepaired_inputs, conversion.deployed, conversion.target)
+        state = RepairState(conversion.target, judgement, judgement, conversion.deployed)
+        with context.budget.running():
+            proposal = float_weights.propose(context, state)
+        conversion.router.attempts += context.attempts
+        if proposal is None or proposal.stage is None:
+            return conversion
+        self.notes += proposal.findings.notes
+        target = proposal.stage
+        return replace(
+            conversion,
+            target=target,
+            judgement=repaired(judge(conversion.deployed, target.side, target.mapping), judgement.compared),
+            diagnoses=(*conversion.diagnoses, *proposal.findings.diagnoses),
+            localisation=conversion.localisation or proposal.findings.localisation,
+        )
 
-    def _source_faults(
-        self, judgement: Judgement, router: Router, stage: ConvertedModel, evaluation_set: EvaluationSet
-    ) -> tuple[Judgement, list[Fault], Localisation | None]:
+    def _with_source_faults(self, conversion: _Conversion) -> _Conversion:
         """The faults of a converter that went wrong on the Source itself, and that a way around was found for."""
-        diverged = router.strayed_at_source(stage)
-        if diverged is None or not stage.attempts:
-            return judgement, [], None
+        router, judgement = conversion.router, conversion.judgement
+        diverged = router.strayed_at_source(conversion.stage)
+        if diverged is None or not conversion.stage.attempts:
+            return conversion
         self.observer.say("looking for what the first converter got wrong")
-        used = router.attempts[stage.attempts[0]]
-        good = judgement.verdict is Verdict.VERIFIED
-        found, looked = explain(
+        used = router.attempts[conversion.stage.attempts[0]]
+        is_verified = judgement.verdict is Verdict.VERIFIED
+        sample, inputs = conversion.deployed.sample(), conversion.unrepaired_inputs
+        diagnoses, ranking = explain(
             self.workers,
             self.source,
-            evaluation_set.sample(),
+            sample,
             diverged,
             router.attempts[diverged.attempts[0]],
-            used if good else None,
+            used if is_verified else None,
             router.settings,
         )
         assert diverged.comparison is not None
         before = diverged.comparison.percent
-        if good and found and used.form:
-            judgement = repaired_on_the_way(judgement, evaluation_set, diverged.side, diverged.mapping)
+        if is_verified and diagnoses and used.form:
+            judgement = repaired_on_the_way(judgement, inputs, diverged.side, diverged.mapping)
             before = None if judgement.before is None else judgement.before[0].percent
-        after = None if judgement.compared is None else judgement.compared[0].percent
-        return judgement, settled(found, before, after), looked
+        measured = tuple(replace(diagnosis, percent_before=before) for diagnosis in diagnoses)
+        return replace(
+            conversion,
+            judgement=judgement,
+            diagnoses=(*conversion.diagnoses, *measured),
+            localisation=conversion.localisation or ranking,
+        )
 
-    def _ranked(
-        self,
-        evaluation_set: EvaluationSet,
-        router: Router,
-        stage: ConvertedModel,
-        findings: Sequence[HopFinding],
-        looked: Localisation | None,
-    ) -> Localisation | None:
-        """The localisation with layers ranked as was asked for."""
-        if self.options.ranking != "kruskal" or looked is None:
-            return looked
-        ranker = Ranker(self.workers, evaluation_set, self.shapes, self.options, self.observer)
-        with self.clock("rank"):
-            diverged = router.strayed_at_source(stage)
-            if findings or diverged is None:
-                looked, notes = ranker.of_hops(findings, looked, router.settings)
-            else:
-                looked, notes = ranker.of_source(diverged, looked, router.settings)
-        self.notes += notes
-        return looked
+    def _with_reasons(self, conversion: _Conversion) -> _Conversion:
+        """The verdict, with the reasons why repair was not tried to its end."""
+        judgement = conversion.judgement
+        if judgement.verdict is not Verdict.DIVERGED:
+            return conversion
+        reasons = (*judgement.reasons, *conversion.router.left_undone)
+        return replace(conversion, judgement=replace(judgement, reasons=reasons))
 
-    def _with_preprocessing(
-        self, evaluation_set: EvaluationSet, stage: ConvertedModel, router: Router
-    ) -> tuple[ConvertedModel, tuple[str, ...]]:
-        """The Target so changed that it takes what the deployment prepares, where that was asked for; else as it is,
-        and why where it could not be changed."""
-        if not self.options.embed_preprocessing:
-            return stage, ()
-        repairer = Repairer(self.workers, evaluation_set, stage.side, self.shapes, self.options, self.observer)
-        made = Pipeline(repairer).embedded(stage)
-        router.attempts += repairer.attempts
-        if made is None:
-            return stage, (f"no converter gives the Target back as {stage.format} with the preprocessing built in",)
-        self.notes.append(f"built into the Target: {Pipeline(repairer).change().words}")
-        return made, ()
-
-    def _alone(
-        self, findings: Sequence[HopFinding], evaluation_set: EvaluationSet
-    ) -> dict[tuple[str, str], float | None]:
-        """Discrepancy with each of several faults of a hop left as it is and the others repaired, by hop and node."""
-        rows = evaluation_set.rows[0][:ALONE]
-        return {
+    def _hop_diagnoses(self, conversion: _Conversion) -> list[Diagnosis]:
+        """The faults of hops that read ONNX, each measured alone where a hop has several."""
+        evaluation_set = conversion.unrepaired_inputs
+        alone = {
             (finding.hop.label, node): compare_rows(
                 evaluation_set,
                 stage.side,
                 stage.mapping,
-                rows,
+                evaluation_set.rows[0][:MAX_ROWS_COMPARED],
                 "measuring each fault",
             ).percent
-            for finding in findings
+            for finding in conversion.findings
             for node, stage in finding.alone.items()
+            if conversion.judgement.compared is not None
         }
+        return diagnose(conversion.findings, conversion.judgement, alone)
 
-    def _warm(self, way: tuple[str, ...], to: str) -> None:
-        """Start the children of the likeliest route at once: their frameworks load while the Source does."""
-        for framework in dict.fromkeys(frameworks(way)):
+    def _ranked(self, evaluation_set: EvaluationSet, conversion: _Conversion) -> Localisation | None:
+        """The localisation with layers ranked as was asked for."""
+        if self.options.ranking != "kruskal" or conversion.localisation is None:
+            return conversion.localisation
+        router, findings = conversion.router, conversion.findings
+        ranker = Ranker(self.workers, evaluation_set, self.shapes, self.options, self.observer)
+        with self.clock("rank"):
+            diverged = router.strayed_at_source(conversion.stage)
+            if findings or diverged is None:
+                ranking, notes = ranker.of_hops(findings, conversion.localisation, router.settings)
+            else:
+                ranking, notes = ranker.of_source(diverged, conversion.localisation, router.settings)
+        self.notes += notes
+        return ranking
+
+    def _hand_over(
+        self,
+        conversion: _Conversion,
+        diagnoses: tuple[Diagnosis, ...],
+        ranking: Localisation | None,
+        reproducer: Reproducer,
+        final: Path,
+    ) -> Result:
+        """Write the Target and the report, with how to reproduce each fault."""
+        router = conversion.router
+        with self.clock("reproduce"):
+            reproductions = reproducer(diagnoses, conversion.findings)
+            attempts = reproducer.crashed(router.attempts, crashes(router, conversion.stage))
+        faults: tuple[Fault, ...] = tuple(
+            diagnosis.as_fault(is_good=conversion.is_good, percent_after=conversion.percent, reproduce=reproduce)
+            for diagnosis, reproduce in zip(diagnoses, reproductions, strict=True)
+        )
+        outcome = RunOutcome(
+            conversion.judgement,
+            conversion.deployed,
+            conversion.target.side,
+            tuple(attempts),
+            faults,
+            ranking,
+            tuple(refusals(conversion.findings, conversion.judgement)),
+            files=tuple(reproducer.files),
+        )
+        return self.finish(outcome, final=final)
+
+    def _context(self, evaluation_set: EvaluationSet, deployed: EvaluationSet, stage: ConvertedModel) -> RepairContext:
+        budget = RepairTime(self.options.repair_time)
+        return RepairContext(self.workers, evaluation_set, deployed, stage.side, self.shapes, budget, self.clock)
+
+    def _warm(self, route: tuple[str, ...], to: str) -> None:
+        """Start the workers of the likeliest route at once: their frameworks load while the Source does."""
+        for framework in dict.fromkeys(frameworks(route)):
             if framework != self.source.framework:
                 self.workers.worker(f"convert-{framework}", framework)
         LoadedModel(self.workers, "target", format_named(to).written_at(Path())).start()
@@ -223,7 +306,7 @@ class Conversion(Run):
 
         def before(hop: Hop) -> None:
             if hop.framework == self.source.framework:
-                evaluation_set.reference.pause()  # the converter needs the Source's child
+                evaluation_set.reference.pause()  # the converter needs the Source's worker
 
         return Router(
             self.workers,

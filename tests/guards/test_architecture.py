@@ -23,12 +23,7 @@ from tests.guards.architecture import (
 from tests.support.code_map import ROOT, Import, Module, circles, imported_by_tests, modules, package_folders
 
 KNOWN_UPWARD: set[tuple[str, str]] = set()
-KNOWN_CIRCLES: set[tuple[str, ...]] = {
-    (
-        "safeconvert.repair.strategies.native_edits",
-        "safeconvert.repair.strategies.view_edits",
-    )
-}
+KNOWN_CIRCLES: set[tuple[str, ...]] = set()
 KNOWN_UNTESTED: set[str] = {
     "__main__",
     "checking.source_outputs",
@@ -40,7 +35,6 @@ KNOWN_UNTESTED: set[str] = {
     "conversion.node_repair",
     "conversion.onnx_view",
     "conversion.route_search",
-    "conversion.stage",
     "converters.forms.pytorch.elementwise",
     "converters.forms.pytorch.exported_program",
     "converters.forms.pytorch.in_place_writes",
@@ -62,7 +56,6 @@ KNOWN_UNTESTED: set[str] = {
     "converters.support.input_layout",
     "converters.support.input_names",
     "converters.tflite_onnx",
-    "models.detect",
     "models.loading",
     "repair.exporter_faults",
     "repair.faults.batchnorm_folding",
@@ -95,9 +88,6 @@ KNOWN_UNTESTED: set[str] = {
     "repair.strategies.view_edits",
     "repair.tvm_exemptions",
     "reporting.reproduction",
-    "runs.base",
-    "runs.convert",
-    "runs.repair",
     "runtimes.litert.input_shapes",
     "runtimes.litert.settings",
     "runtimes.litert.single_operators",

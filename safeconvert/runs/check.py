@@ -1,0 +1,32 @@
+"""``safeconvert check``: compare two models on the same inputs. Nothing is converted or changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..checking.evaluation_set import EvaluationSet
+from ..checking.verdict import judge
+from ..formats import ModelFile
+from ..models.loaded import LoadedModel
+from .base import Result, Run, RunOutcome, mismatched
+
+
+class CheckRun(Run):
+    """One run that compares a Target with its Source."""
+
+    def run(self, file: ModelFile, report: Path | None) -> Result:
+        """Compare the two and write the report, where ``report`` says what to put it beside."""
+        target = self.start_target("target", file)
+        with self.evaluation_set() as evaluation_set:
+            return self.reported(lambda: self._compare(evaluation_set, target, report), evaluation_set, report=report)
+
+    def _compare(self, evaluation_set: EvaluationSet, target: LoadedModel, report: Path | None) -> Result:
+        self.load_target(target, evaluation_set)
+        deployed = evaluation_set.as_deployed()
+        mapping = self.map_inputs(target)
+        if isinstance(mapping, tuple):
+            with self.clock("check"):
+                judgement = judge(deployed, target, mapping)
+        else:
+            judgement = mismatched(deployed, mapping)
+        return self.finish(RunOutcome(judgement, deployed, target), report=report)
