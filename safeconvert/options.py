@@ -135,6 +135,15 @@ class Options:
                 words += [name, str(value)]
         return words
 
+    def check_output_names(self, names: Sequence[str]) -> None:
+        """Raises :class:`BadInput` where an option names an output that the Source does not have."""
+        for option, chosen in (
+            ("--output-kind", self.output_kind), ("--class-axis", self.class_axis), ("--max-error", self.max_error)
+        ):  # fmt: skip
+            for name in chosen:
+                if names and name not in names:
+                    raise BadInput(f"{option} names the output {name!r}; the Source's outputs are {', '.join(names)}.")
+
     @cached_property
     def comparing(self) -> Comparator:
         """The comparator: what makes an input differ."""

@@ -74,6 +74,7 @@ class EvaluationSet:
         observer: Observer,
     ) -> None:
         self.workers, self.source, self.options, self.observer = workers, source, options, observer
+        options.check_output_names(source.output_names)
         self.batch_axes = source_batch_axes(source.signature, options)
         self.specs = row_specs(specs(source.signature, shapes), self.batch_axes)
         self.preprocess: Preprocess | None = None

@@ -24,7 +24,7 @@ from .probe_ranges import ranges_tried
 from .source_outputs import Reference, batches
 
 Array = np.ndarray[Any, Any]
-SCALE_ROWS = 32  # calibration inputs that scales are measured on
+SCALE_ROWS = 32  # inputs that scales are measured on, calibration inputs first
 NOISE_ROWS = 3  # inputs on which the Source's own noise is measured
 REPEATED_ROWS = 2  # inputs that are run twice
 
@@ -53,12 +53,11 @@ class SourceBehaviour:
         options = self._options
         names = self.source.output_names
         choices = KindChoices(options.output_kind, options.class_axis)
-        choices.check_names(names)
         meters: list[ScaleMeter] = []
         few: list[Array] = []
         labels: list[set[int]] = []
-        rows = self._rows()[0][:SCALE_ROWS]
-        for _, _, outputs in self._reference.each(rows):
+        calibration, heldout = self._rows()
+        for _, _, outputs in self._reference.each((*calibration, *heldout)[:SCALE_ROWS]):
             if not meters:
                 meters, few = [ScaleMeter() for _ in outputs], outputs
                 labels = [set() for _ in outputs]
@@ -162,14 +161,20 @@ class SourceBehaviour:
         for rule in self.rules:
             if not rule.scales.has_elements:
                 reasons.append(f"output {rule.name!r} of the Source has no elements, so nothing of it was compared")
-        if self.rules and count >= 2 and all(rule.scales.is_constant for rule in self.rules) and not reasons:
+        if not reasons and self._is_constant():
             reasons.append("the Source gives the same outputs for all inputs, so agreement shows nothing; give others")
         return tuple(reasons)
 
-    def constant_outputs(self) -> tuple[str, ...]:
-        """The outputs that are the same for all inputs, where others are not."""
-        constant = [rule.name for rule in self.rules if rule.scales.is_constant and rule.scales.has_elements]
-        return tuple(constant) if len(constant) < len(self.rules) else ()
+    def _is_constant(self) -> bool:
+        """Does no output move over all inputs? Those that scales were measured on mostly tell."""
+        if not all(rule.scales.is_constant for rule in self.rules):
+            return False
+        meters = [ScaleMeter() for _ in self.rules]
+        for rows in self._rows():
+            for _, _, outputs in self._reference.each(rows):
+                for meter, output in zip(meters, outputs, strict=True):
+                    meter.add(output)
+        return all(meter.scales(None).is_constant for meter in meters)
 
 
 def measured_noise(

@@ -65,13 +65,6 @@ class KindChoices:
     kinds: Mapping[str, str] = field(default_factory=dict)
     class_axes: Mapping[str, int] = field(default_factory=dict)
 
-    def check_names(self, names: list[str]) -> None:
-        """Raises :class:`BadInput` where an option names an output that the Source does not have."""
-        for option, chosen in (("--output-kind", self.kinds), ("--class-axis", self.class_axes)):
-            for name in chosen:
-                if name not in names:
-                    raise BadInput(f"{option} names the output {name!r}; the Source's outputs are {', '.join(names)}.")
-
 
 def decide_kind(name: str, array: Array, *, channels_last: bool, choices: KindChoices | None = None) -> OutputKind:
     """Decide what an output is.

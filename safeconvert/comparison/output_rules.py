@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BadInput
 from .figures import judged_ranges
 from .output_kinds import KindChoices, OutputKind, decide_kind
 from .source_noise import is_ill_conditioned
@@ -153,11 +152,7 @@ def rules_from_meters(
 
 
 def with_max_errors(rules: Sequence[OutputRule], max_errors: Mapping[str, float]) -> tuple[OutputRule, ...]:
-    """The rules with the limits of ``--max-error``, by output name. Raises :class:`BadInput` for an unknown name."""
-    names = [rule.name for rule in rules]
-    for name in max_errors:
-        if name not in names:
-            raise BadInput(f"--max-error names the output {name!r}; the Source's outputs are {', '.join(names)}.")
+    """The rules with the limits of ``--max-error``, by output name."""
     return tuple(
         replace(rule, max_error_percent=max_errors[rule.name], max_error_origin="--max-error")
         if rule.name in max_errors

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper, save
 
 from safeconvert.checking.further_checks import FURTHER_CHECKS, PROBES_CHECKED, check_probes
 from safeconvert.checking.source_behaviour import REPEATED_ROWS
+from safeconvert.inputs.base import split
 from tests.support.command import Done, safeconvert
 
 N = helper.make_node
@@ -86,6 +87,16 @@ def test_a_source_that_is_constant_shows_nothing_but_a_difference_does(folder: P
         model(folder / name, *HEAD, w=W * 0, b=bias)
     assert check(folder, "constant.onnx", "constant.onnx")[0].code == 4
     assert check(folder, "constant.onnx", "other_constant.onnx")[0].code == 1
+
+
+def test_two_inputs_are_enough_and_a_source_that_moves_late_is_not_constant(folder: Path) -> None:
+    np.savez(folder / "two.npz", x=INPUTS[:2])
+    assert check(folder, "head.onnx", "same.onnx", inputs="two.npz")[0].code == 0
+    model(folder / "rare.onnx", N("Relu", ["x"], ["p"]), N("MatMul", ["p", "w"], ["m"]), HEAD[1])
+    rare = -np.abs(np.random.default_rng(4).normal(size=(80, 6))).astype(np.float32)
+    rare[split(80, 0.5, 0)[1][-1]] *= -1  # a held-out input, beyond those that scales are measured on
+    np.savez(folder / "rare.npz", x=rare)
+    assert check(folder, "rare.onnx", "rare.onnx", inputs="rare.npz")[0].code == 0
 
 
 def test_a_source_that_contradicts_itself_blames_no_target(folder: Path) -> None:

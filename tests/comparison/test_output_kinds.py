@@ -9,6 +9,7 @@ import pytest
 
 from safeconvert.comparison.output_kinds import KindChoices, OutputKind, decide_kind
 from safeconvert.errors import BadInput
+from safeconvert.options import Options
 
 Array = np.ndarray[Any, Any]
 RANDOM = np.random.default_rng(0)
@@ -98,4 +99,4 @@ def test_the_class_axis_is_the_person_s() -> None:
     with pytest.raises(BadInput, match="from 1 to 2"):
         decide_kind("y", normal(8, 5, 6), channels_last=False, choices=KindChoices({}, {"y": 3}))
     with pytest.raises(BadInput, match="outputs are y"):
-        KindChoices({"z": "ids"}).check_names(["y"])
+        Options(output_kind={"z": "ids"}).check_output_names(["y"])
