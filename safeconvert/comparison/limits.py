@@ -65,20 +65,19 @@ def _value_reasons(rule: OutputRule, figures: Figures) -> list[str]:
     snr = figures.snr_db()
     is_far, is_drowned = shares > limit, (snr < MIN_SNR_DB) & (shares > EIGHT_BIT_ROUNDING_PERCENT)
     if rule.scales.channels.shape == ranges.shape:
-        is_drowned &= (
-            rule.scales.channels >= ranges
-        )  # of a vector's channel that hardly moves there is no signal to lose
-    worst = int(np.argmax(np.where(is_far, shares, -1) if is_far.any() else -snr))
+        # Of a vector's channel that hardly moves, judged beside the others, there is no signal to lose.
+        is_drowned &= rule.scales.channels >= ranges
     if not is_far.any() and not is_drowned.any():
         return []
-    if not is_far.any():
-        worst = int(np.argmin(np.where(is_drowned, snr, np.inf)))
+    worst = int(np.argmax(np.where(is_far, shares, -1) if is_far.any() else np.where(is_drowned, -snr, -np.inf)))
     what = _channel(rule, worst, len(shares))
     count = int((is_far | is_drowned).sum())
     of = f" ({count} of {len(shares)} channels)" if len(shares) > 1 else ""
-    if not is_far.any():
-        return [f"{what} has lost its signal: signal-to-noise ratio {snr[worst]:.1f} dB (limit {MIN_SNR_DB:g} dB){of}"]
-    return [f"{what} is off by {shares[worst]:.2f} % of its range, root mean square (limit {limit:g} %){of}"]
+    lost = f"has lost its signal: signal-to-noise ratio {snr[worst]:.1f} dB (limit {MIN_SNR_DB:g} dB)"
+    if not is_far[worst]:
+        return [f"{what} {lost}{of}"]
+    off = f"is off by {shares[worst]:.2f} % of its range, root mean square (limit {limit:g} %)"
+    return [f"{what} {lost} and {off}{of}" if is_drowned[worst] and snr[worst] < 0 else f"{what} {off}{of}"]
 
 
 def _channel(rule: OutputRule, channel: int, count: int) -> str:

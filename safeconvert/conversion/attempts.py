@@ -119,7 +119,8 @@ class AttemptRunner:
             record(error.status, f"the file that it wrote does not run: {error}")
             return None
         assert reached.comparison is not None
-        differences = () if self.agrees(reached) else reached.comparison.differences()
+        is_quantized = self.source.signature.quantized or reached.side.signature.quantized
+        differences = () if self.agrees(reached) else reached.comparison.differences(values=not is_quantized)
         record("diverged" if differences else "ok", "; ".join(differences or filter(None, [otherwise])))
         return reached
 

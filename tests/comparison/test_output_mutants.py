@@ -169,6 +169,8 @@ def test_a_changed_output_differs_in_a_quantised_model_too(name: str) -> None:
 def test_lost_scores_are_named() -> None:
     lost = np.concatenate([DETECTOR[:, :4], DETECTOR[:, 4:] * 0], 1)
     assert "the score of channel" in "; ".join(against(DETECTOR, lost, quantized=True).differences())
+    flat = np.concatenate([DETECTOR[:, :4], DETECTOR[:, 4:] * 0 + 5], 1)
+    assert "has lost its signal" in "; ".join(against(DETECTOR, flat, quantized=True).differences())
 
 
 def test_one_class_of_a_map_that_is_lost_is_told_however_small() -> None:
