@@ -7,8 +7,7 @@ the Target agreed on the inputs; the first one that differs decides. It may rais
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -18,28 +17,13 @@ from ..comparison.tolerance import ScaleMeter
 from ..errors import BadInput, CallRaised, WorkerFailed
 from ..models.input_mapping import InputMapping
 from ..models.loaded import LoadedModel, shorten
+from .batch_sizes import check_batches
 from .evaluation_set import EvaluationSet
+from .further_check import CheckResult
 from .target_outputs import target_outputs
 
 Array = np.ndarray[Any, Any]
 PROBES_CHECKED = 6
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """What a check came to. ``reason`` is a sentence for the report; ``figures`` hold what was counted.
-
-    ``differs`` makes the verdict ``diverged``; ``undecided`` makes it ``undecided`` where nothing else differs;
-    ``not run`` has a reason and decides nothing.
-    """
-
-    name: str
-    outcome: Literal["agrees", "differs", "undecided", "not run"]
-    reason: str = ""
-    figures: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "outcome": self.outcome, "reason": self.reason, "figures": dict(self.figures)}
 
 
 def check_probes(evaluation_set: EvaluationSet, target: LoadedModel, mapping: Sequence[InputMapping]) -> CheckResult:
@@ -118,4 +102,4 @@ def compare_probes(
 
 
 FurtherCheck = Callable[[EvaluationSet, LoadedModel, Sequence[InputMapping]], CheckResult]
-FURTHER_CHECKS: tuple[FurtherCheck, ...] = (check_probes,)
+FURTHER_CHECKS: tuple[FurtherCheck, ...] = (check_probes, check_batches)

@@ -19,7 +19,7 @@ from ..models.input_mapping import match_outputs
 from ..models.loaded import LoadedModel
 from ..options import Options
 from ..records import TensorSpec
-from ..workers.runtime_functions import RUN_SINGLE_THREADED
+from ..workers.runtime_functions import CHANGING_OPERATORS, RUN_SINGLE_THREADED
 from .probe_ranges import ranges_tried
 from .source_outputs import Reference, batches
 
@@ -209,26 +209,52 @@ def _single_threaded(source: LoadedModel, arrays: Mapping[str, Array]) -> list[A
 def contradiction_on(
     source: LoadedModel, arrays: Mapping[str, Array], rules: Sequence[OutputRule] | None = None
 ) -> str | None:
-    """Why a model that is asked the same twice is in contradiction with itself; None where it is not.
+    """Why a model is in contradiction with itself; None where it is not. Its operators that make it so are named.
 
-    Differences of rounding do not count: they are held against the outputs' tolerances (``rules``), or where there are
-    none against the rounding of what the model answers.
+    It is asked the same twice; and where it has operators in training mode, in another batch too, as batch statistics
+    change with the batch. Differences of rounding do not count: they are held against the outputs' tolerances
+    (``rules``), or where there are none against the rounding of what the model answers.
     """
-    first, second = source.run(arrays), source.run(arrays)
+    first = source.run(arrays)
+    change = _change(source, first, source.run(arrays), rules)
+    when = "each time that it is asked the same"
+    operators = _changing_operators(source) if change is not None or rules is None else ()
+    if change is None and any("training mode" in operator for operator in operators):
+        count = len(next(iter(arrays.values())))
+        repeated = source.run({name: np.concatenate([array, array[::-1] * 0.5]) for name, array in arrays.items()})
+        change = _change(source, first, [output[:count] for output in repeated], rules)
+        when = "when other inputs share its batch"
+    if change is None:
+        return None
+    why = f" ({', '.join(operators)})" if operators else ""
+    advice = "export the model in evaluation mode (torch: model.eval()), with no dropout and no random operator"
+    return f"{change[0]} of the Source is another one {when}{change[1]}{why}; {advice}"
+
+
+def _changing_operators(source: LoadedModel) -> tuple[str, ...]:
+    """The random operators of a model and those in training mode; none where they cannot be read."""
+    try:
+        return CHANGING_OPERATORS(source.worker(), None, path=source.location)
+    except WorkerFailed:
+        return ()
+
+
+def _change(
+    source: LoadedModel, first: Sequence[Array], second: Sequence[Array], rules: Sequence[OutputRule] | None
+) -> tuple[str, str] | None:
+    """The first output that is another one in the second answer, and by how much; None where all are the same."""
     for index, (one, other) in enumerate(zip(first, second, strict=True)):
         name = source.output_names[index] if index < len(source.output_names) else f"output {index}"
-        what = f"output {name!r} of the Source is another one each time that it is asked the same"
-        advice = "export the model in evaluation mode (torch: model.eval()), with no dropout and no random operator"
         if one.shape != other.shape:
-            return f"{what} (shape {list(one.shape)}, then {list(other.shape)}); {advice}"
+            return f"output {name!r}", f" (shape {list(one.shape)}, then {list(other.shape)})"
         if one.dtype.kind not in "fcV":
             if (one != other).any():
-                return f"{what}; {advice}"
+                return f"output {name!r}", ""
             continue
         distance = moved(one, other)
         allowed = _rounding(one) if rules is None else rules[index].allowed_without_noise()
         if (distance > np.broadcast_to(allowed, distance.shape)).any():
-            return f"{what} (by up to {distance.max():.3g}); {advice}"
+            return f"output {name!r}", f" (by up to {distance.max():.3g})"
     return None
 
 

@@ -12,7 +12,8 @@ from ..models.input_mapping import InputMapping
 from ..models.loaded import LoadedModel, shorten
 from ..records import Verdict
 from .evaluation_set import SAMPLE, EvaluationSet
-from .further_checks import FURTHER_CHECKS, CheckResult
+from .further_check import CheckResult
+from .further_checks import FURTHER_CHECKS
 from .second_runtime import WORDS, in_second_runtime, unavailable_reason
 from .target_outputs import target_outputs
 

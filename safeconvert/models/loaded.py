@@ -15,6 +15,7 @@ from ..records import NO_LOAD_OPTIONS, LoadOptions, Signature
 from ..workers.pool import Worker, WorkerPool
 from ..workers.runtime import Runtime
 from ..workers.runtime_functions import RUN
+from .model_digest import model_digest
 
 Array = np.ndarray[Any, Any]
 
@@ -38,6 +39,8 @@ class LoadedModel:
     notes: list[str] = field(default_factory=list)
     unbatched: frozenset[int] = frozenset()  # outputs whose first axis is not the batch, by index, once it was run
     varying: frozenset[int] = frozenset()  # outputs whose length varies from input to input
+    digest: str = ""  # SHA-256 of all that the model is made of, from just before it was loaded
+    was_replaced: bool = False  # when it was loaded again, it was another one
     _pid: int = -1
 
     @property
@@ -71,6 +74,9 @@ class LoadedModel:
         """The child with the model loaded in it."""
         worker = self.start()
         if worker.process.pid != self._pid:
+            digest = model_digest(self.file)
+            self.was_replaced |= bool(self.digest) and digest != self.digest
+            self.digest = self.digest or digest
             self.signature = self.runtime.load(
                 worker, None, path=self.location, flavour=self.file.flavour, options=self.options
             )
@@ -83,6 +89,18 @@ class LoadedModel:
         self.notes = list(result.notes)
         self.unbatched, self.varying = result.unbatched, result.varying
         return result.outputs
+
+    def change_on_disk(self) -> str | None:
+        """Say that the model on disk is no longer the one that was loaded; None where it is, or was never loaded."""
+        if not self.digest:
+            return None
+        try:
+            now = model_digest(self.file)
+        except OSError:
+            return f"{self.path} was removed while it was in use"
+        if not self.was_replaced and now == self.digest:
+            return None
+        return f"{self.path} was changed while it was in use, so what was compared is not what stands there now"
 
     @property
     def output_names(self) -> list[str]:

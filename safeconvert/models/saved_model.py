@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from ..errors import BadInput
+from .protobuf import Damaged, messages, text
 
 SAVING = frozenset({"SaveV2", "MergeV2Checkpoints", "ShardedFilename"})
 RESTORING = frozenset({"RestoreV2"})
@@ -28,10 +29,6 @@ KEY, VALUE = 1, 2
 VALUE_LIST, VALUE_FUNCTION, LISTED_FUNCTIONS, FUNCTION_NAME = 1, 10, 9, 1
 SIGNATURE_INPUTS, SIGNATURE_OUTPUTS, SIGNATURE_DEFAULTS = 1, 2, 4
 NODE_LIST, LISTED_NODES = 1, 1
-
-
-class Damaged(ValueError):
-    """The bytes are no protobuf message."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def operator_outside(folder: Path) -> str | None:
     try:
         data = memoryview((folder / "saved_model.pb").read_bytes())
         allowed = allowed_operators()
-        for meta_graph in _messages(data, META_GRAPHS):
+        for meta_graph in messages(data, META_GRAPHS):
             if (operator := _forbidden(meta_graph, allowed)) is not None:
                 return operator
     except Damaged as error:
@@ -78,14 +75,14 @@ def _forbidden(meta_graph: memoryview, allowed: frozenset[str]) -> str | None:
     library = _last(graph, LIBRARY)
     functions: dict[str, tuple[Node, ...]] = {}
     selectable = set()  # functions that TensorFlow may put in place of others
-    for function in _messages(library, FUNCTIONS):
-        name = _text(_last(_last(function, FUNCTION_SIGNATURE), NODE_NAME))
+    for function in messages(library, FUNCTIONS):
+        name = text(_last(_last(function, FUNCTION_SIGNATURE), NODE_NAME))
         functions[name] = tuple(_nodes(function, FUNCTION_NODES))
-        if any(_text(_last(entry, KEY)) == "api_implements" for entry in _messages(function, FUNCTION_ATTRIBUTES)):
+        if any(text(_last(entry, KEY)) == "api_implements" for entry in messages(function, FUNCTION_ATTRIBUTES)):
             selectable.add(name)
     saver = _last(meta_graph, SAVER)
     saving, restoring = (
-        _reached(top, functions, [_node_name(_text(_last(saver, field)))]) for field in (SAVE_TENSOR, RESTORE_OPERATOR)
+        _reached(top, functions, [_node_name(text(_last(saver, field)))]) for field in (SAVE_TENSOR, RESTORE_OPERATOR)
     )
     others = _reached(top, functions, _roots(meta_graph, top, saving | restoring))
     called = {name for place in others if (name := place.removeprefix(CALL)) != place}
@@ -115,15 +112,15 @@ def _places(top: Mapping[str, Node], functions: Mapping[str, tuple[Node, ...]]) 
 def _roots(meta_graph: memoryview, top: Mapping[str, Node], saver: set[str]) -> list[str]:
     """Return the nodes that can be run for another reason than saving and restoring."""
     named = [name for name in top if name not in saver]
-    for entry in _messages(meta_graph, SIGNATURES):
+    for entry in messages(meta_graph, SIGNATURES):
         signature = _last(entry, VALUE)
         for field in (SIGNATURE_INPUTS, SIGNATURE_OUTPUTS):
-            named += [_node_name(_text(_last(_last(io, VALUE), 1))) for io in _messages(signature, field)]
-    for entry in _messages(meta_graph, COLLECTIONS):
-        if not _text(_last(entry, KEY)).startswith(("saved_model_", "legacy_init", "init_op", "main_op", "table_")):
+            named += [_node_name(text(_last(_last(io, VALUE), 1))) for io in messages(signature, field)]
+    for entry in messages(meta_graph, COLLECTIONS):
+        if not text(_last(entry, KEY)).startswith(("saved_model_", "legacy_init", "init_op", "main_op", "table_")):
             continue
-        for listed in _messages(_last(entry, VALUE), NODE_LIST):
-            named += [_node_name(_text(name)) for name in _messages(listed, LISTED_NODES)]
+        for listed in messages(_last(entry, VALUE), NODE_LIST):
+            named += [_node_name(text(name)) for name in messages(listed, LISTED_NODES)]
     return named
 
 
@@ -155,17 +152,17 @@ def _node_name(tensor: str) -> str:
 
 
 def _nodes(message: memoryview, field: int) -> Iterator[Node]:
-    for node in _messages(message, field):
+    for node in messages(message, field):
         functions = []
-        for entry in _messages(node, NODE_ATTRIBUTES):
+        for entry in messages(node, NODE_ATTRIBUTES):
             value = _last(entry, VALUE)
-            functions += [_text(_last(one, FUNCTION_NAME)) for one in _messages(value, VALUE_FUNCTION)]
-            for listed in _messages(value, VALUE_LIST):
-                functions += [_text(_last(one, FUNCTION_NAME)) for one in _messages(listed, LISTED_FUNCTIONS)]
+            functions += [text(_last(one, FUNCTION_NAME)) for one in messages(value, VALUE_FUNCTION)]
+            for listed in messages(value, VALUE_LIST):
+                functions += [text(_last(one, FUNCTION_NAME)) for one in messages(listed, LISTED_FUNCTIONS)]
         yield Node(
-            _text(_last(node, NODE_NAME)),
-            _text(_last(node, NODE_OPERATOR)),
-            tuple(_node_name(_text(name)) for name in _messages(node, NODE_INPUTS)),
+            text(_last(node, NODE_NAME)),
+            text(_last(node, NODE_OPERATOR)),
+            tuple(_node_name(text(name)) for name in messages(node, NODE_INPUTS)),
             tuple(functions),
         )
 
@@ -175,47 +172,7 @@ def _last(message: memoryview, field: int) -> memoryview:
 
     Protobuf merges messages that stand more often than once. TensorFlow writes none, so such a file is refused.
     """
-    values = list(_messages(message, field))
+    values = list(messages(message, field))
     if len(values) > 1:
         raise Damaged("holds a field twice")
     return values[0] if values else memoryview(b"")
-
-
-def _text(data: memoryview) -> str:
-    return bytes(data).decode("utf-8", "replace")
-
-
-def _messages(message: memoryview, field: int) -> Iterator[memoryview]:
-    """Yield the values of a field with a length (messages, strings and bytes) in their order."""
-    at, end = 0, len(message)
-    while at < end:
-        key, at = _varint(message, at)
-        kind = key & 7
-        if kind == 0:
-            _, at = _varint(message, at)
-        elif kind in (1, 5):
-            at += 8 if kind == 1 else 4
-        elif kind == 2:
-            length, at = _varint(message, at)
-            if at + length > end:
-                raise Damaged("is cut off")
-            if key >> 3 == field:
-                yield message[at : at + length]
-            at += length
-        else:
-            raise Damaged("is no protobuf message")
-    if at != end:
-        raise Damaged("is cut off")
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """Return the number that begins at ``at``, and where it ends."""
-    value = shift = 0
-    while at < len(message) and shift < 64:
-        byte = message[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-        shift += 7
-    raise Damaged("is cut off")

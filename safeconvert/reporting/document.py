@@ -17,10 +17,10 @@ from ..comparison.compare import Comparison
 from ..converters import HOPS
 from ..inputs.base import Inputs
 from ..models.loaded import LoadedModel
+from ..models.model_digest import model_digest
 from ..options import Options
 from ..records import Attempt, Fault, Localisation, Refusal
 from ..repair import FAULT_TYPES
-from . import output_files
 
 SCHEMA = "safeconvert.report/1"
 RUNTIME_PACKAGES = (
@@ -145,7 +145,7 @@ def _model(side: LoadedModel, path: Path) -> dict[str, Any]:
         "path": str(path),
         "format": side.format.name,
         "flavour": side.file.flavour,
-        "sha256": output_files.sha256(side.path),
+        "sha256": side.digest or model_digest(side.file),
         "quantized": bool(signature and signature.quantized),
         "inputs": [] if signature is None else [spec.to_json() for spec in signature.inputs],
         "outputs": [] if signature is None else [spec.to_json() for spec in signature.outputs],

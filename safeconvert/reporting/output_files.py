@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from ..errors import BadInput
 from ..models.detect import printable
+from ..models.model_digest import sha256
 from ..records import Verdict
 from ..workers.pool import WorkerPool, remove
 
@@ -23,19 +24,6 @@ REPORTS = ("json", "html")
 LONGEST = 230  # bytes of the file's name: the report's endings and a hidden partial file fit into 255
 
 BESIDE_TARGET = re.compile(r"\.report\.(json|html)$|\.input\.json$|\.(fault-F|crash-)\d+\.(onnx|npz)$")
-
-
-def sha256(path: Path) -> str:
-    """Of a file's bytes; of a folder, over its files' relative names and bytes in sorted order."""
-    digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    for file in files:
-        if file != path:
-            digest.update(os.fsencode(file.relative_to(path)) + b"\0")
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def check_output(output: Path, *, force: bool) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..checking import second_runtime, tvm_check
 from ..checking.evaluation_set import EvaluationSet
+from ..checking.interface_notes import interface_notes
 from ..checking.verdict import Judgement
 from ..comparison.compare import all_rows_differ
 from ..errors import BadInput, SourceFailed, WorkerFailed
@@ -85,6 +86,7 @@ class Run:
         self.timings: dict[str, float] = {}
         self.notes: list[str] = []
         self.attempts: list[Attempt] = []  # conversions so far
+        self.models = [self.source]  # the person's own, which must stay as they are while they are compared
         self._begun = time.monotonic()
         self._seconds_inside: list[float] = []  # of steps inside of the steps that are running
 
@@ -96,6 +98,7 @@ class Run:
 
     def load_target(self, target: LoadedModel, evaluation_set: EvaluationSet) -> None:
         """Load a Target that was given, while the Source computes its outputs."""
+        self.models.append(target)
         evaluation_set.ahead()
         with self.clock("load"):
             loading.load(target)
@@ -117,6 +120,16 @@ class Run:
                 yield evaluation_set
             finally:
                 evaluation_set.reference.close()
+
+    def _of_files_unchanged(self, outcome: RunOutcome) -> RunOutcome:
+        """The outcome, which holds for the files that were loaded: undecided where one of them was changed since."""
+        target = [] if outcome.target is None else [outcome.target]
+        models = {id(model): model for model in (*self.models, *target)}
+        changes = tuple(change for model in models.values() if (change := model.change_on_disk()) is not None)
+        if not changes:
+            return outcome
+        reasons = (*changes, *outcome.judgement.reasons)
+        return replace(outcome, judgement=replace(outcome.judgement, verdict=Verdict.UNDECIDED, reasons=reasons))
 
     def reported(
         self,
@@ -144,6 +157,7 @@ class Run:
 
         ``final`` is the output path; without one no Target is written, and ``report`` names what the report is of.
         """
+        outcome = self._of_files_unchanged(outcome)
         judgement, target = outcome.judgement, outcome.target
         placed = final if outcome.is_good and target is not None else None
         kept = None
@@ -180,6 +194,7 @@ class Run:
         target = outcome.target
         notes = [*outcome.notes, *outcome.evaluation_set.notes, *self.source.signature.notes, *self.source.notes]
         notes += [] if target is None else target.notes
+        notes += [] if target is None else interface_notes(self.source, target)
         notes += [*_fixed_sizes(self.source, target), *_too_large(target, self.options), *self.notes]
         if outcome.judgement.verdict is not Verdict.REPAIRED:
             notes += _unquantised(target, self.options)

@@ -25,6 +25,7 @@ class Loaded:
 
     ``quantized_outputs`` says of each output whether quantised tensors lead to it; empty where that is not known.
     ``single_threaded`` returns a ``run`` that computes with one thread; None where the runtime cannot be told to.
+    ``changing_operators`` returns its random operators and those in training mode; None where they cannot be read.
     ``single``: it runs one input at a time. ``unbatched``: indices of outputs whose first axis is not the batch.
     ``capacities``: the padded length of outputs of varying length, by index.
     """
@@ -38,6 +39,7 @@ class Loaded:
     single: bool = False
     quantized_outputs: tuple[bool, ...] = ()
     single_threaded: Callable[[], Run] | None = None
+    changing_operators: Callable[[], list[str]] | None = None
     unbatched: set[int] = field(default_factory=set)
     capacities: dict[int, int] = field(default_factory=dict)
 
@@ -111,6 +113,15 @@ def run_single_threaded(path: str, arrays: Arrays) -> RunResult | None:
 def _result(model: Loaded, outputs: list[np.ndarray[Any, Any]]) -> RunResult:
     notes, unbatched, varying = tuple(model.notes), frozenset(model.unbatched), frozenset(model.capacities)
     return RunResult(outputs, output_names(model), notes, unbatched, varying)
+
+
+def changing_operators(path: str) -> tuple[str, ...]:
+    """Return the operators of a model that answer otherwise from call to call or by the other inputs of a batch.
+
+    Random operators, and dropout and batch normalisation in training mode, each by the name of its operator.
+    """
+    find = MODELS[path].changing_operators
+    return () if find is None else tuple(sorted(set(find())))
 
 
 def output_names(model: Loaded) -> tuple[str, ...]:

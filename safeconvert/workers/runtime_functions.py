@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 RUN = remote("runtimes.registry", "run", lambda: registry.run)
 RUN_ONCE = remote("runtimes.registry", "run_once", lambda: registry.run_once)
 RUN_SINGLE_THREADED = remote("runtimes.registry", "run_single_threaded", lambda: registry.run_single_threaded)
+RUN_AT = remote("runtimes.registry", "run_at", lambda: registry.run_at)
+CHANGING_OPERATORS = remote("runtimes.registry", "changing_operators", lambda: registry.changing_operators)
 FORGET = remote("runtimes.registry", "forget", lambda: registry.forget)
 
 LAYER_NAMES = remote("runtimes.tensorflow.model", "layer_names", lambda: tensorflow_model.layer_names)

@@ -12,6 +12,7 @@ from ...records import NO_LOAD_OPTIONS, LoadOptions, Signature, TensorSpec
 from ..registry import Loaded, register, spec
 
 THREADS = os.cpu_count() or 1
+RANDOM_OPERATORS = ("RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL", "MULTINOMIAL")
 
 
 def load(path: str, flavour: str, options: LoadOptions = NO_LOAD_OPTIONS) -> Signature:
@@ -69,8 +70,23 @@ def interpreted(interpreter: Any) -> Loaded:
         quantized_outputs=flags,
         # One input at a time: files often fix the batch inside the graph although the signature leaves it open.
         single=all(not described.shape or described.shape[0] in (None, 1) for described in inputs),
-        notes=[several] if len(signatures) > 1 else [],
+        notes=([several] if len(signatures) > 1 else []) + _order_note(interpreter, gives, outputs),
+        changing_operators=lambda: [
+            operator["op_name"]
+            for operator in interpreter._get_ops_details()
+            if operator["op_name"] in RANDOM_OPERATORS
+        ],
     )
+
+
+def _order_note(interpreter: Any, gives: list[dict[str, Any]], outputs: list[TensorSpec]) -> list[str]:
+    """A note where the file lists its outputs in another order than its signature numbers them."""
+    listed = [int(detail["index"]) for detail in interpreter.get_output_details()]
+    ordered = [int(detail["index"]) for detail in gives]
+    if listed == ordered:
+        return []
+    names = [outputs[ordered.index(index)].name for index in listed]
+    return [f"get_output_details lists the outputs as {', '.join(names)}: take them by the signature's names"]
 
 
 def _is_quantized(tensor: dict[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ ONNX_TYPES = {
     "tensor(int32)": "int32", "tensor(int16)": "int16", "tensor(int8)": "int8", "tensor(uint8)": "uint8",
     "tensor(uint16)": "uint16", "tensor(uint32)": "uint32", "tensor(uint64)": "uint64", "tensor(bool)": "bool",
 }  # fmt: skip
+
+RANDOM_OPERATORS = re.compile(r"Random(Normal|Uniform)(Like)?|Bernoulli|Multinomial")
 
 
 def load(path: str, flavour: str, options: LoadOptions = NO_LOAD_OPTIONS) -> Signature:
@@ -51,7 +54,31 @@ def check_onnx(path: str) -> dict[str, Any]:
         "opsets": {entry.domain: entry.version for entry in proto.opset_import},
         "operators": sorted({node.op_type for node in proto.graph.node}),
         "quantized_outputs": quantized_outputs(proto.graph),
+        "changing_operators": changing_operators(proto.graph),
     }
+
+
+def changing_operators(graph: Any) -> list[str]:
+    """Return the operators of an ONNX graph that are random, or in training mode, subgraphs included."""
+    import onnx
+
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+            constants[node.output[0]] = node.attribute[0].t
+    found = []
+    for node in graph.node:
+        settings = {attribute.name: attribute for attribute in node.attribute}
+        if RANDOM_OPERATORS.fullmatch(node.op_type):
+            found.append(node.op_type)
+        elif node.op_type == "BatchNormalization" and "training_mode" in settings and settings["training_mode"].i:
+            found.append("BatchNormalization in training mode")
+        elif node.op_type == "Dropout" and len(node.input) > 2 and (mode := constants.get(node.input[2])) is not None:
+            found += ["Dropout in training mode"] if onnx.numpy_helper.to_array(mode).any() else []
+        for attribute in node.attribute:
+            for inner in [attribute.g, *attribute.graphs]:
+                found += changing_operators(inner) if inner.node else []
+    return found
 
 
 def load_onnx(path: str) -> Loaded:
@@ -69,6 +96,7 @@ def load_onnx(path: str) -> Loaded:
         quantized=any(flags),
         quantized_outputs=flags,
         single_threaded=lambda: _runner(_session(path, threads=1)),
+        changing_operators=lambda: list(facts["changing_operators"]),
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import sys
 import types
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 
 from ...records import NO_LOAD_OPTIONS, LoadOptions, Signature, TensorSpec
 from ..registry import MODELS, Loaded, Run, register, spec
+from .changing_operators import program_operators, script_operators
 
 torch.set_grad_enabled(False)
 
@@ -119,13 +122,17 @@ def _program(program: Any) -> Loaded:
         value = values.get(out.arg.name)
         sizes = None if value is None else [d if isinstance(d, int) else None for d in value.shape]
         outputs.append(spec(f"output_{index}", sizes, "float32" if value is None else _dtype(value)))
+    outputs = named_by_keys(outputs, program.call_spec.out_spec)
     # Guards are strings in the file that would be compiled and run; the parent has checked the rest.
     module = program.module(check_guards=False)
     # Exporters call train() and eval(), which a program's module refuses; it has no such modes.
     module.train = types.MethodType(lambda self, mode=True: self, module)
     module.eval = types.MethodType(lambda self: self, module)
     run = _runner(module, names)
-    return Loaded((program, module), run, inputs, outputs, single_threaded=lambda: _with_one_thread(run))
+    return Loaded(
+        (program, module), run, inputs, outputs, single_threaded=lambda: _with_one_thread(run),
+        changing_operators=lambda: program_operators(program),
+    )  # fmt: skip
 
 
 def _module(module: Any, input_shapes: Mapping[str, Sequence[int]]) -> Loaded:
@@ -148,7 +155,18 @@ def _module(module: Any, input_shapes: Mapping[str, Sequence[int]]) -> Loaded:
             reason = str(error).strip().splitlines()[-1]
             raise ValueError(f"the model does not run on --input-shape {sizes} (or --inputs): {reason}") from error
         outputs = [spec(f"output_{i}", [None, *r.shape[1:]], r.dtype) for i, r in enumerate(results)]
-    return Loaded((None, module), run, inputs, outputs, single_threaded=lambda: _with_one_thread(run))
+    return Loaded(
+        (None, module), run, inputs, outputs, single_threaded=lambda: _with_one_thread(run),
+        changing_operators=lambda: script_operators(module),
+    )  # fmt: skip
+
+
+def named_by_keys(outputs: list[TensorSpec], structure: Any) -> list[TensorSpec]:
+    """Name a program's outputs by the keys of the dictionary that it returns, where it returns one of tensors."""
+    keys = structure.context if structure is not None and structure.type in (dict, OrderedDict) else None
+    if keys is None or len(keys) != len(outputs) or not all(isinstance(key, str) for key in keys):
+        return outputs
+    return [replace(output, name=key) for output, key in zip(outputs, keys, strict=True)]
 
 
 def _with_one_thread(run: Run) -> Run:

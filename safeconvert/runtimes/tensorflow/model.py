@@ -13,6 +13,9 @@ from ...records import NO_LOAD_OPTIONS, LoadOptions, Signature
 from ..registry import MODELS, Loaded, register, spec
 
 SERVING = "serving_default"
+RANDOM_OPERATORS = re.compile(
+    r"(Stateful|Stateless)?(Random(?!.*Get(Alg|Key))|TruncatedNormal|Uniform(?!Quant|Deq|Req)|Multinomial)|NonDeterministic"
+)
 
 
 def load(path: str, flavour: str, options: LoadOptions = NO_LOAD_OPTIONS) -> Signature:
@@ -46,7 +49,21 @@ def keras_model(model: Any) -> Loaded:
     def run(arrays: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
         return [t.numpy() for t in forward(*[tf.constant(arrays[name]) for name in names])]
 
-    return Loaded(model, run, inputs, outputs)
+    return Loaded(
+        model, run, inputs, outputs, changing_operators=lambda: changing_operators(forward.get_concrete_function())
+    )
+
+
+def changing_operators(function: Any) -> list[str]:
+    """Return the operators of a concrete function, and of those that it calls, that are random or in training mode."""
+    graph = function.graph.as_graph_def()
+    found = []
+    for node in [*graph.node, *(node for inner in graph.library.function for node in inner.node_def)]:
+        if RANDOM_OPERATORS.match(node.op):
+            found.append(node.op)
+        elif node.op.startswith("FusedBatchNorm") and node.attr["is_training"].b:
+            found.append(f"{node.op} in training mode")
+    return found
 
 
 def packed(model: Any, tensors: list[Any]) -> Any:
@@ -83,7 +100,7 @@ def _saved_model(path: str, chosen: str | None) -> Loaded:
         results = function(**{name: tf.constant(array) for name, array in arrays.items()})
         return [results[name].numpy() for name in order]
 
-    return Loaded((model, chosen), run, inputs, outputs)
+    return Loaded((model, chosen), run, inputs, outputs, changing_operators=lambda: changing_operators(function))
 
 
 def natural(name: str) -> list[Any]:

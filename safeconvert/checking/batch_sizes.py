@@ -1,0 +1,118 @@
+"""Run the Target at other batch sizes than the check did, and the same call twice: its answers must stay the same.
+
+A converter can bake a batch into a graph (a Reshape, a Squeeze without axes) so that the file is right at one batch and
+wrong at another. A few inputs are therefore run in batches of 16, of 3 and of 1 where the Target declares a free
+batch, and 3 of them once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..comparison.compare import compare
+from ..comparison.output_rules import OutputRule
+from ..errors import WorkerFailed
+from ..models.input_mapping import InputMapping, apply_mapping, match_outputs
+from ..models.loaded import LoadedModel, shorten
+from ..workers.runtime_functions import RUN_AT
+from .evaluation_set import EvaluationSet
+from .further_check import CheckResult
+from .source_outputs import batches
+
+Array = np.ndarray[Any, Any]
+BATCH_SIZES = (16, 3, 1)
+NAME = "batches"
+
+
+def check_batches(evaluation_set: EvaluationSet, target: LoadedModel, mapping: Sequence[InputMapping]) -> CheckResult:
+    """Compare the Target at every batch size that it declares with the Source's answers, and with itself when repeated.
+
+    A size that the Target declares and does not run at is a difference where it is 1, as files are deployed so, and
+    else a note. A TFLite file whose batch is fixed can be resized all the same; what it then answers is a note.
+    """
+    source = evaluation_set.source
+    first = batches(evaluation_set.rows[0])[0]
+    arrays, expected = evaluation_set.reference.outputs(first)
+    if evaluation_set.target_inputs is not None:
+        arrays = evaluation_set.target_inputs.read(first)
+    given = apply_mapping(mapping, arrays)
+    ranks = {spec.name: None if spec.shape is None else len(spec.shape) for spec in target.signature.inputs}
+    if any(ranks[name] not in (None, array.ndim) for name, array in given.items()):
+        return CheckResult(NAME, "not run", "the inputs have no batch axis")
+    if lost := sorted(target.unbatched - source.unbatched):
+        return CheckResult(NAME, "differs", _lost_axis(target, lost[0], 1))
+    fixed = declared_batch(target)
+    can_resize = target.format.name == "tflite"
+    rules = evaluation_set.behaviour.rules_for(target)
+    found: list[str] = []
+    sizes = BATCH_SIZES if fixed is None or can_resize else ()
+    for size in (*sizes, *sizes[1:2]):  # one of them twice: a model may keep a state, or draw random numbers
+        index = np.arange(size) % len(first)
+        outputs = _run_at(target, {name: array[index] for name, array in given.items()}, size)
+        if isinstance(outputs, str):
+            reason = f"the Target does not run at a batch of {size}: {outputs}"
+            if size == 1 and fixed is None:
+                return CheckResult(NAME, "differs", reason)
+            found.append(reason)
+            continue
+        ordered = match_outputs(source.output_names, target.output_names, outputs)
+        reason = _difference(evaluation_set, target, [output[index] for output in expected], ordered, rules, size)
+        if reason and (fixed is None or size == fixed):
+            return CheckResult(NAME, "differs", reason)
+        found += [reason] if reason else []
+    if found and fixed is None:
+        evaluation_set.notes.extend(found)
+    elif found:
+        evaluation_set.notes.append(f"the Target is for batches of {fixed} only: {found[0]}")
+    return CheckResult(NAME, "agrees" if sizes else "not run", "" if sizes else f"the batch is fixed at {fixed}")
+
+
+def declared_batch(model: LoadedModel) -> int | None:
+    """Return the batch size that a model's inputs declare; None where it is free."""
+    return next((spec.shape[0] for spec in model.signature.inputs if spec.shape and spec.shape[0] is not None), None)
+
+
+def _run_at(target: LoadedModel, arrays: Mapping[str, Array], size: int) -> list[Array] | str:
+    """Return the outputs of one call with all rows, or why there are none."""
+    try:
+        return RUN_AT(target.worker(), None, path=target.location, arrays=dict(arrays), size=size)[0]
+    except WorkerFailed as error:
+        return shorten(str(error))
+
+
+def _difference(
+    evaluation_set: EvaluationSet,
+    target: LoadedModel,
+    expected: Sequence[Array],
+    outputs: Sequence[Array],
+    rules: Sequence[OutputRule],
+    size: int,
+) -> str:
+    """Return how the outputs of one call differ from the Source's; empty where they do not."""
+    source, options = evaluation_set.source, evaluation_set.options
+    kept = [index for index in range(len(expected)) if index not in source.unbatched and index < len(outputs)]
+    for index in kept:
+        if outputs[index].ndim == 0 or len(outputs[index]) != size:
+            return _lost_axis(target, index, size, list(outputs[index].shape))
+    if not kept or options.comparing.judging is not None:
+        return ""  # outputs without a batch axis cannot be told apart; a person's own function gets whole batches alone
+    compared = compare(
+        range(size),
+        [expected[index] for index in kept],
+        [outputs[index] for index in kept],
+        [rules[index].name for index in kept],
+        [rules[index] for index in kept],
+        options.comparing,
+    )
+    differences = compared.differences(max_discrepancy=options.max_discrepancy)
+    return f"at a batch of {size}: {'; '.join(differences)}" if differences else ""
+
+
+def _lost_axis(target: LoadedModel, index: int, size: int, shape: Sequence[int] | None = None) -> str:
+    names = target.output_names
+    name = names[index] if index < len(names) else f"output {index}"
+    has = "has no batch axis" if shape is None else f"has the shape {list(shape)}"
+    return f"at a batch of {size} output {name!r} of the Target {has}; the Source's has the batch first"

@@ -1,0 +1,50 @@
+"""What a person must know of the Target's inputs and outputs where they are not the Source's, though values agree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ..models.loaded import LoadedModel
+from ..records import TensorSpec
+from .batch_sizes import declared_batch
+
+NUMBERED = re.compile(r"output_\d+")
+
+
+def interface_notes(source: LoadedModel, target: LoadedModel) -> list[str]:
+    """Return a note for a batch that became fixed, for each dtype that changed, and for lost or swapped names."""
+    sources, targets = source.signature.outputs, target.signature.outputs
+    return [*_batch(source, target), *_dtypes("output", sources, targets), *_names(sources, targets)]
+
+
+def _batch(source: LoadedModel, target: LoadedModel) -> list[str]:
+    size = declared_batch(target)
+    if declared_batch(source) is not None or size is None:
+        return []
+    inputs = "one input at a time" if size == 1 else f"batches of {size}"
+    return [f"the batch became fixed: the Target takes {inputs} only, the Source any number"]
+
+
+def _dtypes(what: str, sources: Sequence[TensorSpec], targets: Sequence[TensorSpec]) -> list[str]:
+    return [
+        f"{what} {one.name!r} is {other.dtype} in the Target and {one.dtype} in the Source"
+        for one, other in zip(sources, _in_source_order(sources, targets), strict=False)
+        if one.dtype != other.dtype
+    ]
+
+
+def _in_source_order(sources: Sequence[TensorSpec], targets: Sequence[TensorSpec]) -> list[TensorSpec]:
+    by_name = {spec.name: spec for spec in targets}
+    return [by_name[spec.name] for spec in sources] if {s.name for s in sources} == set(by_name) else list(targets)
+
+
+def _names(sources: Sequence[TensorSpec], targets: Sequence[TensorSpec]) -> list[str]:
+    """A single output cannot be mistaken, and numbers say no more than the order."""
+    names, given = [spec.name for spec in sources], [spec.name for spec in targets]
+    if len(names) < 2 or names == given or len(names) != len(given) or all(map(NUMBERED.fullmatch, names)):
+        return []
+    if set(names) == set(given):
+        return [f"the outputs come in another order: {', '.join(given)}; the Source's is {', '.join(names)}"]
+    pairs = ", ".join(f"{name} is {other}" for name, other in zip(names, given, strict=True))
+    return [f"the outputs' names are lost: {pairs}"]

@@ -1,0 +1,82 @@
+"""The hash of everything that a model is made of: its file or folder, and the data files that an ONNX file names."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..formats import ONNX, ModelFile
+from .protobuf import Damaged, messages, text
+
+# Field numbers of onnx.proto: ModelProto, GraphProto, FunctionProto, NodeProto, AttributeProto, TensorProto.
+MODEL_GRAPH, MODEL_FUNCTIONS = 7, 25
+GRAPH_NODES, GRAPH_INITIALIZERS, FUNCTION_NODES = 1, 5, 7
+NODE_ATTRIBUTES = 5
+ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = 5, 6, 10, 11
+EXTERNAL_DATA, KEY, VALUE = 13, 1, 2
+
+
+def model_digest(file: ModelFile) -> str:
+    """Return the SHA-256 of the model, in hexadecimal digits.
+
+    Of a single file it is that of its bytes; of a SavedModel and of an ONNX file with external data it is made of the
+    names and bytes of all their files.
+    """
+    path = file.path
+    if file.format is not ONNX:
+        return sha256(path)
+    beside = [name for name in external_files(path) if (path.resolve().parent / name).is_file()]
+    if not beside:
+        return sha256(path)
+    digest = hashlib.sha256(bytes.fromhex(sha256(path)))
+    for name in beside:
+        digest.update(os.fsencode(name) + b"\0" + bytes.fromhex(sha256(path.resolve().parent / name)))
+    return digest.hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes; of a folder, over its files' relative names and bytes in sorted order."""
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    for file in files:
+        if file != path:
+            digest.update(os.fsencode(file.relative_to(path)) + b"\0")
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def external_files(path: Path) -> list[str]:
+    """Return the names of the data files of an ONNX file, sorted, as it spells them; none of one that is damaged."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            model = memoryview(data)
+            try:
+                return sorted(set(_locations(model)))
+            finally:
+                model.release()
+    except (Damaged, OSError, ValueError, BufferError):
+        return []
+
+
+def _locations(model: memoryview) -> Iterator[str]:
+    graphs = list(messages(model, MODEL_GRAPH))
+    nodes = [node for function in messages(model, MODEL_FUNCTIONS) for node in messages(function, FUNCTION_NODES)]
+    while graphs or nodes:
+        tensors: list[memoryview] = []
+        if graphs:
+            graph = graphs.pop()
+            tensors += messages(graph, GRAPH_INITIALIZERS)
+            nodes += messages(graph, GRAPH_NODES)
+        while nodes:
+            for attribute in messages(nodes.pop(), NODE_ATTRIBUTES):
+                tensors += [*messages(attribute, ATTRIBUTE_TENSOR), *messages(attribute, ATTRIBUTE_TENSORS)]
+                graphs += [*messages(attribute, ATTRIBUTE_GRAPH), *messages(attribute, ATTRIBUTE_GRAPHS)]
+        for tensor in tensors:
+            for entry in messages(tensor, EXTERNAL_DATA):
+                if [text(key) for key in messages(entry, KEY)] == ["location"]:
+                    yield from (text(value) for value in messages(entry, VALUE))

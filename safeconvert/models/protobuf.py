@@ -1,0 +1,49 @@
+"""Read the fields of a protobuf message from its bytes, without its framework and without copying them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+
+class Damaged(ValueError):
+    """The bytes are no protobuf message."""
+
+
+def text(data: memoryview) -> str:
+    return bytes(data).decode("utf-8", "replace")
+
+
+def messages(message: memoryview, field: int) -> Iterator[memoryview]:
+    """Yield the values of a field with a length (messages, strings and bytes) in their order."""
+    at, end = 0, len(message)
+    while at < end:
+        key, at = _varint(message, at)
+        kind = key & 7
+        if kind == 0:
+            _, at = _varint(message, at)
+        elif kind in (1, 5):
+            at += 8 if kind == 1 else 4
+        elif kind == 2:
+            length, at = _varint(message, at)
+            if at + length > end:
+                raise Damaged("is cut off")
+            if key >> 3 == field:
+                yield message[at : at + length]
+            at += length
+        else:
+            raise Damaged("is no protobuf message")
+    if at != end:
+        raise Damaged("is cut off")
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    """Return the number that begins at ``at``, and where it ends."""
+    value = shift = 0
+    while at < len(message) and shift < 64:
+        byte = message[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+        shift += 7
+    raise Damaged("is cut off")

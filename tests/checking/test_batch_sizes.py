@@ -1,0 +1,184 @@
+"""Targets are run at every batch that they declare; a Source that contradicts itself is told by its operators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from safeconvert.api import check, convert
+from safeconvert.checking import further_checks, interface_notes
+from safeconvert.checking.further_checks import check_probes
+from safeconvert.records import TensorSpec
+from tests.support.command import made_by
+from tests.support.unbatched_nets import save
+
+RANDOM = np.random.default_rng(2)
+W, B = RANDOM.normal(size=(12, 6)).astype(np.float32), RANDOM.normal(size=6).astype(np.float32)
+DENSE = helper.make_node("MatMul", ["x", "w"], ["m"])
+
+
+def net(
+    path: Path, tail: Sequence[onnx.NodeProto] = (), batch: int | str = "n", out: Any = None, **weights: Any
+) -> Path:
+    """A dense layer; ``tail`` makes ``y`` of its output ``a``."""
+    nodes = [DENSE, helper.make_node("Add", ["m", "b"], ["a" if tail else "y"]), *tail]
+    return save(path, nodes, {"x": [batch, 12]}, {"y": out or [batch, 6]}, {"w": W, "b": B, **weights})
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    np.savez(tmp_path / "x.npz", x=RANDOM.normal(size=(32, 12)).astype(np.float32))
+    return tmp_path / "x.npz"
+
+
+def further(result: Any, name: str) -> Any:
+    return next(entry for entry in result.report["check"]["further"] if entry["name"] == name)
+
+
+def test_a_target_that_is_wrong_at_a_batch_of_1_alone_diverges(
+    tmp_path: Path, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = net(tmp_path / "s.onnx")
+    squeezed = net(tmp_path / "t.onnx", [helper.make_node("Squeeze", ["a"], ["y"])])
+    result = check(source, squeezed, inputs=inputs)
+    assert result.verdict.value == "diverged"
+    assert "at a batch of 1 output 'y' of the Target has the shape [6]" in result.reasons[0]
+    monkeypatch.setattr(further_checks, "FURTHER_CHECKS", (check_probes,))
+    monkeypatch.setattr("safeconvert.checking.verdict.FURTHER_CHECKS", (check_probes,))
+    assert check(source, squeezed, inputs=inputs).verdict.value == "verified", "nothing else tells"
+
+
+def at_even_batches_only(path: Path) -> Path:
+    """A net that adds 1 to its output where the batch is odd and above 1."""
+    nodes = [
+        helper.make_node("Shape", ["a"], ["sizes"], end=1),
+        helper.make_node("Mod", ["sizes", "two"], ["odd"]),
+        helper.make_node("Greater", ["sizes", "one"], ["several"]),
+        helper.make_node("Cast", ["several"], ["s"], to=TensorProto.INT64),
+        helper.make_node("Mul", ["odd", "s"], ["shift"]),
+        helper.make_node("Cast", ["shift"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["a", "f"], ["y"]),
+    ]
+    return net(path, nodes, two=np.array([2]), one=np.array([1]))
+
+
+def test_values_that_are_wrong_at_one_batch_diverge_also_where_the_source_takes_one_input(
+    tmp_path: Path, inputs: Path
+) -> None:
+    wrong = at_even_batches_only(tmp_path / "t.onnx")
+    for batch in ("n", 1):
+        result = check(net(tmp_path / "s.onnx", batch=batch), wrong, inputs=inputs)
+        assert result.verdict.value == "diverged"
+        assert "at a batch of 3" in result.reasons[0]
+
+
+def test_a_healthy_target_is_verified_at_all_sizes(tmp_path: Path, inputs: Path) -> None:
+    result = check(net(tmp_path / "s.onnx"), net(tmp_path / "t.onnx"), inputs=inputs)
+    assert result.verdict.value == "verified"
+    assert further(result, "batches")["outcome"] == "agrees"
+    assert not result.report["notes"]
+
+
+def test_a_batch_that_became_fixed_is_a_note(tmp_path: Path, inputs: Path) -> None:
+    result = check(net(tmp_path / "s.onnx"), net(tmp_path / "t.onnx", batch=16), inputs=inputs)
+    assert result.verdict.value == "verified"
+    assert (
+        "the batch became fixed: the Target takes batches of 16 only, the Source any number" in result.report["notes"]
+    )
+
+
+def test_a_target_that_answers_otherwise_when_it_is_asked_again_diverges(tmp_path: Path, inputs: Path) -> None:
+    noisy = [
+        helper.make_node("RandomUniformLike", ["a"], ["r"], high=0.2, low=-0.2),
+        helper.make_node("Add", ["a", "r"], ["y"]),
+    ]
+    assert check(net(tmp_path / "s.onnx"), net(tmp_path / "t.onnx", noisy), inputs=inputs).verdict.value == "diverged"
+
+
+@pytest.mark.parametrize("kind", ["random", "dropout"])
+def test_a_source_that_contradicts_itself_is_undecided_and_its_operator_is_named(
+    tmp_path: Path, inputs: Path, kind: str
+) -> None:
+    tails = {
+        "random": [helper.make_node("RandomNormalLike", ["a"], ["r"]), helper.make_node("Add", ["a", "r"], ["y"])],
+        "dropout": [helper.make_node("Dropout", ["a", "half", "on"], ["y"])],
+    }
+    extra = {"half": np.float32(0.5), "on": np.array(True)} if kind == "dropout" else {}
+    result = check(net(tmp_path / "s.onnx", tails[kind], **extra), net(tmp_path / "t.onnx"), inputs=inputs)
+    assert result.verdict.value == "undecided"
+    named = {"random": "RandomNormalLike", "dropout": "Dropout in training mode"}[kind]
+    assert f"({named})" in result.reasons[0]
+
+
+TRAINING = """
+import torch
+torch.manual_seed(0)
+nn = torch.nn
+def save(name, *layers, **more):
+    net = nn.Sequential(*layers).train()
+    with torch.no_grad():
+        net(torch.randn(64, 6) * 3 + 1)
+    shapes = ({0: torch.export.Dim("n", min=2, max=64)},)
+    torch.export.save(torch.export.export(net, (torch.randn(4, 6),), dynamic_shapes=shapes), name + ".pt2")
+save("dropout", nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 3))
+save("statistics", nn.Linear(6, 8), nn.BatchNorm1d(8, track_running_stats=False), nn.Linear(8, 3))
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 3), nn.Linear(6, 3)
+    def forward(self, x):
+        return {"zeta": self.a(x), "alpha": self.b(x)}
+torch.export.save(torch.export.export(Named().eval(), (torch.randn(1, 6),)), "named.pt2")
+"""
+
+
+@pytest.fixture(scope="module")
+def torch_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_by(TRAINING, tmp_path_factory.mktemp("training"))
+
+
+@pytest.mark.parametrize(("name", "operator"), [("dropout", "aten.dropout"), ("statistics", "aten.batch_norm")])
+def test_a_program_exported_in_training_mode_is_told_before_any_converter_is_blamed(
+    torch_files: Path, tmp_path: Path, name: str, operator: str
+) -> None:
+    result = convert(torch_files / f"{name}.pt2", "onnx", output=tmp_path / "m.onnx")
+    assert result.verdict.value == "undecided"
+    assert f"{operator} in training mode" in result.reasons[0]
+    assert "model.eval()" in result.reasons[0]
+    assert result.report["route"] == []
+
+
+def test_the_keys_of_a_dictionary_name_the_outputs_and_their_loss_is_a_note(torch_files: Path, tmp_path: Path) -> None:
+    result = convert(torch_files / "named.pt2", "onnx", output=tmp_path / "m.onnx")
+    assert result.verdict.value == "verified"
+    assert [output["name"] for output in result.report["source"]["outputs"]] == ["zeta", "alpha"]
+    given = [output["name"] for output in result.report["target"]["outputs"]]
+    lost = [note for note in result.report["notes"] if note.startswith("the outputs' names are lost: zeta is")]
+    assert lost or given == ["zeta", "alpha"]
+
+
+def specs(**dtypes: str) -> list[TensorSpec]:
+    return [TensorSpec(name, (None, 3), dtype) for name, dtype in dtypes.items()]
+
+
+def test_a_changed_dtype_and_lost_or_swapped_names_are_notes() -> None:
+    names, dtypes = interface_notes._names, interface_notes._dtypes
+    source = specs(a="float32", b="int64")
+    assert names(source, source) == []
+    assert names(source, specs(b="int64", a="float32")) == [
+        "the outputs come in another order: b, a; the Source's is a, b"
+    ]
+    assert names(source, specs(output_0="float32", output_1="int64")) == [
+        "the outputs' names are lost: a is output_0, b is output_1"
+    ]
+    assert names(specs(a="float32"), specs(z="float32")) == []
+    assert dtypes("output", source, specs(b="int64", a="float32")) == []
+    assert dtypes("output", source, specs(a="float32", b="float32")) == [
+        "output 'b' is float32 in the Target and int64 in the Source"
+    ]
