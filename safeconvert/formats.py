@@ -34,7 +34,8 @@ class Format:
     node's name of the layer it came from, and ``is_named_by_layer`` whether people know such a model by its layers
     rather than by operators or tensors.
     ``is_view``: graphs are compared and rewritten in this format, so that a model of it needs no conversion for that.
-    ``has_external_data``: weights may lie in files beside the model's own.
+    ``has_external_data``: weights may lie in files beside the model's own. ``can_resize_batch``: its runtime runs other
+    batches than a file declares.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Format:
     second_runtime: Runtime | None = None
     is_view: bool = False
     has_external_data: bool = False
+    can_resize_batch: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -154,6 +156,7 @@ TFLITE = Format(
     example="model.tflite",
     runtime=LITERT,
     second_runtime=TENSORFLOW_INTERPRETER,
+    can_resize_batch=True,
     requires=("ai_edge_litert",),
     default_preprocess="keras",
     default_layout="nhwc",

@@ -45,10 +45,9 @@ def check_batches(evaluation_set: EvaluationSet, target: LoadedModel, mapping: S
     if lost := sorted(target.unbatched - source.unbatched):
         return CheckResult(NAME, "differs", _lost_axis(target, lost[0], 1))
     fixed = declared_batch(target)
-    can_resize = target.format.name == "tflite"
     rules = evaluation_set.behaviour.rules_for(target)
     found: list[str] = []
-    sizes = BATCH_SIZES if fixed is None or can_resize else ()
+    sizes = BATCH_SIZES if fixed is None or target.format.can_resize_batch else ()
     for size in (*sizes, *sizes[1:2]):  # one of them twice: a model may keep a state, or draw random numbers
         index = np.arange(size) % len(first)
         outputs = _run_at(target, {name: array[index] for name, array in given.items()}, size)
@@ -78,7 +77,7 @@ def declared_batch(model: LoadedModel) -> int | None:
 def _run_at(target: LoadedModel, arrays: Mapping[str, Array], size: int) -> list[Array] | str:
     """Return the outputs of one call with all rows, or why there are none."""
     try:
-        return RUN_AT(target.worker(), None, path=target.location, arrays=dict(arrays), size=size)[0]
+        return RUN_AT(target.worker(), None, path=target.location, arrays=dict(arrays), size=size)[0].outputs
     except WorkerFailed as error:
         return shorten(str(error))
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..formats import ONNX, ModelFile
+from ..formats import ModelFile
 from .protobuf import Damaged, messages, text
 
 # Field numbers of onnx.proto: ModelProto, GraphProto, FunctionProto, NodeProto, AttributeProto, TensorProto.
@@ -26,7 +26,7 @@ def model_digest(file: ModelFile) -> str:
     names and bytes of all their files.
     """
     path = file.path
-    if file.format is not ONNX:
+    if not file.format.has_external_data:
         return sha256(path)
     beside = [name for name in external_files(path) if (path.resolve().parent / name).is_file()]
     if not beside:

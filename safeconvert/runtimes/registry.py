@@ -83,16 +83,17 @@ def run(path: str, arrays: Arrays) -> RunResult:
     return _result(model, run_rows(model, arrays))
 
 
-def run_at(path: str, arrays: Arrays, size: int) -> list[list[np.ndarray[Any, Any]]]:
+def run_at(path: str, arrays: Arrays, size: int) -> list[RunResult]:
     """Pass ``arrays`` (rows first) through the model in calls of exactly ``size`` rows, whatever its outputs are.
 
-    Returns one list of outputs a call, in the model's order. Rows that do not fill a last call are left out. Raises
+    Returns one result a call. Rows that do not fill a last call are left out. Raises
     whatever the framework raises where the model does not take such a batch.
     """
     model, count = MODELS[path], len(next(iter(arrays.values())))
     starts = range(0, count - size + 1, size)
     calls = [{name: array[start : start + size] for name, array in arrays.items()} for start in starts]
-    return [[np.asarray(result) for result in model.run(call)] for call in calls]
+    names = output_names(model)
+    return [RunResult([np.asarray(output) for output in model.run(call)], names) for call in calls]
 
 
 def run_once(path: str, arrays: Arrays) -> RunResult:

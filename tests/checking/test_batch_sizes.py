@@ -13,6 +13,8 @@ from onnx import TensorProto, helper
 
 from safeconvert.api import check, convert
 from safeconvert.checking import further_checks, interface_notes
+from safeconvert.checking.batch_sizes import BATCH_SIZES
+from safeconvert.checking.further_check import CheckResult
 from safeconvert.checking.further_checks import check_probes
 from safeconvert.records import TensorSpec
 from tests.support.command import made_by
@@ -81,7 +83,8 @@ def test_values_that_are_wrong_at_one_batch_diverge_also_where_the_source_takes_
 def test_a_healthy_target_is_verified_at_all_sizes(tmp_path: Path, inputs: Path) -> None:
     result = check(net(tmp_path / "s.onnx"), net(tmp_path / "t.onnx"), inputs=inputs)
     assert result.verdict.value == "verified"
-    assert further(result, "batches")["outcome"] == "agrees"
+    assert further(result, "batches") == CheckResult("batches", "agrees").to_json()
+    assert BATCH_SIZES == (16, 3, 1)
     assert not result.report["notes"]
 
 

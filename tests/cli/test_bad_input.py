@@ -115,7 +115,7 @@ def test_truncated_keras_files_are_refused(folder: Path, keras_models: Path) -> 
 def test_a_truncated_saved_model_is_refused(folder: Path, keras_models: Path) -> None:
     shutil.copytree(keras_models / "saved_model", folder / "saved")
     cut(keras_models / "saved_model" / "saved_model.pb", folder / "saved" / "saved_model.pb")
-    refused("tf2onnx", "saved", folder=folder, saying="saved cannot be loaded")
+    refused("tf2onnx", "saved", folder=folder, saying="saved is damaged")
 
 
 def test_truncated_onnx_and_tflite_files_are_refused(folder: Path, onnx_models: Path, keras_models: Path) -> None:

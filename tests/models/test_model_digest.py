@@ -15,6 +15,7 @@ from safeconvert import api
 from safeconvert.checking.verdict import Judgement
 from safeconvert.formats import ONNX, TF, ModelFile
 from safeconvert.models.model_digest import external_files, model_digest
+from safeconvert.models.protobuf import messages
 from safeconvert.runs import check as check_run
 from tests.support.unbatched_nets import save
 
@@ -100,3 +101,7 @@ def test_names_of_a_damaged_file_are_none(tmp_path: Path) -> None:
     for number, data in enumerate(damaged):
         (tmp_path / f"{number}.onnx").write_bytes(data)
         assert external_files(tmp_path / f"{number}.onnx") == []
+
+
+def test_fields_of_a_message_are_read_in_their_order() -> None:
+    assert [bytes(part) for part in messages(memoryview(b"\x08\x96\x01\x12\x01a\x1a\x01b\x12\x01c"), 2)] == [b"a", b"c"]
