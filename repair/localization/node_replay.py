@@ -3,7 +3,7 @@
 The graph is taken apart: wherever a floating-point tensor goes from one node to another it is cut, so that each node
 reads a graph input and writes a graph output. The same converter converts all pieces in one go, and one run
 on the activations of the whole graph shows which pieces answer otherwise. Errors do not travel: a piece that only
-sits behind a faulty one is fed the right values. Child side.
+sits behind a faulty one is fed the right values. Worker side.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write an ONNX file in an equivalent form for a converter that goes wrong on the file as it is. Child side."""
+"""Write an ONNX file in an equivalent form for a converter that goes wrong on the file as it is. Worker side."""
 
 from __future__ import annotations
 
