@@ -25,7 +25,8 @@ import pytest
 from PIL import Image
 
 from safeconvert.models.torch_archive import EXPRESSION, QUOTED_NAME, code_in_pt2, imports, torch_flavour
-from tests.support.command import COMMAND, Done, environment, safeconvert
+from tests.support.command import COMMAND, Done, environment
+from tests.support.command import installed_safeconvert as safeconvert
 
 KNOWN = "Known are .pt2 .pt .pth"
 SHAPE = ("--input-shape", "1,3,8,8")

@@ -14,7 +14,7 @@ import pytest
 
 from safeconvert.conversion.routes import pairs
 from safeconvert.reporting.document import schema
-from tests.support.command import safeconvert
+from tests.support.command import installed_safeconvert as safeconvert
 from tests.support.framework_alone import alone
 
 SUFFIX = {"torch": ".pt2", "keras": ".keras", "tf": "", "tflite": ".tflite", "onnx": ".onnx"}

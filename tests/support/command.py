@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.warm_processes import PRELOADED, run_script, zygote
+
 COMMAND = Path(sys.executable).with_name("safeconvert")
+WARM_COMMAND = f"""
+import json, sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from tests.support.warm_processes import use_warm_workers
+use_warm_workers(json.loads(sys.argv.pop(1)))
+del sys.path[0]
+sys.argv[0] = "safeconvert"
+from safeconvert.cli.main import main
+sys.exit(main())
+"""
 
 
 @dataclass(frozen=True)
@@ -27,23 +40,44 @@ def environment(temporary: Path, **more: str) -> dict[str, str]:
     return {**os.environ, "TMPDIR": str(temporary), "COLUMNS": "200", **more}
 
 
+def installed_safeconvert(
+    *arguments: str | Path, folder: Path, env: Mapping[str, str] | None = None, timeout: float = 120
+) -> Done:
+    """Run the installed command as a user would, in ``folder``."""
+    return run_command([COMMAND], arguments, folder, env, timeout)
+
+
 def safeconvert(
     *arguments: str | Path, folder: Path, env: Mapping[str, str] | None = None, timeout: float = 120
 ) -> Done:
-    """Run the command as a person would, in ``folder``; whatever happens, its scratch folders must be gone."""
+    """Run the command in ``folder`` with workers that have imported their framework already (see warm_processes)."""
+    sockets = json.dumps({framework: zygote(framework) for framework in PRELOADED})
+    return run_command([sys.executable, "-P", "-c", WARM_COMMAND, sockets], arguments, folder, env, timeout)
+
+
+def run_command(
+    command: Sequence[str | Path],
+    arguments: Sequence[str | Path],
+    folder: Path,
+    env: Mapping[str, str] | None,
+    timeout: float,
+) -> Done:
+    """Run the command to its end; whatever happens, its scratch folders must be gone. ``timeout`` is in seconds."""
     temporary = folder.parent / f"{folder.name}-tmp"
-    given = {**environment(temporary), **(env or {})}
     done = subprocess.run(
-        [COMMAND, *arguments], cwd=folder, env=given, capture_output=True, timeout=timeout, check=False
+        [*command, *arguments],
+        cwd=folder,
+        env={**environment(temporary), **(env or {})},
+        capture_output=True,
+        timeout=timeout,
+        check=False,
     )
     assert not list(temporary.iterdir()), f"left in TMPDIR: {list(temporary.rglob('*'))[:5]}"
     return Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
 
 def made_by(script: str, folder: Path) -> Path:
-    quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "KERAS_BACKEND": "tensorflow"}
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script], cwd=folder, env=quiet, check=True, capture_output=True
-    )
+    """Run ``script`` in ``folder``, in a process that has the framework that it imports."""
+    run_script("torch" if "import torch" in script else "tensorflow", script, folder)
     (folder / "MARKER").unlink(missing_ok=True)  # Keras calls a Lambda when it is built
     return folder

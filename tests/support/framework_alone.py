@@ -1,12 +1,12 @@
-"""Run a model file in a fresh process with its own framework and nothing of safeconvert."""
+"""Run a model file in a process of its own with its own framework and nothing of safeconvert."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+
+from tests.support.warm_processes import run_script
 
 ALONE = {
     "torch": "import torch; m = torch.export.load(p).module(); y = m(torch.from_numpy(x)).detach().numpy()",
@@ -20,12 +20,15 @@ ALONE = {
 }
 
 
+WARM = {"torch": "torch", "keras": "tensorflow", "tf": "tensorflow", "tflite": "onnx_tflite", "onnx": "onnx_tflite"}
+
+
 def alone(path: Path, format: str, x: np.ndarray) -> np.ndarray:
-    """What the file answers in a fresh process with its framework alone, one input at a time."""
+    """What the file answers in a process of its own with its framework alone, one input at a time."""
     arrays = path.parent / "x.npy"
     np.save(arrays, x[:1])
     code = (
         f"import sys, numpy\np = sys.argv[1]; x = numpy.load(sys.argv[2])\n{ALONE[format]}\nnumpy.save(sys.argv[2], y)"
     )
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code, path, arrays], check=True, capture_output=True)
+    run_script(WARM[format], code, path.parent, [str(path), str(arrays)])
     return np.load(arrays)
