@@ -20,7 +20,9 @@ from ..models.input_mapping import apply_mapping, match_outputs, sizes
 from ..models.loaded import LoadedModel
 from ..records import Attempt, Diagnosis, Localisation
 from ..workers.pool import WorkerPool
+from .localization.finding import NamedFault
 from .native_format.names import told, trace
+from .remote_functions import LOCATE_ALONG_TRACE
 from .second_runtime_faults import differing_operators
 
 Array = np.ndarray[Any, Any]
@@ -43,24 +45,20 @@ def explain(
         return _additional_inputs(source, diverged, attempt, used), None
     try:
         if diverged.side.other_runtime is None:
-            found = _searched(workers, source, sample, diverged, settings)
+            faults, model_runs = _searched(workers, source, sample, diverged, settings)
         else:
             first_input = {name: array[:1] for name, array in sample.arrays.items()}
-            operators = differing_operators(source, diverged.side, diverged.mapping, first_input, settings.tolerance)
-            found = {"faults": operators, "model_runs": 1}
+            faults = differing_operators(source, diverged.side, diverged.mapping, first_input, settings.tolerance)
+            model_runs = 1
     except WorkerFailed:
         return [], None  # the Target stands without it
-    if not found["faults"]:
+    if not faults:
         return [], None
     diagnoses = [
-        _diagnose(fault["type"], attempt, used, fault["source_name"], fault["target_name"], fault["evidence"])
-        for fault in found["faults"]
+        _diagnose(fault.type, attempt, used, fault.source_node, fault.target_node, fault.evidence) for fault in faults
     ]
-    ranking = tuple(
-        (each.source_node, each.target_node, each.evidence.get("local_difference") or float("inf"))
-        for each in diagnoses
-    )
-    return diagnoses, Localisation("replay", "onnxruntime", int(found["model_runs"]) + 1, ranking)
+    ranking = tuple((fault.source_node, fault.target_node, fault.local_difference or float("inf")) for fault in faults)
+    return diagnoses, Localisation("replay", "onnxruntime", model_runs + 1, ranking)
 
 
 def _additional_inputs(
@@ -91,8 +89,8 @@ def _scope(name: str) -> str:
 
 def _searched(
     workers: WorkerPool, source: LoadedModel, sample: Sample, diverged: ConvertedModel, settings: ConversionOptions
-) -> Mapping[str, Any]:
-    """The trace search's result on one input, with native names; no faults where the converter's result has no view."""
+) -> tuple[list[NamedFault], int]:
+    """Search along the trace on one input; return the faults (none where the result has no view) and the model runs."""
     target = LoadedModel(workers, "given", diverged.side.file, diverged.side.options)
     target.worker()
     assert diverged.comparison is not None
@@ -104,11 +102,11 @@ def _searched(
         workers, target, shapes, Sample(target_arrays, target.run(target_arrays)), settings, lambda step: None
     )
     if target_view is None:
-        return {"faults": [], "model_runs": 0}
+        return [], 0
     store, records = trace(workers, source, arrays, with_integers=True)
-    found: dict[str, Any] = workers.worker("onnx_tflite", "onnx_tflite").call(
-        "repair.localization.trace_search",
-        "locate",
+    located = LOCATE_ALONG_TRACE(
+        workers.worker("onnx_tflite", "onnx_tflite"),
+        None,
         target=str(target_view.path),
         given=apply_mapping(target_view.mapping, apply_mapping(diverged.mapping, arrays)),
         store=store,
@@ -121,12 +119,14 @@ def _searched(
     )
     by_node = {record.node: record for record in records}
     is_named_by_tensor = target.format.layer_naming == "tensor"
-    for fault in found["faults"]:
-        record = by_node.get(fault["source_node"])
-        fault["source_name"] = fault["source_node"] if record is None else told(source.format, record)
-        fault["target_name"] = fault["target_tensor"] if is_named_by_tensor else fault["target_node"]
-        fault["evidence"]["source_operation"] = fault["source_node"]
-    return found
+    faults = []
+    for fault in located.faults:
+        record = by_node.get(fault.source_node)
+        source_name = fault.source_node if record is None else told(source.format, record)
+        target_name = fault.target_tensor if is_named_by_tensor else fault.target_node
+        evidence = {**fault.evidence, "source_operation": fault.source_node}
+        faults.append(NamedFault(fault.type, source_name, target_name, evidence, evidence.get("local_difference")))
+    return faults, located.model_runs
 
 
 def _diagnose(

@@ -13,7 +13,7 @@ from ..workers.remote import remote
 if TYPE_CHECKING:
     from .alignment import runtime_differences
     from .graph import input_shapes, preprocessing_nodes
-    from .localization import first_divergence, locate, runtime_exemptions, session, single_nodes
+    from .localization import first_divergence, locate, runtime_exemptions, session, single_nodes, trace_search
     from .statistics import input_groups, layer_ranking
 
 LOCATE = remote("repair.localization.locate", "locate", lambda: locate.locate)
@@ -61,3 +61,5 @@ FIRST_DIVERGENCES = remote(
 COMPARE_RUNTIMES = remote(
     "repair.alignment.runtime_differences", "compare_runtimes", lambda: runtime_differences.compare_runtimes
 )
+
+LOCATE_ALONG_TRACE = remote("repair.localization.trace_search", "locate", lambda: trace_search.locate)

@@ -113,6 +113,45 @@ class TraceDivergence:
 
 
 @dataclass(frozen=True)
+class TraceFault:
+    """A fault of a converter, located along the Source's own activations.
+
+    ``target_node`` and ``target_tensor`` are the view's names, ``source_node`` the Source framework's; "" where none
+    corresponds. ``evidence`` goes into the report as it is.
+    """
+
+    type: str
+    target_node: str
+    target_tensor: str
+    source_node: str
+    evidence: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TraceSearchResult:
+    """The faults in the order of the graph; ``model_runs`` counts whole passes of the Target, rounded up."""
+
+    faults: tuple[TraceFault, ...] = ()
+    model_runs: int = 0
+
+
+@dataclass(frozen=True)
+class NamedFault:
+    """A located fault by the two models' own names.
+
+    ``evidence`` goes into the report as it is. ``source_node`` is "" where none corresponds.
+
+    ``local_difference`` is relative; None where it is not finite or was not measured.
+    """
+
+    type: str
+    source_node: str
+    target_node: str
+    evidence: Mapping[str, Any]
+    local_difference: float | None = None
+
+
+@dataclass(frozen=True)
 class Segment:
     """The nodes of a fault as an ONNX model: its inputs by name, from the Source's activations, and its one output."""
 

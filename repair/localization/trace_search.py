@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -20,6 +20,7 @@ from ..alignment.walk import Divergence, Walk
 from ..faults import tensor_structure
 from ..faults.proposal import Array, holds
 from ..graph.runner import LAYOUT, GraphRunner, core
+from .finding import TraceFault, TraceSearchResult
 from .locate import canonical
 
 MAX_FAULTS = 8  # of one converter that are looked for
@@ -35,12 +36,12 @@ def locate(
     *,
     is_unquantized: bool,
     tflite: bool,
-) -> dict[str, Any]:
+) -> TraceSearchResult:
     """Find the nodes of the view ``target`` whose output no tensor of the traced Source holds, in order.
 
-    ``given`` are the view's inputs, ``outputs`` the Source's outputs for them in the view's order. Returns ``faults``
-    (type, target_node, source_node, source_layer, evidence) and ``model_runs``. ``is_unquantized`` is False for
-    quantised models. ``tflite``: the view is of such a file, and the evidence names the operators as TFLite does.
+    ``given`` are the view's inputs, ``outputs`` the Source's outputs for them in the view's order. ``is_unquantized``
+    is False for quantised models. ``tflite``: the view is of such a file, and the evidence names the operators as
+    TFLite does.
     """
     runner = GraphRunner(canonical(target))
     with np.load(store) as stored:
@@ -49,24 +50,28 @@ def locate(
     ends = [next((match.name for match in contents.find(array)), "") for array in outputs]
     walk = Walk(runner, GraphRunner(graph(records)), contents, given, ends)
     faults = _faults(walk, {record.tensor: record.layer for record in records})
-    for fault in faults if tflite else ():
-        evidence = fault["evidence"]
-        evidence["tflite_operator"] = tflite_operator(evidence.get("source_operator") or evidence["operator"])
-    return {"faults": faults, "model_runs": 1 + -(-walk.runs // max(1, len(runner.nodes)))}
+    if tflite:
+        faults = [_with_tflite_operator(fault) for fault in faults]
+    return TraceSearchResult(tuple(faults), 1 + -(-walk.runs // max(1, len(runner.nodes))))
 
 
-def _faults(walk: Walk, layers: Mapping[str, str]) -> list[dict[str, Any]]:
+def _with_tflite_operator(fault: TraceFault) -> TraceFault:
+    operator = fault.evidence.get("source_operator") or fault.evidence["operator"]
+    return replace(fault, evidence={**fault.evidence, "tflite_operator": tflite_operator(operator)})
+
+
+def _faults(walk: Walk, layers: Mapping[str, str]) -> list[TraceFault]:
     """Name one fault after the other, each time going on behind it; ``layers`` are those of the Source's tensors."""
-    faults: list[dict[str, Any]] = []
+    faults: list[TraceFault] = []
     while (frontier := walk.frontier()) and len(faults) < MAX_FAULTS:
         node = frontier[0]
         divergence = next(_reordered(walk, node), None)
         if divergence is not None:
-            faults.append(_order_fault(walk, divergence, node, layers))
+            faults.append(_order_fault(walk, divergence, node))
         elif (divergence := _likeliest(walk, node)) is not None:
             faults.append(_operator_fault(walk, divergence, layers))
         else:
-            faults.append(_fault("CG", node.name, node.output[0], "", "", {"operator": node.op_type}))
+            faults.append(TraceFault("CG", node.name, node.output[0], "", {"operator": node.op_type}))
             break
         walk.patch(divergence)
     return faults
@@ -134,7 +139,7 @@ def _kinds(nodes: Sequence[onnx.NodeProto]) -> list[str]:
     return [plain_kind(node.op_type) for node in core(nodes)]
 
 
-def _operator_fault(walk: Walk, divergence: Divergence, layers: Mapping[str, str]) -> dict[str, Any]:
+def _operator_fault(walk: Walk, divergence: Divergence, layers: Mapping[str, str]) -> TraceFault:
     """Describe other values than the Source's, by the operators of both sides that differ."""
     nodes = core(divergence.nodes) or list(divergence.nodes)
     source_nodes = core(divergence.origins) or list(divergence.origins)
@@ -158,8 +163,7 @@ def _operator_fault(walk: Walk, divergence: Divergence, layers: Mapping[str, str
     is_resize = code == "LH" and plain_kind(node.op_type) == "resize"
     if is_resize and layers.get(divergence.source) and _is_at_input(walk, divergence):
         code = "PP"
-    name, layer = ("", "") if source_node is None else (source_node.name, layers.get(source_node.output[0], ""))
-    return _fault(code, node.name, node.output[0], name, layer or layers.get(divergence.source, ""), evidence)
+    return TraceFault(code, node.name, node.output[0], "" if source_node is None else source_node.name, evidence)
 
 
 def _odd_one_out(nodes: Sequence[onnx.NodeProto], others: Sequence[onnx.NodeProto]) -> onnx.NodeProto:
@@ -169,9 +173,7 @@ def _odd_one_out(nodes: Sequence[onnx.NodeProto], others: Sequence[onnx.NodeProt
     return odd[-1] if 0 < len(odd) < len(nodes) else nodes[-1]
 
 
-def _order_fault(
-    walk: Walk, divergence: Divergence, reader: onnx.NodeProto, layers: Mapping[str, str]
-) -> dict[str, Any]:
+def _order_fault(walk: Walk, divergence: Divergence, reader: onnx.NodeProto) -> TraceFault:
     """Describe the right values in the wrong order: the Source's operators that order them are what was lost."""
     holders = [divergence.target, *(name for node in divergence.nodes for name in walk.target.dynamic(node))]
     same = {match.name for name in holders for match in walk.aligned.get(name, ())} | {divergence.source}
@@ -191,8 +193,8 @@ def _order_fault(
         "target_tensor": divergence.target,
         "source_tensor": divergence.source,
     }
-    name, layer = ("", "") if source_node is None else (source_node.name, layers.get(source_node.output[0], ""))
-    return _fault("CG" if core(nodes) else "TSS", node.name, node.output[0], name, layer, evidence)
+    name = "" if source_node is None else source_node.name
+    return TraceFault("CG" if core(nodes) else "TSS", node.name, node.output[0], name, evidence)
 
 
 def _is_at_input(walk: Walk, divergence: Divergence) -> bool:
@@ -208,16 +210,3 @@ def tflite_operator(operator: str) -> str:
 
     words = [word for word in vars(schema.BuiltinOperator) if word.isupper()]
     return next((word for word in words if plain_kind(word) == plain_kind(operator)), "")
-
-
-def _fault(
-    code: str, node: str, tensor: str, source_node: str, layer: str, evidence: Mapping[str, Any]
-) -> dict[str, Any]:
-    return {
-        "type": code,
-        "target_node": node,
-        "target_tensor": tensor,
-        "source_node": source_node,
-        "source_layer": layer,
-        "evidence": dict(evidence),
-    }

@@ -29,11 +29,11 @@ def propose(context: RepairContext, state: RepairState) -> Proposal | None:
     words = "the Target was replaced by one that is right in both runtimes" if state.is_good else ""
     diagnoses = tuple(
         Diagnosis(
-            type=operator["type"],
+            type=operator.type,
             hop=context.hop,
-            source_node=operator["source_name"],
-            target_node=operator["target_name"],
-            evidence=operator["evidence"],
+            source_node=operator.source_node,
+            target_node=operator.target_node,
+            evidence=operator.evidence,
             repair=words,
             percent_before=None if before is None else before[0].percent,
             is_repaired=state.is_good,

@@ -19,7 +19,6 @@ CALLED_BY_STRINGS: dict[str, int] = {
     "safeconvert.conversion.hop_runner": 1,
     "safeconvert.conversion.node_localization": 2,
     "safeconvert.conversion.node_repair": 2,
-    "safeconvert.repair.exporter_faults": 1,
 }
 """Modules of the parent that ask a worker by two strings, and how often at most."""
 LOOSE_ANSWERS = {

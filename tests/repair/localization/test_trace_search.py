@@ -85,7 +85,7 @@ def faults(folder: Path, source: Net, target: Net, operators: Mapping[str, str])
         is_unquantized=True,
         tflite=False,
     )
-    return [(one["type"], one["target_node"], one["source_node"]) for one in found["faults"]]
+    return [(fault.type, fault.target_node, fault.source_node) for fault in found.faults]
 
 
 HEAD = {"conv": "Conv2D", "relu": "Relu", "gap": "Mean", "flat": "Reshape", "y": "MatMul"}
