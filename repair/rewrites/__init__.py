@@ -8,6 +8,7 @@ within 1e-5 of the largest output). `sets` says which rewrites are used when. `r
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import onnx
 import onnx_ir as ir
@@ -112,9 +113,11 @@ def _chosen(names: Collection[str] | None) -> list[Rewrite]:
     unknown = set(wanted) - {r.name for r in REWRITES}
     if unknown:
         raise ValueError(f"no rewrite is called {sorted(unknown)}; known: {sorted(r.name for r in REWRITES)}")
-    # Second forms that are asked for go first, or the first form would have replaced the node already.
-    second = set(ALTERNATIVES)
-    return sorted((r for r in REWRITES if r.name in wanted), key=lambda r: r.name not in second)
+    # Second forms that are asked for go first, or the first form would have replaced the node already. What one of them
+    # has written is not written a third way by another.
+    second = frozenset(ALTERNATIVES)
+    chosen = [replace(r, undoes=r.undoes | second) if r.name in second else r for r in REWRITES if r.name in wanted]
+    return sorted(chosen, key=lambda r: r.name not in second)
 
 
 def _run(
@@ -124,7 +127,8 @@ def _run(
     graph = load(prepare(model, None))
     settle(graph)
     # Loops are unrolled first: states of zeros can still be told, and counts of iterations become constants.
-    applied, _ = run(graph, [r for r in chosen if r in (*loops.REWRITES, *recurrent.REWRITES)], nodes)
+    unrolling = {r.name for r in (*loops.REWRITES, *recurrent.REWRITES)}
+    applied, _ = run(graph, [r for r in chosen if r.name in unrolling], nodes)
     if applied:
         settle(graph)
     more, skipped = run(graph, chosen, nodes)

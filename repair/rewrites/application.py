@@ -11,7 +11,7 @@ from onnxscript import optimizer
 
 from .free_batch import UNREADABLE, freeze_computed_shapes
 from .rule import Applied, Refused, Rewrite, Skipped
-from .site import ORIGIN
+from .site import LINEAGE, ORIGIN, RULE
 
 MAX_ROUNDS = 12
 _FOLD_INPUT_BYTES = 1 << 22
@@ -58,7 +58,10 @@ def settle(model: ir.Model) -> None:
 def run(
     model: ir.Model, rewrites: Sequence[Rewrite], nodes: Collection[str] | None
 ) -> tuple[list[Applied], list[Skipped]]:
-    """Rewrite in place. Each round offers every node once, so what changed is offered again."""
+    """Rewrite in place. Each round offers every node once, so what changed is offered again.
+
+    A rewrite is not applied to what it, or a rewrite that it undoes, has written: the graph cannot grow without end.
+    """
     model.meta.pop(UNREADABLE, None)  # what was settled since may be read now
     applied: list[Applied] = []
     skipped: dict[Skipped, None] = {}
@@ -72,9 +75,13 @@ def run(
             if nodes is not None and origin not in nodes and node.name not in nodes:
                 continue
             op_type = node.op_type
+            lineage = set(filter(None, (node.metadata_props.get(LINEAGE) or "").split(",")))
             for rule in rewrites:
                 if op_type not in rule.operators and "*" not in rule.operators:
                     continue
+                if lineage & {rule.name, *rule.undoes}:
+                    continue
+                model.meta[RULE] = rule.name
                 outcome = rule.apply(model, node)
                 if isinstance(outcome, Refused):
                     skipped[Skipped(rule.name, origin, op_type, outcome.reason)] = None
@@ -85,6 +92,7 @@ def run(
             break
         common.RemoveUnusedNodesPass()(model)
         infer(model)
+    model.meta.pop(RULE, None)
     return applied, list(skipped)
 
 

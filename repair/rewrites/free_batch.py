@@ -44,6 +44,8 @@ def freeze_computed_shapes(model: ir.Model) -> bool:
     for node in model.graph:
         for output in node.outputs:
             _fill_dims(output, first.get(output.name), second.get(output.name))
+    _freeze_values(model, [first, second, *others])
+    for node in model.graph:
         if node.op_type in _SHAPED:
             _freeze(model, node, first, second, others)
     for node in list(model.graph):
@@ -109,6 +111,26 @@ def _fill_dims(value: ir.Value, first: ir.Value | None, second: ir.Value | None)
     value.shape = ir.Shape([x if x == y else None for x, y in zip(a, b, strict=True)])
 
 
+def _freeze_values(model: ir.Model, readings: Sequence[_Reading]) -> None:
+    """Replace each computed value that is the same constant in every reading, such as the square root of a size."""
+    for node in list(model.graph):
+        for output in node.outputs:
+            arrays = [constant_of(reading.get(output.name)) for reading in readings]
+            known = [array for array in arrays if array is not None]
+            if len(known) < len(arrays) or output.is_graph_output() or not output.uses():
+                continue
+            if all(array.dtype == known[0].dtype and np.array_equal(array, known[0]) for array in known):
+                ir.convenience.replace_all_uses_with(output, _constant(model, f"{output.name}/frozen", known[0]))
+
+
+def _constant(model: ir.Model, label: str, array: Array) -> ir.Value:
+    """Return a new initializer of the model."""
+    tensor = ir.tensor(array, name=label)
+    constant = ir.Value(name=label, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+    model.graph.register_initializer(constant)
+    return constant
+
+
 def _freeze(model: ir.Model, node: ir.Node, first: _Reading, second: _Reading, others: Sequence[_Reading]) -> None:
     name = node.outputs[0].name
     twins = [v.producer() for v in (first.get(name), second.get(name)) if v is not None]
@@ -141,11 +163,7 @@ def _fits(frozen: Array, seen: Array) -> bool:
 
 
 def _set(model: ir.Model, node: ir.Node, index: int, array: Array) -> None:
-    label = f"{node.name}/frozen_{index}"
-    tensor = ir.tensor(array, name=label)
-    constant = ir.Value(name=label, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-    model.graph.register_initializer(constant)
-    node.replace_input_with(index, constant)
+    node.replace_input_with(index, _constant(model, f"{node.name}/frozen_{index}", array))
 
 
 def _freeze_sizes(model: ir.Model, node: ir.Node, a: Array, b: Array) -> None:

@@ -25,6 +25,7 @@ class Rewrite:
 
     `apply` keeps the names, types and shapes of the node's outputs. It must not hit what it wrote itself.
     `fault_type` is the paper's code (LH, CG, TSS, WB, ID) of the converter fault that the form avoids.
+    `undoes` names rewrites of which this one is the inverse: it is not applied to what they wrote.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Rewrite:
     fault_type: str
     why: str
     apply: Callable[[ir.Model, ir.Node], Outcome]
+    undoes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

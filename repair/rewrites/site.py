@@ -16,6 +16,8 @@ Array = npt.NDArray[Any]
 Dims = list[int | None]
 
 ORIGIN = "safeconvert.origin"
+LINEAGE = "safeconvert.lineage"  # metadata of a node: the rewrites that led to it, by name, with commas between
+RULE = "safeconvert.rule"  # meta of a model: the rewrite that is being applied
 _NAMES = "safeconvert.names"
 
 
@@ -57,6 +59,7 @@ class Site:
         self._new: list[ir.Node] = []
         self._constants: list[ir.Value] = []
         self._base = str(node.name)
+        self._lineage = ",".join(filter(None, (node.metadata_props.get(LINEAGE), str(model.meta.get(RULE) or ""))))
 
     # reading
     def has(self, index: int) -> bool:
@@ -117,7 +120,7 @@ class Site:
         """Append a node with one output."""
         name = self._fresh(f"{self._base}/{op_type.lower()}")
         node = ir.node(op_type, list(inputs), attributes=attributes or None, num_outputs=1, name=name)
-        node.metadata_props[ORIGIN] = self.node.metadata_props.get(ORIGIN, self._base)
+        self._note_origin(node)
         output = node.outputs[0]
         output.name = self._fresh(f"{name}_out")
         self._new.append(node)
@@ -128,7 +131,7 @@ class Site:
         name = self._fresh(f"{self._base}/{node.op_type.lower()}")
         attributes = list(node.attributes.values())
         made = ir.Node(node.domain, node.op_type, inputs, attributes, num_outputs=len(node.outputs), name=name)
-        made.metadata_props[ORIGIN] = self.node.metadata_props.get(ORIGIN, self._base)
+        self._note_origin(made)
         for i, (new, old) in enumerate(zip(made.outputs, node.outputs, strict=True)):
             new.name = self._fresh(f"{name}_out{i or ''}") if old.name else ""
         self._new.append(made)
@@ -210,6 +213,12 @@ class Site:
         if before is not None and dims != before:
             _forget_shapes(output)
             output.shape = ir.Shape(dims)
+
+    def _note_origin(self, node: ir.Node) -> None:
+        """Record in the new node which node it comes from, and by which rewrites."""
+        node.metadata_props[ORIGIN] = self.node.metadata_props.get(ORIGIN, self._base)
+        if self._lineage:
+            node.metadata_props[LINEAGE] = self._lineage
 
     def _fresh(self, wanted: str) -> str:
         name, count = wanted, 1

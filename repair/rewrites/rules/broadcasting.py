@@ -112,6 +112,7 @@ REWRITES = (
         "TSS",
         "x * c or x + c becomes BatchNormalization",
         _as_batchnorm,
+        undoes=frozenset({"batchnorm"}),
     ),
     Rewrite(
         "channel-constant-as-convolution",

@@ -1,12 +1,14 @@
-"""A number for each sample of a free batch: initial states of zeros, above all.
+"""The same numbers for each sample of a free batch: initial states of zeros, class tokens.
 
-Exporters write Expand(number, shape) or ConstantOfShape(shape) with a shape that is computed from the batch, which few
+Exporters write Expand(numbers, shape) or ConstantOfShape(shape) with a shape that is computed from the batch, which few
 converters follow. Here a zero for each sample is made from an input, relu(min(x, 0)), which is 0 for infinities too,
 and the number added. NaN in the first element of an input stays NaN. The input is one whose rows the shape counts:
 inputs whose free first axes have different names, or none, may have different numbers of rows.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -16,13 +18,23 @@ from ..rule import Outcome, Refused, Rewrite
 from ..site import Array, Site, dims_of
 
 
-def _number(at: Site) -> Array | None:
-    """The one number, None where there are several."""
+def _numbers(at: Site) -> Array | None:
+    """Return what each sample is filled with; None where it is computed."""
     if at.node.op_type == "ConstantOfShape":
         value = at.attr("value")
         return np.zeros([1], np.float32) if value is None else np.asarray(value.numpy()).reshape(-1)
-    constant = at.constant(0)
-    return constant.reshape(-1) if constant is not None and constant.size == 1 else None
+    return at.constant(0)
+
+
+def _row(numbers: Array, wanted: Sequence[int]) -> Array | None:
+    """Return the numbers of one sample, shape [1, *wanted]; None where samples differ or the numbers do not fit."""
+    rank = 1 + len(wanted)
+    if numbers.ndim > rank or (numbers.ndim == rank and numbers.shape[0] != 1):
+        return None
+    full = numbers.reshape([1] * (rank - numbers.ndim) + list(numbers.shape))
+    if any(size not in (1, want) for size, want in zip(full.shape[1:], wanted, strict=True)):
+        return None  # the shape given to Expand is broadcast itself: the result is larger than it
+    return np.broadcast_to(full, [1, *wanted])
 
 
 def _counted(model: ir.Model, node: ir.Node, index: int) -> tuple[ir.Value, list[int]] | None:
@@ -49,29 +61,31 @@ def _first_axis(value: ir.Value) -> str | None:
 def _fill(model: ir.Model, node: ir.Node) -> Outcome:
     at = Site(model, node)
     shape = 0 if node.op_type == "ConstantOfShape" else 1
-    number, out = _number(at), dims_of(node.outputs[0])
-    if at.constant(shape) is not None or number is None:
+    numbers, out = _numbers(at), dims_of(node.outputs[0])
+    if at.constant(shape) is not None or numbers is None:
         return False
-    if out and (None in out[1:] or out[0] is not None):
-        return Refused("not the batch, or more than the batch is computed")
-    if number.dtype.kind != "f":
-        return Refused("a number that is no float")
+    if out and out[0] is not None:
+        return Refused("a first axis that is not the batch")
+    if numbers.dtype.kind != "f":
+        return Refused("numbers that are no floats")
     seen: set[str | None] = model.meta.setdefault(UNREADABLE, set())  # a reading folds the model four times: only once
     found = None if node.outputs[0].name in seen else _counted(model, node, shape)
     if found is None:
         seen.add(node.outputs[0].name)
         return Refused("no input that has the batch, or a shape that does not come from it")
     x, wanted = found
+    row = _row(numbers, wanted)
+    if row is None:
+        return Refused("samples are filled with different numbers, or with more than the shape says")
     dims = dims_of(x) or []
     width, rank = int(np.prod([d or 1 for d in dims[1:]])), 1 + len(wanted)
     rows = x if len(dims) == 2 else at.op("Reshape", x, at.ints([-1, width]))
     first = rows if width == 1 else at.slice(rows, 1, 0, 1)
-    if x.dtype != ir.DataType.from_numpy(number.dtype):
-        first = at.op("Cast", first, to=int(ir.DataType.from_numpy(number.dtype)))
-    none = at.op("Relu", at.op("Min", first, at.const(np.zeros([1, 1]), number.dtype)))
+    if x.dtype != ir.DataType.from_numpy(numbers.dtype):
+        first = at.op("Cast", first, to=int(ir.DataType.from_numpy(numbers.dtype)))
+    none = at.op("Relu", at.op("Min", first, at.const(np.zeros([1, 1]), numbers.dtype)))
     none = none if rank == 2 else at.op("Reshape", none, at.ints([-1, *[1] * (rank - 1)]))
-    y = at.op("Add", none, at.const(np.full([1, *wanted], number[0]), number.dtype))
-    return at.replace(y)
+    return at.replace(at.op("Add", none, at.const(row, numbers.dtype)))
 
 
 REWRITES = (
@@ -79,7 +93,7 @@ REWRITES = (
         "batch-filled",
         frozenset({"Expand", "ConstantOfShape"}),
         "TSS",
-        "a number for each sample is added to a zero made from an input",
+        "what each sample is filled with is added to a zero made from an input",
         _fill,
     ),
 )

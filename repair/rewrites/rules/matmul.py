@@ -12,8 +12,8 @@ MAX_PRODUCTS = 1_000_000
 MAX_MATRICES = 128
 
 
-def _gemm(model: ir.Model, node: ir.Node) -> Outcome:
-    """Gemm(A, B, C) with alpha = beta = 1, no transposes, C a vector; else MatMul and Add."""
+def _gemm(model: ir.Model, node: ir.Node, *, keep: bool = True) -> Outcome:
+    """Gemm(A, B, C) with alpha = beta = 1, no transposes, C a vector; else, or without ``keep``, MatMul and Add."""
     at = Site(model, node)
     alpha, beta = at.attr("alpha", 1.0), at.attr("beta", 1.0)
     trans_a, trans_b = at.attr("transA", 0), at.attr("transB", 0)
@@ -39,7 +39,10 @@ def _gemm(model: ir.Model, node: ir.Node) -> Outcome:
         columns = None if b is None else b.shape[0 if trans_b else 1]
         scaled = c.astype(np.float64) * beta
         if columns is not None and (c.size == 1 or c.shape in ((columns,), (1, columns))):
-            return at.replace(at.op("Gemm", x, right, at.const(np.broadcast_to(scaled.reshape(-1), [columns]))))
+            row = np.broadcast_to(scaled.reshape(-1), [columns])
+            if keep:
+                return at.replace(at.op("Gemm", x, right, at.const(row)))
+            return at.replace(at.op("Add", at.op("MatMul", x, right), at.full_rank(row, 2)))
         full = at.const(scaled.reshape([1] * (2 - c.ndim) + list(c.shape)))
     else:
         full = at.op("Mul", at.input(2), at.scalar(beta, 2)) if beta != 1 else at.input(2)
@@ -47,7 +50,7 @@ def _gemm(model: ir.Model, node: ir.Node) -> Outcome:
 
 
 def _gemm_as_matmul(model: ir.Model, node: ir.Node) -> Outcome:
-    outcome = _gemm(model, node)
+    outcome = _gemm(model, node, keep=False)
     if outcome is not False:
         return outcome
     at = Site(model, node)

@@ -194,7 +194,14 @@ REWRITES = (
     ),
     Rewrite("lpnorm", _ops("LpNormalization"), "CG", "becomes a division by the norm", _lp),
     Rewrite("lrn", _ops("LRN"), "LH", "becomes a 1x1 Conv over squared channels, Pow and Div", _lrn),
-    Rewrite("batchnorm", _ops("BatchNormalization"), "CG", "becomes Mul and Add with constants", _batch),
+    Rewrite(
+        "batchnorm",
+        _ops("BatchNormalization"),
+        "CG",
+        "becomes Mul and Add with constants",
+        _batch,
+        undoes=frozenset({"channel-constant-as-batchnorm"}),
+    ),
     Rewrite(
         "batchnorm-as-convolution",
         _ops("BatchNormalization"),
