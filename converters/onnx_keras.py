@@ -15,6 +15,7 @@ from ..runtimes.tensorflow import model as tensorflow_model
 from .hop_function import HopAnswer
 from .keras_rebuild.channels_last import channels_last
 from .support.input_names import with_plain_inputs
+from .support.missing_operators import extended
 
 
 def convert(path: str, target: str) -> HopAnswer:
@@ -25,7 +26,10 @@ def convert(path: str, target: str) -> HopAnswer:
     constants = {tensor.name for tensor in model.graph.initializer}
     names = [i.name for i in model.graph.input if i.name not in constants]
     # Keras refuses many ONNX names as layer names, hence renumerate.
-    converted = onnx2keras.onnx_to_keras(model, names, name_policy="renumerate", verbose=False, change_ordering=False)
+    with extended():
+        converted = onnx2keras.onnx_to_keras(
+            model, names, name_policy="renumerate", verbose=False, change_ordering=False
+        )
     if len(converted.outputs) != len(model.graph.output):
         raise ValueError(f"onnx2keras gave {len(converted.outputs)} of {len(model.graph.output)} outputs")
     shipped = channels_last(converted)
