@@ -1,9 +1,9 @@
 """Translate ONNX operators that onnx2keras lacks, or translates wrongly, by TensorFlow functions in Lambda layers.
 
-onnx2keras looks each operator up in a table of translators. ``extended`` adds one for each operator of ``FUNCTIONS``: it is used
-where onnx2keras has none, where its own fails, and where its own is known to be wrong (a MatMul of two computed tensors becomes an
-elementwise product there). The Lambda layers become ``keras.ops`` operations afterwards, as do onnx2keras's own
-(:mod:`..keras_rebuild`). Runs in the TensorFlow worker.
+onnx2keras looks each operator up in a table of translators. ``extended`` adds one for each operator of ``FUNCTIONS``:
+it is used where onnx2keras has none, where its own fails, and where its own is known to be wrong (a MatMul of two
+computed tensors becomes an elementwise product). The Lambda layers become ``keras.ops`` operations afterwards, as do
+onnx2keras's own (``keras_rebuild``). Runs in the TensorFlow worker.
 """
 
 from __future__ import annotations

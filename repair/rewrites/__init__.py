@@ -13,7 +13,7 @@ from dataclasses import replace
 import onnx
 import onnx_ir as ir
 
-from .application import load, name_nodes, run, settle
+from .application import forget_lineage, has_foldable, load, name_nodes, run, settle
 from .opset import prepare
 from .rule import Applied, NotConvertible, Refused, Rewrite, Skipped
 from .rules import (
@@ -132,11 +132,13 @@ def _run(
     if applied:
         settle(graph)
     more, skipped = run(graph, chosen, nodes)
-    applied += more
-    if any(a.rewrite in ("function-body", "loop-unrolled") for a in applied):
+    while more:
+        applied += more
+        if not has_foldable(graph):
+            break
         settle(graph)
         more, skipped = run(graph, chosen, nodes)
-        applied += more
+    forget_lineage(graph)
     return graph, applied, skipped
 
 

@@ -96,6 +96,22 @@ def run(
     return applied, list(skipped)
 
 
+def has_foldable(model: ir.Model) -> bool:
+    """Return whether settling may find more to fold: functions, sizes that are read, nodes of constants alone."""
+    return any(
+        node.domain not in ("", "ai.onnx")
+        or node.op_type in ("Shape", "Size", "Constant")
+        or (node.inputs and all(value is None or value.const_value is not None for value in node.inputs))
+        for node in model.graph
+    )
+
+
+def forget_lineage(model: ir.Model) -> None:
+    """Remove from every node which rewrites led to it: the next rewriting starts afresh."""
+    for node in model.graph.all_nodes():
+        node.metadata_props.pop(LINEAGE, None)
+
+
 def load(model: onnx.ModelProto) -> ir.Model:
     """A copy of the model in the form that rewrites work on."""
     copy = onnx.ModelProto()

@@ -43,7 +43,10 @@ def guarded(*, first: bool = True, rows: int = 0, more: int = 1) -> onnx.ModelPr
 
 
 def run(model: onnx.ModelProto, batch: int) -> np.ndarray:
-    x = np.random.default_rng(batch).normal(size=(batch, 4, 7)).astype(np.float32)
+    return on(model, np.random.default_rng(batch).normal(size=(batch, 4, 7)).astype(np.float32))
+
+
+def on(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return np.asarray(session.run(None, {"x": x})[0])
 
@@ -106,3 +109,75 @@ def test_a_where_that_guards_against_infinities_stays() -> None:
     assert np.isfinite(run(result, 3)).all()
     np.testing.assert_allclose(run(result, 3), run(model, 3), rtol=1e-5, atol=1e-6)
     assert ("where", "guard") in {(one.rewrite, one.node) for one in rewrites.refusals(model)}
+
+
+def attention(heads: int = 2, width: int = 8, tokens: int = 5) -> onnx.ModelProto:
+    """A class token for each sample, and the scale of an attention, both computed from shapes, as torch writes them."""
+    rng = np.random.default_rng(3)
+    node = helper.make_node
+    nodes = [
+        node("Shape", ["x"], ["sizes"]),
+        node("Gather", ["sizes", "zero"], ["rows"], axis=0),
+        node("Unsqueeze", ["rows", "zero_axis"], ["batch"]),
+        node("Concat", ["batch", "one", "width"], ["shape"], axis=0),
+        node("ConstantOfShape", ["three"], ["ones"], value=numpy_helper.from_array(np.array([1], np.int64))),
+        node("Mul", ["ones", "minus_one"], ["wildcard"]),
+        node("Equal", ["shape", "wildcard"], ["is_wildcard"]),
+        node("Where", ["is_wildcard", "ones", "shape"], ["filled"]),
+        node("Expand", ["token", "filled"], ["tokens"]),
+        node("Concat", ["tokens", "x"], ["all"], axis=1),
+        node("Shape", ["all"], ["all_sizes"]),
+        node("Slice", ["all_sizes", "last", "end"], ["depth"]),
+        node("Cast", ["depth"], ["depth_float"], to=TensorProto.FLOAT),
+        node("Sqrt", ["depth_float"], ["scale"]),
+        node("Div", ["all", "scale"], ["y"]),
+    ]
+    constants = {
+        "zero": np.array(0), "zero_axis": np.array([0]), "one": np.array([1]), "width": np.array([width]),
+        "three": np.array([3]), "minus_one": np.array([-1]), "last": np.array([-1]), "end": np.array([2**62]),
+    }  # fmt: skip
+    tensors = [numpy_helper.from_array(value.astype(np.int64), name) for name, value in constants.items()]
+    tensors.append(numpy_helper.from_array(rng.normal(size=(1, 1, width)).astype(np.float32), "token"))
+    graph = helper.make_graph(
+        nodes,
+        "attention",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", tokens, width])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        tensors,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+def test_a_class_token_and_the_scale_of_an_attention_need_no_shapes() -> None:
+    model = attention()
+    result, applied = rewrites.rewrite(model, names=rewrites.MISSING)
+    kinds = {node.op_type for node in result.graph.node}
+    assert not kinds & {"Shape", "Where", "Equal", "Expand", "ConstantOfShape", "Sqrt"}
+    assert "batch-filled" in {one.rewrite for one in applied}
+    for batch in (1, 3, 7):
+        x = np.random.default_rng(batch).normal(size=(batch, 5, 8)).astype(np.float32)
+        sessions = [
+            onnxruntime.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"])
+            for m in (model, result)
+        ]
+        expected, found = (session.run(None, {"x": x})[0] for session in sessions)
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_value_that_follows_the_batch_is_not_taken_for_a_constant() -> None:
+    nodes = [
+        helper.make_node("Shape", ["x"], ["sizes"]),
+        helper.make_node("Cast", ["sizes"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["numbers"], ["total"], keepdims=0),
+        helper.make_node("Div", ["x", "total"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "counted",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4, 7])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    result, _ = rewrites.rewrite(model, names=rewrites.CANONICAL)
+    for batch in (1, 4):
+        np.testing.assert_allclose(run(result, batch), run(model, batch), rtol=1e-6)

@@ -1,0 +1,93 @@
+"""Operators that onnx2keras lacks, or gets wrong without a word, reach Keras as operations that load anywhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.support.command import safeconvert
+
+TOKENS, WIDTH, HEADS = 6, 8, 2
+
+
+def save(path: Path, nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> None:
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", TOKENS, WIDTH])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", TOKENS, WIDTH])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def attention(path: Path) -> None:
+    """A masked self-attention as torch exports it: the batch moves behind queries, keys and values, and back."""
+    rng, node, depth = np.random.default_rng(0), helper.make_node, WIDTH // HEADS
+    nodes = [
+        node("MatMul", ["x", "w"], ["qkv"]),
+        node("Reshape", ["qkv", "split"], ["parts"]),
+        node("Transpose", ["parts"], ["first"], perm=[2, 0, 3, 1, 4]),
+        *(node("Gather", ["first", f"at_{i}"], [name], axis=0) for i, name in enumerate("qkv")),
+        node("Transpose", ["k"], ["kt"], perm=[0, 1, 3, 2]),
+        node("MatMul", ["q", "kt"], ["scores"]),
+        node("Greater", ["scores", "limit"], ["is_kept"]),
+        node("Where", ["is_kept", "scores", "masked"], ["kept"]),
+        node("Softmax", ["kept"], ["shares"], axis=-1),
+        node("MatMul", ["shares", "v"], ["mixed"]),
+        node("Transpose", ["mixed"], ["back"], perm=[0, 2, 1, 3]),
+        node("Reshape", ["back", "join"], ["joined"]),
+        node("Erf", ["joined"], ["bent"]),
+        node("Einsum", ["bent", "u"], ["y"], equation="bij,jk->bik"),
+    ]
+    save(
+        path,
+        nodes,
+        {
+            "w": rng.normal(size=(WIDTH, 3 * WIDTH)).astype(np.float32),
+            "u": rng.normal(size=(WIDTH, WIDTH)).astype(np.float32),
+            "split": np.array([-1, TOKENS, 3, HEADS, depth]),
+            "join": np.array([-1, TOKENS, WIDTH]),
+            "limit": np.array(-2, np.float32),
+            "masked": np.array(-1e4, np.float32),
+            **{f"at_{i}": np.array(i) for i in range(3)},
+        },
+    )
+
+
+def test_an_attention_reaches_keras_without_a_rewrite(tmp_path: Path) -> None:
+    attention(tmp_path / "attention.onnx")
+    done = safeconvert("onnx2keras", "attention.onnx", "--no-repair", "--json", folder=tmp_path)
+    report = json.loads(done.out)
+    assert (done.code, report["verdict"]) == (0, "verified"), report["reasons"]
+    assert [attempt["form"] for attempt in report["route"]] == [""]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants"),
+    [
+        ([("MatMul", ["x", "xt"], "m", {}), ("MatMul", ["m", "x"], "y", {})], {}),
+        ([("Gather", ["x", "order"], "y", {"axis": 1})], {"order": np.array([5, -2, 0, 1, 1, 3])}),
+        ([("Less", ["x", "zero"], "b", {}), ("Where", ["b", "zero", "x"], "y", {})], {"zero": np.zeros(1, np.float32)}),
+        ([("Sign", ["x"], "s", {}), ("Softplus", ["s"], "p", {}), ("Neg", ["p"], "y", {})], {}),
+        ([("Split", ["x"], "a b", {"axis": 2}), ("Concat", ["b", "a"], "y", {"axis": 2})], {}),
+    ],
+    ids=["product of two computed", "gather", "where", "unary", "split"],
+)
+def test_an_operator_that_is_added_gives_what_onnx_says(
+    tmp_path: Path, nodes: list[tuple[str, list[str], str, dict[str, int]]], constants: dict[str, np.ndarray]
+) -> None:
+    made = [helper.make_node(kind, reads, writes.split(), **settings) for kind, reads, writes, settings in nodes]
+    turn = helper.make_node("Transpose", ["x"], ["xt"], perm=[0, 2, 1])
+    save(tmp_path / "net.onnx", [turn, *made] if any("xt" in node.input for node in made) else made, constants)
+    done = safeconvert("onnx2keras", "net.onnx", "--no-repair", "--json", folder=tmp_path)
+    report = json.loads(done.out)
+    assert (done.code, report["verdict"]) == (0, "verified"), (report["reasons"], report["route"])
+    assert [attempt["form"] for attempt in report["route"]] == [""]
