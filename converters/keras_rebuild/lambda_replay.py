@@ -77,6 +77,7 @@ BUILDERS: dict[str, Builder] = {
     "ConcatV2": build.concat,
     "Conv2D": build.convolution,
     "DepthwiseConv2dNative": build.convolution,
+    "Einsum": build.einsum,
     "ExpandDims": build.expand_dims,
     "GatherV2": build.gather,
     "LRN": build.lrn,

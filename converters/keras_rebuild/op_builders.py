@@ -275,6 +275,13 @@ def reverse(call: Call, x: Value, axes: Any) -> Value:
     return call.emit.along(call.name, ops.flip, x, call.ints(axes, "the axis"))
 
 
+def einsum(call: Call, *operands: Any) -> Value:
+    """``keras.ops.einsum`` on tensors in logical axis order; constants are passed as they are."""
+    tensors = [call.emit.form(x, identity(x.rank)) if isinstance(x, Value) else x for x in operands]
+    y = call.emit.emit(call.name, ops.einsum, call.attr("equation"), *tensors)
+    return Value(call.name, {identity(len(y.shape)): y})
+
+
 def matmul(call: Call, x: Any, y: Any) -> Value:
     flags = ("transpose_a", "transpose_b") if call.op.type == "MatMul" else ("adj_x", "adj_y")
     left, right = (call.attr(flag) for flag in flags)

@@ -37,6 +37,15 @@ def _binary(function: Callable[[Any, Any], Any]) -> Function:
     return lambda inputs, attributes: function(inputs[0], inputs[1])
 
 
+def _logical(function: Callable[..., Any]) -> Function:
+    """Return ``function`` on bools: Keras declares the output of every Lambda layer, comparisons too, as float32."""
+    return lambda inputs, attributes: function(*(tf.cast(item, tf.bool) for item in inputs))
+
+
+def _where(inputs: Sequence[Any], attributes: Attributes) -> Any:
+    return tf.where(tf.cast(inputs[0], tf.bool), inputs[1], inputs[2])
+
+
 def _gather(inputs: Sequence[Any], attributes: Attributes) -> Any:
     data, indices = inputs
     axis = int(attributes.get("axis", 0))
@@ -108,17 +117,20 @@ FUNCTIONS: dict[str, Function] = {
         name: _unary(function)
         for name, function in {
             "Abs": tf.abs, "Ceil": tf.math.ceil, "Cos": tf.cos, "Erf": tf.math.erf, "Neg": tf.negative,
-            "Not": tf.logical_not, "Reciprocal": lambda x: 1 / x, "Round": tf.round, "Sign": tf.sign, "Sin": tf.sin,
+            "Reciprocal": lambda x: 1 / x, "Round": tf.round, "Sign": tf.sign, "Sin": tf.sin,
             "Softplus": tf.nn.softplus, "Softsign": tf.nn.softsign, "IsNaN": tf.math.is_nan,
         }.items()
     },
     **{
         name: _binary(function)
         for name, function in {
-            "And": tf.logical_and, "Equal": tf.equal, "Greater": tf.greater, "GreaterOrEqual": tf.greater_equal,
-            "Less": tf.less, "LessOrEqual": tf.less_equal, "MatMul": tf.matmul, "Or": tf.logical_or,
+            "Equal": tf.equal, "Greater": tf.greater, "GreaterOrEqual": tf.greater_equal,
+            "Less": tf.less, "LessOrEqual": tf.less_equal, "MatMul": tf.matmul,
         }.items()
     },
+    "And": _logical(tf.logical_and),
+    "Not": _logical(tf.logical_not),
+    "Or": _logical(tf.logical_or),
     "Einsum": _einsum,
     "Expand": _expand,
     "Gather": _gather,
@@ -128,7 +140,7 @@ FUNCTIONS: dict[str, Function] = {
     "Squeeze": _squeeze,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
-    "Where": lambda inputs, attributes: tf.where(*inputs),
+    "Where": _where,
 }  # fmt: skip
 
 
