@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.support.command import safeconvert
 
+ROOT = Path(__file__).resolve().parents[3]
 TOKENS, WIDTH, HEADS = 6, 8, 2
 
 
@@ -91,3 +94,35 @@ def test_an_operator_that_is_added_gives_what_onnx_says(
     report = json.loads(done.out)
     assert (done.code, report["verdict"]) == (0, "verified"), (report["reasons"], report["route"])
     assert [attempt["form"] for attempt in report["route"]] == [""]
+
+
+def check_functions() -> None:
+    """Check the functions on arrays alone; run in a process of its own, since they import TensorFlow."""
+    from safeconvert.converters.support.missing_operators import FUNCTIONS
+
+    x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+
+    def result(name: str, *inputs: object, **attributes: object) -> object:
+        return FUNCTIONS[name]([None if item is None else np.asarray(item) for item in inputs], attributes)
+
+    ends = np.array([2**62])
+    np.testing.assert_array_equal(result("Slice", x, np.array([1]), ends, np.array([-1])), x[..., 1:])
+    np.testing.assert_array_equal(result("Slice", x, [-1], [-(2**62)], [1], [-1]), x[:, ::-1])
+    np.testing.assert_array_equal(result("Slice", x, [0, 1], [1, 3]), x[:1, 1:3])
+    np.testing.assert_array_equal(result("Gather", x, [-1, 0], axis=2), x[..., [-1, 0]])
+    np.testing.assert_array_equal(result("Squeeze", x[:, :1], [1]), x[:, 0])
+    np.testing.assert_array_equal(result("Unsqueeze", x, [0, -1]), x[None, ..., None])
+    np.testing.assert_array_equal(result("Expand", x[:, :1], [2, 3, 4]), np.broadcast_to(x[:, :1], x.shape))
+    np.testing.assert_array_equal(result("Not", x > 3), ~(x > 3))
+    parts = result("Split", x, [1, 2], axis=1, _outputs=["a", "b"])
+    assert isinstance(parts, list)
+    assert [tuple(part.shape) for part in parts] == [(2, 1, 4), (2, 2, 4)]
+    normal = np.asarray(result("LayerNormalization", x, np.full(4, 2, np.float32), np.ones(4, np.float32), epsilon=0.0))
+    np.testing.assert_allclose(normal.mean(-1), 1, atol=1e-6)
+    np.testing.assert_allclose(normal.std(-1), 2, atol=1e-6)
+
+
+def test_the_functions_give_what_onnx_says_of_constants() -> None:
+    code = "from tests.converters.support.test_missing_operators import check_functions; check_functions()"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
