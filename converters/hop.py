@@ -60,7 +60,7 @@ class Hop:
 
     @property
     def label(self) -> str:
-        """The two formats, as reports show them: ``onnx->keras``."""
+        """Return the two formats, as reports show them: ``onnx->keras``."""
         return f"{self.source}->{self.target}"
 
     @property
@@ -74,5 +74,5 @@ class Hop:
         return "quantize" not in self.takes
 
     def layer_name(self, node: str, index: int) -> str:
-        """The name of the layer made from the ONNX node of that name, the ``index``-th of the graph."""
+        """Return the name of the layer made from the ONNX node of that name, the ``index``-th of the graph."""
         return self.layer_names.format(node=node, index=index)

@@ -1,6 +1,6 @@
 """keras -> onnx: tf2onnx's two entries, Keras's own export, and onnxmltools.
 
-Child side. Keras and onnxmltools both end in tf2onnx, but hand it the model in different ways, and each
+Worker side. Keras and onnxmltools both end in tf2onnx, but hand it the model in different ways, and each
 way fails on other models. A freshly loaded model counts as never called, so it is called once first.
 """
 

@@ -1,6 +1,6 @@
 """onnx -> keras, by onnx2keras, made shippable.
 
-Child side. onnx2keras is run in ONNX's own channels-first order, which its layers follow faithfully; the
+Worker side. onnx2keras is run in ONNX's own channels-first order, which its layers follow faithfully; the
 result cannot run on a CPU and holds Lambda layers that no other process can load. ``keras_graph`` turns
 it into an equivalent channels-last model of built-in layers and operations.
 """

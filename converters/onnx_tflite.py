@@ -1,4 +1,4 @@
-"""onnx -> tflite, by onnx2tf, under the interpreter of its own environment. Child side.
+"""onnx -> tflite, by onnx2tf, under the interpreter of its own environment. Worker side.
 
 onnx2tf pins every dependency exactly, so it is never in the environment of safeconvert: this file may
 import nothing but the standard library, onnx2tf and ``hop_function``.

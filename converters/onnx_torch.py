@@ -1,6 +1,6 @@
 """onnx -> torch, by onnx2torch; the result is written as an exported program (``.pt2``).
 
-Child side. A ``.pt2`` loads with torch alone: neither onnx2torch nor its layer classes are needed again.
+Worker side. A ``.pt2`` loads with torch alone: neither onnx2torch nor its layer classes are needed again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def convert(path: str, target: str, *, shapes: Shapes) -> HopAnswer:
 
 
 def without_empty_regions(model: Any) -> Any:
-    """The model with Resize's unused ``roi`` left out: torch.export.save fails on tensors without elements."""
+    """Leave out Resize's unused ``roi``: torch.export.save fails on tensors without elements."""
     empty = {t.name for t in model.graph.initializer if 0 in t.dims}
     for node in model.graph.node:
         if node.op_type == "Constant" and any(a.name == "value" and 0 in a.t.dims for a in node.attribute):

@@ -1,4 +1,4 @@
-"""keras -> tflite and tf -> tflite, by TensorFlow's TFLiteConverter. Child side.
+"""keras -> tflite and tf -> tflite, by TensorFlow's TFLiteConverter. Worker side.
 
 ``quantize`` is ``none``, ``float16`` (weights), ``dynamic`` (8-bit weights) or ``int8`` (weights and
 activations, calibrated on the rows of the ``.npy`` files in ``calibration``, input name -> path).

@@ -1,4 +1,4 @@
-"""tf -> onnx, by tf2onnx's command line for SavedModels. Child side."""
+"""tf -> onnx, by tf2onnx's command line for SavedModels. Worker side."""
 
 from __future__ import annotations
 

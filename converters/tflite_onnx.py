@@ -1,4 +1,4 @@
-"""tflite -> onnx, by tf2onnx: as it is, or with integer arithmetic taken out. Child side.
+"""tflite -> onnx, by tf2onnx: as it is, or with integer arithmetic taken out. Worker side.
 
 A TFLite file whose inputs and outputs are integers with a scale is spoken to in real numbers (see
 ``runtimes/litert/model.py``), and so is what becomes of it: the integers stay inside.
@@ -24,8 +24,10 @@ INTEGERS = {onnx.TensorProto.UINT8: np.uint8, onnx.TensorProto.INT8: np.int8, on
 
 
 def convert(path: str, target: str, *, opset: int | None = None, dequantize: bool = False, form: str = "") -> HopAnswer:
-    """Convert a TFLite file to ONNX, or its plain ``form``; ``dequantize`` gives float arithmetic, which more
-    converters read. Writes nothing where that form would be the file itself."""
+    """Convert a TFLite file, or its plain ``form``; nothing is written where that form would be the file itself.
+
+    ``dequantize`` writes float arithmetic, which more converters read.
+    """
     if form:
         plainer = plain(Path(path).read_bytes())
         if plainer is None:
@@ -46,16 +48,16 @@ def convert(path: str, target: str, *, opset: int | None = None, dequantize: boo
     if any(t.type.tensor_type.elem_type in INTEGERS for t in (*model.graph.input, *model.graph.output)):
         model = in_real_numbers(model, *scales(path), exact=not dequantize)
     order = [detail["name"] for detail in outputs_in_order(Interpreter(model_path=path))]
-    given = {one.name: one for one in model.graph.output}
-    if set(order) == set(given) and len(order) == len(given):  # the order in which the file itself gives them
+    outputs = {output.name: output for output in model.graph.output}
+    if set(order) == set(outputs) and len(order) == len(outputs):  # the order in which the file itself gives them
         del model.graph.output[:]
-        model.graph.output.extend(given[name] for name in order)
+        model.graph.output.extend(outputs[name] for name in order)
     onnx.save(model, target)
     return HopAnswer.WRITTEN
 
 
 def scales(path: str) -> tuple[list[tuple[float, int]], list[tuple[float, int]]]:
-    """(scale, zero point) of each input and of each output, in order; a scale of 0 means plain numbers."""
+    """Return (scale, zero point) of each input and of each output, in order; a scale of 0 means plain numbers."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=path)
@@ -68,7 +70,7 @@ def scales(path: str) -> tuple[list[tuple[float, int]], list[tuple[float, int]]]
 def in_real_numbers(
     model: Any, inputs: list[tuple[float, int]], outputs: list[tuple[float, int]], *, exact: bool
 ) -> Any:
-    """The ONNX model with its scaled integer inputs and outputs as float32, in place.
+    """Make the ONNX model's scaled integer inputs and outputs float32, in place.
 
     Where the graph at once turns an input into real numbers, or an output from real numbers, both steps go.
     ``exact`` rounds inputs to the integers; otherwise they stay real numbers on the integers' scale.

@@ -1,8 +1,8 @@
 """torch -> onnx, by ``torch.onnx``: the exporter over ``torch.export`` (dynamo), and the tracing one (legacy).
 
-Child side. The batch stays free where the Source's is. ``shapes`` are the input shapes of this run
+Worker side. The batch stays free where the Source's is. ``shapes`` are the input shapes of this run
 (name -> shape, batch first, ``None`` where the batch is free). With ``form`` "decomposed" the exporter is fed that
-equivalent of the model (``torch_forms``).
+equivalent of the model (``forms/pytorch/decompositions``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .hop_function import HopAnswer, Shapes
 
 
 def dynamo(path: str, target: str, *, shapes: Shapes, opset: int | None = None, form: str = "") -> HopAnswer:
-    """Export through ``torch.export``; without ``opset``, the exporter's own choice."""
+    """Export through ``torch.export``; without ``opset``, the exporter chooses it."""
     program, module = pytorch_model.loaded(path).native
     arguments: dict[str, Any] = {"dynamo": True, "verbose": False, "external_data": False}
     if opset is not None:
@@ -44,21 +44,21 @@ def legacy(path: str, target: str, *, shapes: Shapes, opset: int | None = None, 
     program, module = loaded.native
     count = len(loaded.outputs) or 1
     if not form:
-        made = examples(shapes, program)
-        _trace(module if program is None else traceable(program), made, target, shapes, opset, count)
+        inputs = examples(shapes, program)
+        _trace(module if program is None else traceable(program), inputs, target, shapes, opset, count)
         return HopAnswer.WRITTEN
     program, unknown = decomposed(program or module, shapes), set[str]()
-    made = examples(shapes, program)
+    inputs = examples(shapes, program)
     while True:
         try:
-            _trace(traceable(program), made, target, shapes, opset, count)
+            _trace(traceable(program), inputs, target, shapes, opset, count)
             return HopAnswer.WRITTEN
         except torch.onnx.errors.UnsupportedOperatorError as error:
             # The exporter says what it does not know one operator at a time; which they are depends on the opset.
-            found = re.search(r"aten::\w+", str(error))
-            if found is None or found[0] in unknown or not decomposable(found[0]):
+            name = re.search(r"aten::\w+", str(error))
+            if name is None or name[0] in unknown or not decomposable(name[0]):
                 raise
-            unknown.add(found[0])
+            unknown.add(name[0])
             program = decomposed(program, shapes, frozenset(unknown))
 
 

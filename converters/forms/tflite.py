@@ -1,7 +1,7 @@
-"""A TFLite file in an equivalent form, for converters that go wrong on it as it is. Child side.
+"""Give a TFLite file an equivalent form, for converters that go wrong on it as it is. Worker side.
 
-tf2onnx 1.17 multiplies by a softmax's beta what the softmax gives, and not what it is given; and it has no
-RELU_N1_TO_1, neither as an operator nor fused into one.
+tf2onnx 1.17 multiplies a softmax's output by beta, not its input; and it has no RELU_N1_TO_1, neither as an operator
+nor fused into one.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from ...runtimes.litert.flatbuffer import packed, unpacked
 
 
 def plain(data: bytes) -> bytearray | None:
-    """The file with each float SOFTMAX's ``beta`` as a MUL before it, and each float RELU_N1_TO_1 as a MINIMUM and a
-    MAXIMUM. None where it has neither: its plain form would be itself."""
+    """Write each float SOFTMAX's ``beta`` as a MUL before it, and each float RELU_N1_TO_1 as a MINIMUM and a MAXIMUM.
+
+    None where the file has neither: its plain form would be itself.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     model = unpacked(data)
@@ -37,11 +39,11 @@ def plain(data: bytes) -> bytearray | None:
             elif floats and kind == schema.BuiltinOperator.RELU_N1_TO_1:
                 written.limit(operator.inputs[0], operator.outputs[0])
             elif floats and getattr(options, "fusedActivationFunction", None) == limit:
-                made = operator.outputs[0]
-                inner = written.like(made, graph.tensors[made].name + b"/inner")
+                output = operator.outputs[0]
+                inner = written.like(output, graph.tensors[output].name + b"/inner")
                 operator.outputs, options.fusedActivationFunction = [inner, *operator.outputs[1:]], 0
                 written.operators.append(operator)
-                written.limit(inner, made)
+                written.limit(inner, output)
             else:
                 written.operators.append(operator)
         changed |= len(written.operators) > len(graph.operators)
@@ -57,7 +59,7 @@ class Written:
         self.operators: list[Any] = []
 
     def constant(self, value: float) -> int:
-        """The number of a new float32 scalar."""
+        """Add a float32 scalar and return its number."""
         from ai_edge_litert import schema_py_generated as schema
 
         tensor, buffer = schema.TensorT(), schema.BufferT()
@@ -69,20 +71,20 @@ class Written:
         return len(self.graph.tensors) - 1
 
     def like(self, number: int, name: bytes) -> int:
-        """The number of a new tensor of the same shape and type."""
+        """Add a tensor of the same shape and type and return its number."""
         tensor = copy.deepcopy(self.graph.tensors[number])
         tensor.name, tensor.buffer = name, 0
         self.graph.tensors.append(tensor)
         return len(self.graph.tensors) - 1
 
-    def limit(self, given: int, made: int) -> None:
-        """RELU_N1_TO_1 of one tensor as another."""
-        below = self.like(made, self.graph.tensors[made].name + b"/below")
-        self.add("MINIMUM", [given, self.constant(1.0)], below)
-        self.add("MAXIMUM", [below, self.constant(-1.0)], made)
+    def limit(self, source: int, output: int) -> None:
+        """Add a RELU_N1_TO_1 from one tensor to another."""
+        below = self.like(output, self.graph.tensors[output].name + b"/below")
+        self.add("MINIMUM", [source, self.constant(1.0)], below)
+        self.add("MAXIMUM", [below, self.constant(-1.0)], output)
 
-    def add(self, kind: str, inputs: list[int], made: int) -> None:
-        """An operator of two inputs, by its name in the schema."""
+    def add(self, kind: str, inputs: list[int], output: int) -> None:
+        """Add an operator of two inputs, by its name in the schema."""
         from ai_edge_litert import schema_py_generated as schema
 
         code, operator = schema.OperatorCodeT(), schema.OperatorT()
@@ -90,7 +92,7 @@ class Written:
         code.deprecatedBuiltinCode, code.version = code.builtinCode, 1
         self.model.operatorCodes.append(code)
         operator.opcodeIndex = len(self.model.operatorCodes) - 1
-        operator.inputs, operator.outputs = inputs, [made]
+        operator.inputs, operator.outputs = inputs, [output]
         options = "Mul" if kind == "MUL" else "MaximumMinimum"
         operator.builtinOptionsType = getattr(schema.BuiltinOptions, f"{options}Options")
         operator.builtinOptions = getattr(schema, f"{options}OptionsT")()

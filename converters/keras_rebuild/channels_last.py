@@ -4,7 +4,7 @@ onnx2keras with `change_ordering=False` keeps ONNX's NCHW semantics, but in laye
 on a CPU and in closures that `keras.saving.load_model` refuses. The graph is walked once and built anew.
 Every tensor may be held in several physical axis orders ("forms"); a transposition is built only when some
 consumer needs a form that does not exist yet, and a transposition in the Source itself merely renames forms.
-Runs in the TensorFlow child: it never imports safeconvert.
+Worker side.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _run(model: Any, values: list[Any], rebuild: _Rebuilder) -> list[Any]:
 
 
 def _plain(config: Any) -> Any:
-    """`config` without numpy numbers and arrays (onnx2keras leaves them in), which JSON cannot hold."""
+    """Return `config` without numpy numbers and arrays (onnx2keras leaves them in), which JSON cannot hold."""
     if isinstance(config, dict):
         return {key: _plain(item) for key, item in config.items()}
     if isinstance(config, list | tuple):
@@ -161,7 +161,7 @@ class _Rebuilder:
         return self.opaque(layer, (x,), kwargs)
 
     def depthwise(self, layer: Any, x: Value, kwargs: dict[str, Any]) -> Value:
-        """TensorFlow knows no unequal strides here: convolve at stride 1, keep every n-th row and column."""
+        """Convolve at stride 1 and keep every n-th row and column: TensorFlow knows no unequal strides here."""
         if layer.padding != "valid":
             raise UnsupportedOperation("DepthwiseConv2D", layer.name, "unequal strides with padding")
         y = self.call(layer, x, last(4), kwargs, data_format="channels_last", strides=(1, 1))
@@ -217,7 +217,7 @@ class _Rebuilder:
         return keras.tree.map_structure(lambda y: Value(operation.name, {identity(len(y.shape)): y}), result)
 
     def merge(self, layer: Any, operands: list[Any]) -> Value | None:
-        """Add, Multiply, Concatenate and kin; None where `layer` is none of them."""
+        """Rebuild Add, Multiply, Concatenate and kin; None where `layer` is none of them."""
         values = [item for item in operands if isinstance(item, Value)]
         rank = max(len(item.shape) for item in operands)
         level = all(len(item.shape) == rank for item in operands)
@@ -254,10 +254,10 @@ class _Rebuilder:
 
 
 def _constant(item: Any) -> Any:
-    """Concrete tensors become numpy arrays; everything else stays."""
+    """Make concrete tensors numpy arrays; everything else stays."""
     return item.numpy() if not isinstance(item, Value) and hasattr(item, "numpy") else item
 
 
 def _lambda_function(layer: Any) -> Any:
-    """The function of a Lambda layer as `call` would run it at inference."""
+    """Return the function of a Lambda layer as `call` would run it at inference."""
     return lambda inputs: layer.function(inputs, **(layer.arguments or {}))

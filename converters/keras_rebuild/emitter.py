@@ -1,4 +1,4 @@
-"""Tensors held in several axis orders, and Keras operations built on them.
+"""Hold tensors in several axis orders, and build Keras operations on them.
 
 `Value` is a tensor in ONNX's (logical) axis order, held in one or more physical orders. `Emitter` builds
 named Keras operations on Values in an order that exists already: a transposition is built only where none is.
@@ -30,7 +30,7 @@ def identity(rank: int) -> Order:
 
 
 def last(rank: int) -> Order:
-    """Channels-last: (0, 2, 3, 1) for rank 4."""
+    """Return the channels-last order: (0, 2, 3, 1) for rank 4."""
     return (0, *range(2, rank), 1) if rank > 2 else identity(rank)
 
 
@@ -66,7 +66,7 @@ class Emitter:
         return result
 
     def form(self, value: Value, order: Order) -> Any:
-        """The Keras tensor of `value` in `order`, built on first demand."""
+        """Return the Keras tensor of `value` in `order`, built on first demand."""
         if order not in value.forms:
             present, tensor = next(iter(value.forms.items()))
             kind = "nhwc" if order == last(value.rank) else "nchw" if order == identity(value.rank) else "permuted"
@@ -83,7 +83,7 @@ class Emitter:
         return value.forms[order]
 
     def order_of(self, values: Sequence[Value]) -> Order:
-        """The order that most of `values` (of one rank) have; in a draw, rather not the logical one."""
+        """Return the order that most of `values` (of one rank) have; in a draw, not the logical one."""
         votes = [order for value in values for order in value.forms]
         return max(
             votes,
@@ -91,7 +91,7 @@ class Emitter:
         )
 
     def elementwise(self, name: str, function: Callable[..., Any], *operands: Any) -> Value:
-        """`function` over Values and constants that broadcast as in numpy."""
+        """Apply `function` to Values and constants that broadcast as in numpy."""
         rank = max(np.ndim(item) if not isinstance(item, Value) else item.rank for item in operands)
         values = [item for item in operands if isinstance(item, Value)]
         order = self.order_of(values) if all(item.rank == rank for item in values) else identity(rank)
@@ -108,7 +108,7 @@ class Emitter:
         return Value(name, {order: self.emit(name, function, *tensors)})
 
     def transpose(self, value: Value, perm: Sequence[int]) -> Value:
-        """Logical transposition: no operation, every form is only read by other axis numbers."""
+        """Transpose logically: no operation, every form is only read by other axis numbers."""
         inverse = [list(perm).index(axis) for axis in range(value.rank)]
         return Value(value.name, {tuple(inverse[a] for a in order): t for order, t in value.forms.items()})
 
@@ -136,7 +136,7 @@ class Emitter:
     def along(
         self, name: str, function: Callable[..., Any], value: Value, axes: Sequence[int], keep: bool = True
     ) -> Value:
-        """`function(tensor, axis=...)`; without `keep` those axes are gone from the result."""
+        """Apply `function(tensor, axis=...)`; without `keep` those axes are gone from the result."""
         order = self.order_of([value])
         positions = [order.index(axis % value.rank) for axis in axes]
         y = self.emit(name, function, self.form(value, order), axis=positions[0] if len(positions) == 1 else positions)

@@ -168,7 +168,7 @@ def replay(emitter: Emitter, layer: str, function: Callable[[Any], Any], inputs:
 
 
 def _needed(outputs: Any) -> list[Any]:
-    """The operations that `outputs` depend on, in an order in which they can run."""
+    """Return the operations that `outputs` depend on, in an order in which they can run."""
     seen: set[Any] = set()
     stack = [tensor.op for tensor in outputs]
     while stack:

@@ -43,7 +43,7 @@ class Call:
 
 
 def convolution(call: Call, x: Value, kernel: Any, bias: Any = None) -> Value:
-    """A Keras layer that holds `kernel` (height, width, in, out); grouped if `in` is a part of the channels.
+    """Build a Keras layer that holds `kernel` (height, width, in, out); grouped if `in` is a part of the channels.
 
     For DepthwiseConv2dNative the kernel is (height, width, in, multiplier).
     """
@@ -319,7 +319,7 @@ def pool(layer_type: Any) -> Builder:
 
 
 def lrn(call: Call, x: Value) -> Value:
-    """x / (bias + alpha * sum of x^2 over 2r+1 channels) ^ beta, the sum as an average pooling."""
+    """Compute x / (bias + alpha * sum of x^2 over 2r+1 channels) ^ beta, the sum as an average pooling."""
     radius, bias, alpha, beta = (call.attr(key) for key in ("depth_radius", "bias", "alpha", "beta"))
     emit, name, width = call.emit, call.name, 2 * int(radius) + 1
     shape = [size for size in x.shape[1:] if size is not None]

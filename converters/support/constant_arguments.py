@@ -1,4 +1,4 @@
-"""Bake small constants into an onnx2torch module, so that ``torch.export`` can trace it. Child side.
+"""Bake small constants into an onnx2torch module, so that ``torch.export`` can trace it. Worker side.
 
 onnx2torch keeps the shapes, pads, axes and scales of an ONNX graph as tensors, and its modules read numbers from
 them at run time. While it traces, torch.export knows no tensor's values, so it gives up. Here these tensors
@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 from torch.utils import _pytree as pytree
 
-INTEGERS, REALS = 1024, 8  # elements that a constant may have, to be one that says how and not what
+MAX_INTEGERS, MAX_REALS = 1024, 8  # elements of a constant that sets a shape, pads, axes or scales and is no weight
 SYMBOLS = (torch.SymInt, torch.SymFloat, torch.SymBool)  # what a trace computes from sizes that are left open
 
 
@@ -59,7 +59,7 @@ class Baked(torch.nn.Module):
 
 
 def bake(module: Any) -> Any:
-    """The ``torch.fx.GraphModule`` with the small constants that its submodules take made known, in place."""
+    """Make known, in place, the small constants that the submodules of a ``torch.fx.GraphModule`` take."""
     for node in list(module.graph.nodes):
         if node.op != "call_module":
             continue
@@ -86,5 +86,5 @@ def _constant(module: Any, argument: Any) -> torch.Tensor | None:
         value = getattr(value, part)
     if not isinstance(value, torch.Tensor):
         return None
-    limit = REALS if value.is_floating_point() else INTEGERS
+    limit = MAX_REALS if value.is_floating_point() else MAX_INTEGERS
     return value if value.numel() <= limit else None

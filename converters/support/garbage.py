@@ -1,4 +1,4 @@
-"""Converters that rebuild a graph many times, in less memory. Child side.
+"""Collect garbage often while a converter rebuilds a graph many times. Worker side.
 
 tf2onnx copies the graph for each of its optimisations, weights and all, and the copies hold each other: only the
 garbage collector frees them, which by itself runs too seldom for objects that are few and large.
@@ -10,7 +10,7 @@ import contextlib
 import gc
 from collections.abc import Iterator
 
-THRESHOLDS = (700, 5, 5)
+THRESHOLDS = (700, 5, 5)  # as gc.set_threshold takes them
 
 
 @contextlib.contextmanager

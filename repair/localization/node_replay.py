@@ -16,6 +16,8 @@ import onnx
 import onnxruntime
 
 from .. import rewrites
+from ..alignment.runtime_differences import RuntimeActivations
+from .pieces import PieceOutput, Pieces
 
 Array = np.ndarray[Any, Any]
 
@@ -47,6 +49,24 @@ def activations(
     return {name: list(value.shape) for name, value in kept.items()}
 
 
+def runtime_activations(
+    path: str, store: str, kept: str, only: Collection[str] | None = None
+) -> tuple[dict[str, list[int]], dict[str, Array]]:
+    """Do the same as :func:`activations` with the tensors that another runtime gave, and return their shapes.
+
+    ``kept`` is the file that ``runtime_differences.differences`` wrote. Also returns, for the tensors at which the two
+    runtimes differ, what onnxruntime gives for the same inputs of the node.
+    """
+    runtime = RuntimeActivations(kept)
+    graph = rewrites.named(onnx.load(path)).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    near = [name for node in graph.node if only is None or node.name in only for name in (*node.input, *node.output)]
+    values = {name: runtime.tensors[name] for name in near if name in runtime.tensors and name not in constants}
+    floats = {name: value for name, value in values.items() if value.dtype == np.float32 and value.ndim}
+    np.savez(store, *floats.values())
+    return {name: list(value.shape) for name, value in floats.items()}, dict(runtime.own.tensors)
+
+
 def kinds(path: str, only: Collection[str] | None = None) -> list[str]:
     """The names of the first node (of ``only`` these) of each kind: operator, settings and number of inputs."""
     first: dict[tuple[Any, ...], str] = {}
@@ -57,21 +77,18 @@ def kinds(path: str, only: Collection[str] | None = None) -> list[str]:
     return list(first.values())
 
 
-def explode(
-    path: str, target: str, shapes: dict[str, list[int]], only: Collection[str] | None = None
-) -> dict[str, Any]:
+def write_pieces(path: str, target: str, shapes: dict[str, list[int]], only: Collection[str] | None = None) -> Pieces:
     """Write the model taken apart; see :func:`take_apart`."""
-    exploded, made = take_apart(rewrites.named(onnx.load(path)), shapes, only)
+    exploded, pieces = take_apart(rewrites.named(onnx.load(path)), shapes, only)
     onnx.save(exploded, target)
-    return made
+    return pieces
 
 
 def take_apart(
     model: onnx.ModelProto, shapes: dict[str, list[int]], only: Collection[str] | None = None
-) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """The model in pieces; ``shapes`` are the tensors to cut at, ``only`` the nodes to keep (None: all).
+) -> tuple[onnx.ModelProto, Pieces]:
+    """Take the model apart; ``shapes`` are the tensors to cut at, ``only`` the nodes to keep (None: all).
 
-    Gives ``inputs`` (new input -> tensor) and ``outputs`` (in order: tensor, name, node, operator, the node's index).
     Nodes that compute sizes stay attached to what needs them.
     """
     graph = model.graph
@@ -99,16 +116,15 @@ def take_apart(
             if name in cut:
                 piece.output[i] = f"out_{cut[name]}"
                 if only is None or node.name in only:
-                    found = {"tensor": name, "name": piece.output[i], "node": node.name, "operator": node.op_type}
-                    outputs.append({**found, "index": index[id(node)]})
+                    outputs.append(PieceOutput(name, piece.output[i], node.name, node.op_type, index[id(node)]))
         nodes.append(piece)
     used = {name for node in nodes for name in node.input}
     pieces = onnx.helper.make_graph(
         nodes,
         "pieces",
         [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, shapes[t]) for n, t in read.items()],
-        [onnx.helper.make_tensor_value_info(o["name"], onnx.TensorProto.FLOAT, shapes[o["tensor"]]) for o in outputs],
+        [onnx.helper.make_tensor_value_info(o.name, onnx.TensorProto.FLOAT, shapes[o.tensor]) for o in outputs],
         [t for t in graph.initializer if t.name in used],
     )
     exploded = onnx.helper.make_model(pieces, opset_imports=model.opset_import, ir_version=model.ir_version)
-    return exploded, {"inputs": read, "outputs": outputs}
+    return exploded, Pieces(read, tuple(outputs))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import onnx
 
@@ -19,7 +18,7 @@ FORMS: dict[str, tuple[str, ...]] = {
 that have two."""
 
 
-def write(path: str, target: str, form: str, opset: int, nodes: Collection[str] | None = None) -> list[dict[str, Any]]:
+def write(path: str, target: str, form: str, opset: int, nodes: Collection[str] | None = None) -> list[dict[str, str]]:
     """Write the model at ``path`` to ``target`` in that form, at that opset at most; gives what was rewritten.
 
     ``nodes`` restricts the form to these nodes (by the names of ``rewrites.named``), and leaves the opset alone.
@@ -27,7 +26,7 @@ def write(path: str, target: str, form: str, opset: int, nodes: Collection[str] 
     """
     model = onnx.load(path)
     written = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    changed: list[dict[str, Any]] = []
+    changed: list[dict[str, str]] = []
     if written < rewrites.OLDEST:
         changed.append({"rewrite": f"opset {written} to 13", "node": "", "operator": "", "fault_type": "LH"})
     if written > opset and nodes is None:

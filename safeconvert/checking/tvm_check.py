@@ -20,6 +20,7 @@ from ..errors import NotInstalled, WorkerFailed
 from ..models.input_mapping import Mismatch, apply_mapping, map_inputs
 from ..models.loaded import LoadedModel, shorten
 from ..models.loading import Shapes
+from ..records import Refusal
 from ..repair.alignment.runtime_difference import RuntimeDifferences
 from ..repair.remote_functions import COMPARE_RUNTIMES
 from ..workers.pool import WorkerPool
@@ -53,6 +54,15 @@ class Difference:
         call = f"TVM's {self.call}" if self.call else "TVM"
         ours = f"{self.operator} {self.node}: onnxruntime gives {self.onnxruntime}"
         return f"{ours}, {call} {self.tvm} for the same inputs"
+
+    def refusal(self, target_node: str) -> Refusal:
+        """Return the refusal of a Target's node that differs as the two runtimes do, and is no fault."""
+        return Refusal(
+            "CG",
+            target_node,
+            f"the runtime's difference, not the converter's: {self.operator} gives {self.onnxruntime} in onnxruntime "
+            f"and {self.tvm} in TVM for the same inputs",
+        )
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""A converter that crashed, shown on single nodes: which of those it was fed otherwise does it not take alone either?
+"""Find the nodes that a converter crashes on: of the nodes that were rewritten for it, those it fails on alone too.
 
-A crash is no fault of the Target, which another form or another converter gave. But whoever mends the converter wants
+A crash is no fault of the Target, which another form or another converter gave. But whoever repairs the converter wants
 the node that it stumbles over, and whoever gets no Target at all wants to know what stands in the way.
 """
 
@@ -11,48 +11,51 @@ from collections.abc import Sequence
 from ..converters.hop import Hop
 from ..errors import WorkerFailed
 from .findings import Crash
-from .route_search import Router
+from .remote_functions import NODE_KINDS
+from .route_search import RouteSearch
 from .stage import ConvertedModel
 
 
-def crashes(router: Router, target: ConvertedModel | None) -> list[Crash]:
-    """What stood in the way of the Target's own converters; of all that crashed, where there is no Target."""
-    found = []
-    for attempt, (stage, hop) in router.attempt_runner.crashed.items():
-        if hop.script is None or not stage.mapping or router.hop_runner.has_permuted_inputs(stage):
+def crashes(search: RouteSearch, target: ConvertedModel | None) -> list[Crash]:
+    """Return the crashes of the Target's own converters; of all converters, where there is no Target."""
+    crashed_hops = []
+    for attempt, (stage, hop) in search.attempt_runner.crashed.items():
+        if hop.script is None or not stage.mapping or search.hop_runner.has_permuted_inputs(stage):
             continue
-        only = None if target is None else _rewritten(router, target, hop)
-        if only == [] or not router.hop_runner.repair_time.allows():
+        only = None if target is None else _rewritten_nodes(search, target, hop)
+        if only == [] or not search.hop_runner.repair_time.allows():
             continue
-        with router.hop_runner.repair_time.running():
-            nodes = _kinds(router, stage, only)
-            crash = router.node_repair.refused(attempt, stage, hop, nodes, router.rows(stage, ())) if nodes else None
-        found += [] if crash is None else [crash]
-    return found
+        with search.hop_runner.repair_time.running():
+            crash = _crash(search, attempt, stage, hop, only)
+        crashed_hops += [] if crash is None else [crash]
+    return crashed_hops
 
 
-def _rewritten(router: Router, target: ConvertedModel, hop: Hop) -> list[str] | None:
-    """The nodes that had to be rewritten before the converter took the graph; None where that was the graph's opset."""
+def _crash(
+    search: RouteSearch, attempt: int, stage: ConvertedModel, hop: Hop, only: Sequence[str] | None
+) -> Crash | None:
+    """Return the crash with its nodes; None where the converter takes each of them (``only`` these) alone."""
+    nodes = _first_of_each_kind(search, stage, only)
+    if not nodes:
+        return None
+    return search.node_localization.failing_nodes(attempt, stage, hop, nodes, search.rows(stage, ()))
+
+
+def _rewritten_nodes(search: RouteSearch, target: ConvertedModel, hop: Hop) -> list[str] | None:
+    """Return the nodes that were rewritten before the converter took the graph; None if the graph's opset was."""
     changes = [
         change
         for attempt in target.attempts
-        if (router.attempts[attempt].hop, router.attempts[attempt].converter) == (hop.label, hop.converter)
-        for change in router.attempt_runner.changes.get(attempt, ())
+        if (search.attempts[attempt].hop, search.attempts[attempt].converter) == (hop.label, hop.converter)
+        for change in search.attempt_runner.changes.get(attempt, ())
     ]
     return None if any(not change["node"] for change in changes) else [change["node"] for change in changes]
 
 
-def _kinds(router: Router, stage: ConvertedModel, only: Sequence[str] | None) -> Sequence[str]:
-    """The first of these nodes (None: of all) of each kind: operator, settings and number of inputs."""
-    light = router.hop_runner.workers.worker("onnx_tflite", "onnx_tflite")
+def _first_of_each_kind(search: RouteSearch, stage: ConvertedModel, only: Sequence[str] | None) -> Sequence[str]:
+    """Return the first of these nodes (None: of all) of each kind: operator, settings and number of inputs."""
+    worker = search.hop_runner.workers.worker("onnx_tflite", "onnx_tflite")
     try:
-        named: list[str] = light.call(
-            "repair.localization.node_replay",
-            "kinds",
-            timeout=router.hop_runner.timeout,
-            path=stage.side.location,
-            only=only,
-        )
+        return NODE_KINDS(worker, search.hop_runner.timeout, path=stage.side.location, only=only)
     except WorkerFailed:
         return ()
-    return named

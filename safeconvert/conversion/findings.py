@@ -1,4 +1,4 @@
-"""What was found out about a hop that differs, and what of it stands in the report: faults, refusals, the ranking."""
+"""Findings about hops that differ, and what the report says of them: faults, refusals, the ranking."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from typing import Any
 
 import numpy as np
 
+from ..checking.tvm_check import RuntimeComparison
 from ..checking.verdict import Judgement
 from ..converters.hop import Hop
 from ..records import Diagnosis, Localisation, Refusal, Verdict
 from .stage import ConvertedModel
 
 Array = np.ndarray[Any, Any]
-RANKED = 20  # entries of the ranking that the report shows
+MAX_RANKED = 20  # entries of the ranking that the report shows
 
 
 @dataclass(frozen=True)
 class NodeDifference:
-    """One node replayed: ``score`` is its largest difference in units of the tolerance, above 1 a fault.
+    """The difference of one node that was replayed: ``score`` is in units of the tolerance, above 1 a fault.
 
-    ``failed`` holds the converter's words where it does not convert the node alone.
+    ``max_abs`` is the largest absolute difference, None where there is no number. ``failed`` holds the converter's
+    message where it does not convert the node alone. ``index`` is the node's position in the graph.
     """
 
     node: str
@@ -46,8 +48,11 @@ class NodeDifference:
 
 @dataclass(frozen=True)
 class Replayed:
-    """A hop whose nodes were converted alone. ``fed`` is the ONNX stage that the converter read, ``rows`` inputs that
-    show what it does, ``shapes`` those of the graph's tensors for one of them."""
+    """A hop whose nodes were converted alone.
+
+    ``fed`` is the ONNX model that the converter read, ``rows`` are inputs that show what it does, ``shapes`` those of
+    the graph's tensors for one input.
+    """
 
     hop: Hop
     fed: ConvertedModel
@@ -57,7 +62,7 @@ class Replayed:
 
 @dataclass(frozen=True)
 class Crash(Replayed):
-    """A converter that crashed on a graph: ``nodes`` are those that it does not convert alone either.
+    """A converter that crashed on a graph: ``nodes`` are those that it fails to convert alone too.
 
     ``attempt`` is its number in the report's ``route``.
     """
@@ -68,13 +73,15 @@ class Crash(Replayed):
 
 @dataclass(frozen=True)
 class HopFinding(Replayed):
-    """What was found out about a hop that differs: the nodes at fault, and the hop repaired, if it could be.
+    """A hop that differs: the nodes at fault, and the hop repaired, if it could be.
 
     ``before`` is what the converter gave for the graph as it is, ``after`` what it gives for an
     equivalent ``form`` (None: unrepaired). ``faults`` are the nodes that had to change; of an unrepaired hop, those
     whose own output differs. ``changes`` is what was rewritten; of an unrepaired hop, what would have been.
     ``alone``: of several faults, what the hop gives where this one is left as it is and the others are repaired.
-    ``whole``: only a form of the whole graph helped. ``tried``: every form of the nodes was.
+    ``is_whole_form``: only a form of the whole graph helped. ``is_exhausted``: every form of the nodes was tried.
+    ``engine`` computed the activations that the nodes were replayed on; where that was not onnxruntime alone,
+    ``comparison`` is of the two, and ``refused`` are nodes that differ only as the two do.
     """
 
     before: ConvertedModel
@@ -85,15 +92,18 @@ class HopFinding(Replayed):
     form: str = ""
     changes: tuple[Mapping[str, str], ...] = ()
     alone: Mapping[str, ConvertedModel] = field(default_factory=dict)
-    whole: bool = False
-    tried: bool = False
+    is_whole_form: bool = False
+    is_exhausted: bool = False
+    engine: str = "onnxruntime"
+    comparison: RuntimeComparison | None = None
+    refused: tuple[Refusal, ...] = ()
 
     def by_whole_form(self, form: str, after: ConvertedModel) -> HopFinding:
-        """The same, where no form of the nodes alone helped and one of the whole graph did."""
-        return replace(self, form=form, after=after, whole=True)
+        """Return the finding of a hop that only a form of the whole graph repaired."""
+        return replace(self, form=form, after=after, is_whole_form=True)
 
     def changed(self, node: str) -> list[Mapping[str, str]]:
-        """What was rewritten at this node."""
+        """Return what was rewritten at this node."""
         return [c for c in self.changes if c["node"] == node] or [c for c in self.changes if not c["node"]]
 
     def target_node(self, local: NodeDifference) -> str:
@@ -101,7 +111,7 @@ class HopFinding(Replayed):
         return self.hop.layer_name(local.node, local.index)
 
     def type_of(self, local: NodeDifference) -> str:
-        """The fault type of what was rewritten; where nothing can be, of what was seen."""
+        """Return the fault type of what was rewritten; where nothing can be, of what was seen."""
         changes = self.changed(local.node)
         if changes:
             return ([change for change in changes if decides(change)] or changes)[0]["fault_type"]
@@ -110,18 +120,19 @@ class HopFinding(Replayed):
         return "CG" if local.failed else "LH"
 
     def repair_of(self, local: NodeDifference) -> str:
+        """Say how the node was repaired, or why it was not."""
         rewrites = ", ".join(dict.fromkeys(change["rewrite"] for change in self.changed(local.node)))
         if self.after is None:
-            return (
-                f"none: no other form of it helped {self.hop.converter}" if self.tried else "none: not tried to the end"
-            )
-        if self.whole:
+            if self.is_exhausted:
+                return f"none: no other form of it helped {self.hop.converter}"
+            return "none: not tried to the end"
+        if self.is_whole_form:
             return f"{self.hop.converter} was fed the whole graph in its {self.form} form"
         return f"{self.hop.converter} was fed this {local.operator} in another form: {rewrites}"
 
 
 def decides(change: Mapping[str, str]) -> bool:
-    """Saying defaults explicitly goes along with other rewrites and tells nothing about the fault."""
+    """Does the rewrite give the fault its type? One that only writes defaults explicitly does not."""
     return change["rewrite"] != "explicit-attributes"
 
 
@@ -139,14 +150,14 @@ def diagnose(
     some_left = any(finding.after is None for finding in findings)
     percent = None if judgement.compared is None else judgement.compared[0].percent
     joint = percent if judgement.before is None else judgement.before[0].percent
-    found = []
+    entries = []
     for finding in findings:
         if verified and finding.after is None:
             continue
         # Not repaired: a hop that agrees as far as its sample shows, and a Target that differs all the same.
         is_changed = finding.after is not None
         for local in finding.faults:
-            found.append(
+            entries.append(
                 Diagnosis(
                     type=finding.type_of(local),
                     hop=finding.hop.label,
@@ -158,15 +169,20 @@ def diagnose(
                     is_repaired=is_changed and (verified or some_left),
                 )
             )
-    return found
+    return entries
 
 
 def refusals(findings: Sequence[HopFinding], judgement: Judgement) -> list[Refusal]:
-    """Nodes that differ on a probe and are left, in a Target that agrees on all inputs of the check."""
+    """Return nodes that differ and are no faults.
+
+    Those are nodes that differ as two runtimes do; and, in a Target that agrees on all inputs of the check, nodes that
+    differ on a probe and were left.
+    """
+    refused = [refusal for finding in findings for refusal in finding.refused]
     if judgement.verdict not in (Verdict.VERIFIED, Verdict.REPAIRED):
-        return []
+        return refused
     reason = "its own output differs, on synthetic probes at least; the Target's does not on any input of the check"
-    return [
+    return refused + [
         Refusal(finding.type_of(local), finding.target_node(local), reason)
         for finding in findings
         if finding.after is None
@@ -175,12 +191,17 @@ def refusals(findings: Sequence[HopFinding], judgement: Judgement) -> list[Refus
 
 
 def localisation(findings: Sequence[HopFinding]) -> Localisation | None:
-    """How the faults were found; a score is the local difference in units of the tolerance."""
+    """Return how the faults were found; a score is the local difference in units of the tolerance.
+
+    The engine is onnxruntime where another gave the activations of some hops only.
+    """
     if not findings:
         return None
     ranking = tuple(
         (local.node, finding.target_node(local), local.score)
         for finding in findings
-        for local in finding.ranking[:RANKED]
+        for local in finding.ranking[:MAX_RANKED]
     )
-    return Localisation("replay", "onnxruntime", sum(finding.model_runs for finding in findings), ranking)
+    engines = {finding.engine for finding in findings}
+    engine = engines.pop() if len(engines) == 1 else "onnxruntime"
+    return Localisation("replay", engine, sum(finding.model_runs for finding in findings), ranking)

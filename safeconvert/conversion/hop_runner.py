@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from ..converters.hop import Hop
 from ..converters.hop_function import HopAnswer, HopArguments, InputPermutation, Shapes
@@ -16,16 +16,9 @@ from ..models.loaded import LoadedModel
 from ..records import NO_LOAD_OPTIONS
 from ..workers.environments import interpreter
 from ..workers.pool import Worker, WorkerPool
-from ..workers.remote import remote
+from .remote_functions import PERMUTE_ONNX_INPUTS, WRITE_FORM
 from .stage import ConversionOptions, ConvertedModel, Rewritten
 from .time_budget import RepairTime
-
-if TYPE_CHECKING:
-    from ..converters.support import input_layout
-
-PERMUTE_ONNX_INPUTS = remote(
-    "converters.support.input_layout", "permute_onnx_inputs", lambda: input_layout.permute_onnx_inputs
-)
 
 
 def input_permutations(
@@ -109,10 +102,9 @@ class HopRunner:
     ) -> Rewritten | None:
         """Write the ONNX file of this stage in an equivalent form (at ``nodes`` only); None where nothing changes."""
         target = self.workers.scratch("model.onnx")
-        changed = self.workers.worker("onnx_tflite", "onnx_tflite").call(
-            "repair.rewrites.forms",
-            "write",
-            timeout=self.timeout,
+        changed = WRITE_FORM(
+            self.workers.worker("onnx_tflite", "onnx_tflite"),
+            self.timeout,
             path=stage.side.location,
             target=str(target),
             form=form,

@@ -15,7 +15,8 @@ from ..models.input_mapping import InputMapping, Mismatch, map_inputs
 from ..models.loaded import LoadedModel
 from ..records import Attempt
 from ..workers.pool import WorkerPool
-from .route_search import Router
+from .hop_runner import HopRunner
+from .route_search import RouteSearch
 from .routes import routes
 from .stage import ConversionOptions, ConvertedModel
 
@@ -103,20 +104,11 @@ def convert_verified(
     settings: ConversionOptions,
     say: Callable[[str], None],
 ) -> tuple[ConvertedModel | None, tuple[Attempt, ...]]:
-    """Convert a model by any route; a stage only where the result agrees with the sample's outputs."""
+    """Convert a model by any route; return the result only where it agrees with the sample's outputs."""
     plain = replace(settings, input_layout="keep", quantize="none", opset=None)
-    router = Router(
-        workers,
-        side,
-        shapes,
-        lambda: sample,
-        lambda mapping: {},
-        plain,
-        before=lambda hop: None,
-        after=lambda hop: None,
-        say=say,
-    )
-    stage = router.find(routes(side.format.name, to))
-    if stage is not None and stage.comparison is not None and not router.attempt_runner.agrees(stage):
+    hop_runner = HopRunner(workers, side, shapes, lambda mapping: {}, plain, before=lambda hop: None)
+    search = RouteSearch(hop_runner, lambda: sample, after=lambda hop: None, say=say)
+    stage = search.find(routes(side.format.name, to))
+    if stage is not None and stage.comparison is not None and not search.attempt_runner.agrees(stage):
         stage = None
-    return stage, tuple(router.attempts)
+    return stage, tuple(search.attempts)

@@ -12,11 +12,11 @@ from ..converters.hop import Hop
 from ..formats import FORMAT_NAMES, extra_with
 from ..workers.environments import installed_version, interpreter
 
-LONGEST = 4
+MAX_HOPS = 4  # of a route
 
 
 def hops_between(source: str, target: str, *, last: bool = True) -> tuple[Hop, ...]:
-    """The ways from one format straight to another, in the order in which they are tried.
+    """Return the hops from one format straight to another, in the order in which they are tried.
 
     ``last``: the written file is the Target, and no other converter reads it.
     """
@@ -25,33 +25,33 @@ def hops_between(source: str, target: str, *, last: bool = True) -> tuple[Hop, .
 
 
 def routes(source: str, target: str) -> tuple[tuple[str, ...], ...]:
-    """All chains of formats from ``source`` to ``target`` that visit none twice, shortest first.
+    """Return all chains of formats from ``source`` to ``target`` that visit none twice, shortest first.
 
     Among equally long ones, the order of the hops in the list of hops decides.
     """
-    found: list[tuple[str, ...]] = []
+    paths: list[tuple[str, ...]] = []
 
     def extend(path: tuple[str, ...]) -> None:
         if path[-1] == target:
-            found.append(path)
+            paths.append(path)
             return
-        if len(path) > LONGEST:
+        if len(path) > MAX_HOPS:
             return
         for following in dict.fromkeys(hop.target for hop in HOPS if hop.source == path[-1]):
             if following not in path:
                 extend((*path, following))
 
     extend((source,))
-    return tuple(sorted(found, key=len))
+    return tuple(sorted(paths, key=len))
 
 
 def pairs() -> tuple[tuple[str, str], ...]:
-    """The twenty ordered pairs of formats."""
+    """Return the ordered pairs of formats."""
     return tuple((a, b) for a in FORMAT_NAMES for b in FORMAT_NAMES if a != b)
 
 
 def missing(hop: Hop) -> str | None:
-    """What this hop needs and the machine lacks, as an instruction; None where it can run."""
+    """Return what this hop needs and the machine lacks, as an instruction; None where it can run."""
     if hop.environment is not None:
         if interpreter(hop.environment.name) is None:
             return f"needs its own environment: safeconvert env install {hop.environment.name}"
@@ -68,13 +68,14 @@ def extra_of(module: str) -> str | None:
 
 
 def version(hop: Hop) -> str:
-    """The version of the hop's converter, or "" where it is not installed."""
+    """Return the version of the hop's converter, or "" where it is not installed."""
     if hop.environment is not None:
         return installed_version(hop.environment.name) or ""
     return package_version(hop.distribution)
 
 
 def package_version(distribution: str) -> str:
+    """Return the version of an installed package, or ""."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -82,7 +83,7 @@ def package_version(distribution: str) -> str:
 
 
 def frameworks(path: Iterable[str]) -> tuple[str, ...]:
-    """The children that the first-choice hops along a chain of formats run in."""
+    """Return the frameworks of the workers that the first-choice hops along a chain of formats run in."""
     steps = list(path)
     names = []
     for index, (a, b) in enumerate(itertools.pairwise(steps)):

@@ -27,12 +27,12 @@ class RepairTime:
 
     @property
     def left(self) -> float:
-        """Seconds left; 0 where it was interrupted."""
+        """Return the seconds left; 0 where it was interrupted."""
         now = 0.0 if self._since is None else time.monotonic() - self._since
         return 0.0 if self._interrupted else max(0.0, self.seconds - self._spent - now)
 
     def allows(self) -> bool:
-        """May one more thing be tried? To be asked only where there is one: ``cut`` remembers a no."""
+        """May another attempt be made? Ask only where there is one to make: ``cut`` remembers a no."""
         if self.left:
             return True
         if self._interrupted:
@@ -42,7 +42,7 @@ class RepairTime:
         return False
 
     def limit(self, timeout: float) -> float:
-        """The timeout of a call that may be part of repair: no longer than the time left."""
+        """Return the timeout of a call that may be part of repair: no longer than the time left."""
         return timeout if self._since is None or self._interrupted else min(timeout, max(self.left, 0.01))
 
     @contextlib.contextmanager

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from ..checking import second_runtime
 from ..checking.evaluation_set import EvaluationSet
+from ..checking.tvm_check import RuntimeComparison
 from ..checking.verdict import Judgement, compare_rows, judge
 from ..conversion.crash_nodes import crashes
 from ..conversion.findings import HopFinding, diagnose, localisation, refusals
-from ..conversion.route_search import Router
+from ..conversion.hop_runner import HopRunner
+from ..conversion.route_search import RouteSearch
 from ..conversion.routes import frameworks, routes
 from ..conversion.stage import ConversionOptions, ConvertedModel
 from ..conversion.time_budget import RepairTime
@@ -38,7 +40,7 @@ class _Conversion:
     ONNX, ``diagnoses`` about everything else.
     """
 
-    router: Router
+    router: RouteSearch
     stage: ConvertedModel
     target: ConvertedModel
     judgement: Judgement
@@ -92,21 +94,21 @@ class ConvertRun(Run):
         ranking = self._ranked(evaluation_set, conversion)
         return self._hand_over(conversion, diagnoses, ranking, reproducer, final)
 
-    def _reproducer(self, router: Router, to: str, final: Path) -> Reproducer:
+    def _reproducer(self, router: RouteSearch, to: str, final: Path) -> Reproducer:
         command = ["safeconvert", f"{self.source.format}2{to}", str(self.source.path), "-o", str(final)]
         return Reproducer(router.hop_runner, self.options, [*command, *self.options.arguments()], final)
 
     def _without_target(
-        self, evaluation_set: EvaluationSet, router: Router, reproducer: Reproducer, final: Path
+        self, evaluation_set: EvaluationSet, router: RouteSearch, reproducer: Reproducer, final: Path
     ) -> Result:
         """The result where every route failed."""
-        judgement = Judgement(Verdict.FAILED, ("no route produced a model", *router.left_undone))
+        judgement = Judgement(Verdict.FAILED, ("no route produced a model", *router.reasons_repair_ended))
         with self.clock("reproduce"):
             attempts = reproducer.crashed(router.attempts, crashes(router, None))
         outcome = RunOutcome(judgement, evaluation_set, None, tuple(attempts), files=tuple(reproducer.files))
         return self.finish(outcome, final=final)
 
-    def _checked(self, evaluation_set: EvaluationSet, router: Router, stage: ConvertedModel) -> _Conversion:
+    def _checked(self, evaluation_set: EvaluationSet, router: RouteSearch, stage: ConvertedModel) -> _Conversion:
         """The verdict on the Target, with the deployment's preprocessing built in where that was asked for."""
         deployed = evaluation_set.as_deployed()
         target, reasons = self._with_preprocessing(evaluation_set, deployed, stage, router)
@@ -123,7 +125,7 @@ class ConvertRun(Run):
             router, stage, target, judgement, deployed, unrepaired_inputs, findings, (), localisation(findings)
         )
 
-    def _on_sample(self, judgement: Judgement, stage: ConvertedModel, router: Router) -> Judgement:
+    def _on_sample(self, judgement: Judgement, stage: ConvertedModel, router: RouteSearch) -> Judgement:
         """The judgement of a quantised Target whose inputs agree: on the sample, most labels must do so too.
 
         Other Targets are judged on probes by :func:`judge`, which knows the Source's noise.
@@ -139,7 +141,7 @@ class ConvertRun(Run):
         return replace(judgement, verdict=Verdict.DIVERGED, reasons=(reason,))
 
     def _with_preprocessing(
-        self, evaluation_set: EvaluationSet, deployed: EvaluationSet, stage: ConvertedModel, router: Router
+        self, evaluation_set: EvaluationSet, deployed: EvaluationSet, stage: ConvertedModel, router: RouteSearch
     ) -> tuple[ConvertedModel, tuple[str, ...]]:
         """The Target so changed that it takes what the deployment prepares, or as it is and why."""
         if not self.options.embed_preprocessing:
@@ -191,7 +193,7 @@ class ConvertRun(Run):
     def _with_source_faults(self, conversion: _Conversion) -> _Conversion:
         """The faults of a converter that went wrong on the Source itself, and that a way around was found for."""
         router, judgement = conversion.router, conversion.judgement
-        diverged = router.strayed_at_source(conversion.stage)
+        diverged = router.diverged_at_source(conversion.stage)
         if diverged is None or not conversion.stage.attempts:
             return conversion
         self.observer.say("looking for what the first converter got wrong")
@@ -225,7 +227,7 @@ class ConvertRun(Run):
         judgement = conversion.judgement
         if judgement.verdict is not Verdict.DIVERGED:
             return conversion
-        reasons = (*judgement.reasons, *conversion.router.left_undone)
+        reasons = (*judgement.reasons, *conversion.router.reasons_repair_ended)
         return replace(conversion, judgement=replace(judgement, reasons=reasons))
 
     def _hop_diagnoses(self, conversion: _Conversion) -> list[Diagnosis]:
@@ -252,7 +254,7 @@ class ConvertRun(Run):
         router, findings = conversion.router, conversion.findings
         ranker = Ranker(self.workers, evaluation_set, self.shapes, self.options, self.observer)
         with self.clock("rank"):
-            diverged = router.strayed_at_source(conversion.stage)
+            diverged = router.diverged_at_source(conversion.stage)
             if findings or diverged is None:
                 ranking, notes = ranker.of_hops(findings, conversion.localisation, router.settings)
             else:
@@ -285,6 +287,7 @@ class ConvertRun(Run):
             faults,
             ranking,
             tuple(refusals(conversion.findings, conversion.judgement)),
+            self._runtime_comparisons(conversion.findings),
             files=tuple(reproducer.files),
         )
         return self.finish(outcome, final=final)
@@ -301,31 +304,34 @@ class ConvertRun(Run):
         LoadedModel(self.workers, "target", format_named(to).written_at(Path())).start()
         second_runtime.warm(self.source, format_named(to))
 
-    def _router(self, evaluation_set: EvaluationSet) -> Router:
+    def _runtime_comparisons(self, findings: Sequence[HopFinding]) -> tuple[RuntimeComparison, ...]:
+        """The comparisons of two runtimes on files between Source and Target; the Source's own is made at the end."""
+        between = [finding for finding in findings if finding.fed.side is not self.source]
+        return tuple(finding.comparison for finding in between if finding.comparison is not None)
+
+    def _router(self, evaluation_set: EvaluationSet) -> RouteSearch:
         options = self.options
 
         def before(hop: Hop) -> None:
             if hop.framework == self.source.framework:
                 evaluation_set.reference.pause()  # the converter needs the Source's worker
 
-        return Router(
-            self.workers,
-            self.source,
-            self.shapes,
+        asked = ConversionOptions(
+            options.tolerance,
+            options.timeout,
+            options.input_layout,
+            options.quantize,
+            options.opset,
+            options.signature,
+            not options.no_repair,
+            options.repair_time,
+            options.comparing,
+            options.engine,
+        )
+        hop_runner = HopRunner(self.workers, self.source, self.shapes, evaluation_set.quantising, asked, before=before)
+        return RouteSearch(
+            hop_runner,
             evaluation_set.sample,
-            evaluation_set.quantising,
-            ConversionOptions(
-                options.tolerance,
-                options.timeout,
-                options.input_layout,
-                options.quantize,
-                options.opset,
-                options.signature,
-                not options.no_repair,
-                options.repair_time,
-                options.comparing,
-            ),
-            before=before,
             after=lambda hop: evaluation_set.ahead(),
             say=self.observer.say,
         )

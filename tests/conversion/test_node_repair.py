@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from safeconvert.conversion.remote_functions import ACTIVATIONS, WRITE_PIECES
 from safeconvert.formats import ONNX
 from safeconvert.records import NO_LOAD_OPTIONS
 from safeconvert.reporting.document import schema
@@ -105,12 +106,8 @@ def replayed(folder: Path, model: onnx.ModelProto, wrong: str) -> dict[str, floa
     with WorkerPool() as workers:
         light = workers.worker("onnx_tflite", "onnx_tflite")
         store = workers.scratch("activations.npz")
-        shapes = light.call(
-            "repair.localization.node_replay", "activations", path=str(path), store=str(store), arrays={"x": x}
-        )
-        made = light.call(
-            "repair.localization.node_replay", "explode", path=str(path), target=str(pieces), shapes=shapes
-        )
+        shapes = ACTIVATIONS(light, None, path=str(path), store=str(store), arrays={"x": x})
+        node_pieces = WRITE_PIECES(light, None, path=str(path), target=str(pieces), shapes=shapes)
         with np.load(store) as stored:
             values = dict(zip(shapes, [stored[key] for key in stored.files], strict=True))
         taken_apart = onnx.load(pieces)
@@ -119,11 +116,11 @@ def replayed(folder: Path, model: onnx.ModelProto, wrong: str) -> dict[str, floa
                 tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.01), wrong))
         onnx.save(taken_apart, pieces)
         ONNX.runtime.load(light, None, path=str(pieces), flavour="onnx", options=NO_LOAD_OPTIONS)
-        arrays = {name: values[tensor] for name, tensor in made["inputs"].items()}
+        arrays = {name: values[tensor] for name, tensor in node_pieces.inputs.items()}
         results = RUN_ONCE(light, None, path=str(pieces), arrays=arrays).outputs
     return {
-        output["node"]: float(np.abs(values[output["tensor"]] - result).max())
-        for output, result in zip(made["outputs"], results, strict=True)
+        output.node: float(np.abs(values[output.tensor] - result).max())
+        for output, result in zip(node_pieces.outputs, results, strict=True)
     }
 
 

@@ -1,6 +1,6 @@
-"""Elementwise operators, reductions and attention said by operators that exporters get right. Child side, torch only.
+"""Write elementwise operators, reductions and attention by operators that exporters get right. Worker side, torch only.
 
-Values to ``torch_forms``: each function takes an ATen operator and its arguments, and gives what the operator does;
+Each function takes an ATen operator and its arguments, and gives what the operator does;
 where exporters are right with what it was given, it calls the operator itself.
 """
 
@@ -17,18 +17,18 @@ Rewrite = Callable[..., Any]
 
 
 def _log_sigmoid(_: Any, x: Any) -> Any:
-    """Exported as Log(Sigmoid(x)), which is minus infinity from about -90 on."""
+    """Write min(x, 0) - log(1 + exp(-|x|)); the exported Log(Sigmoid(x)) is minus infinity below about -90."""
     return torch.minimum(x, torch.zeros_like(x)) - _log1p(_, torch.exp(-torch.abs(x)))
 
 
 def _logaddexp(_: Any, a: Any, b: Any) -> Any:
-    """Exported as Log(Exp(a) + Exp(b)), which overflows from about 89 on. Both infinite: their common value."""
+    """Write the larger + log(1 + exp(-|a - b|)); the exported Log(Exp(a) + Exp(b)) overflows above about 89."""
     distance = torch.where(a == b, torch.zeros_like(a), torch.abs(a - b))
     return torch.maximum(a, b) + _log1p(_, torch.exp(-distance))
 
 
 def _rrelu(operator: Any, x: Any, lower: float = 1 / 8, upper: float = 1 / 3, *random: Any) -> Any:
-    """In inference the slope is the mean of the two."""
+    """Write LeakyReLU: in inference the slope is the mean of the two."""
     if random and random[0]:
         return operator(x, lower, upper, *random)
     return torch.nn.functional.leaky_relu(x, (lower + upper) / 2)
@@ -47,7 +47,7 @@ def _fraction(_: Any, x: Any) -> Any:
 
 
 def _hypotenuse(_: Any, a: Any, b: Any) -> Any:
-    """The larger one is taken out of the root, so that no square overflows."""
+    """Take the larger of the two out of the root, so that no square overflows."""
     a, b = torch.abs(a), torch.abs(b)
     large, small = torch.maximum(a, b), torch.minimum(a, b)
     share = torch.where(large > 0, small / large, torch.zeros_like(small))
@@ -55,7 +55,7 @@ def _hypotenuse(_: Any, a: Any, b: Any) -> Any:
 
 
 def _copied_sign(operator: Any, x: Any, sign: Any) -> Any:
-    """``copysign``; a negative zero is told from a positive one by its reciprocal."""
+    """Write ``copysign``; a reciprocal tells a negative zero from a positive one."""
     if not x.dtype.is_floating_point:
         return operator(x, sign)
     sign = torch.as_tensor(sign, dtype=x.dtype)
@@ -64,7 +64,7 @@ def _copied_sign(operator: Any, x: Any, sign: Any) -> Any:
 
 
 def _log1p(operator: Any, x: Any) -> Any:
-    """Exported as Log(1 + x), which cancels around 0: its series there, whose error is below 4e-8 of it."""
+    """Use the series around 0, where the exported Log(1 + x) cancels; its relative error is below 4e-8."""
     if not x.dtype.is_floating_point:
         return operator(x)
     series = x * (1 - x * (1 / 2 - x * (1 / 3 - x * (1 / 4))))
@@ -72,7 +72,7 @@ def _log1p(operator: Any, x: Any) -> Any:
 
 
 def _expm1(_: Any, x: Any) -> Any:
-    """Exactly (exp(x) - 1), but without the cancellation near 0."""
+    """Write exp(x) - 1 as tanh(x / 2) * (exp(x) + 1), which does not cancel near 0."""
     return torch.tanh(x / 2) * (torch.exp(x) + 1)
 
 
@@ -81,7 +81,7 @@ def _whole(value: Any) -> bool:
 
 
 def _floor_divided(operator: Any, a: Any, b: Any, **mode: Any) -> Any:
-    """The tracing exporter truncates whole numbers: take the remainder off first, and nothing is left to round."""
+    """Take the remainder off first, so that nothing is left to round: the tracing exporter truncates whole numbers."""
     if mode.get("rounding_mode", "floor") != "floor" or not (_whole(a) and _whole(b)):
         return operator(a, b, **mode)
     if isinstance(b, int) and b:
@@ -90,41 +90,41 @@ def _floor_divided(operator: Any, a: Any, b: Any, **mode: Any) -> Any:
 
 
 def _floored(a: Any, b: int) -> Any:
-    """Without remainder, sign or comparison, which onnx2keras lacks: negative numbers are moved down by b - 1 first."""
+    """Move negative numbers down by b - 1, then truncate: onnx2keras lacks remainder, sign and comparison."""
     if b < 0:
         a, b = a * -1, -b
     return torch.div(a + torch.clamp(a, -1, 0) * (b - 1), b, rounding_mode="trunc")
 
 
 def _shifted_right(operator: Any, a: Any, b: Any) -> Any:
-    """ONNX shifts only unsigned numbers; an arithmetic shift is a division by a power of two, rounded down."""
+    """Divide by a power of two, rounded down: ONNX shifts only unsigned numbers."""
     if not isinstance(b, int):
         return operator(a, b)
     return _floored(a, 2**b)
 
 
 def _sorted(_: Any, x: Any, *, stable: bool | None, dim: int = -1, descending: bool = False) -> Any:
-    """ONNX's TopK is stable anyway."""
+    """Sort without asking for stability: ONNX's TopK is stable anyway."""
     return torch.sort(x, dim, descending)
 
 
 def _kth_value(_: Any, x: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     values, indices = torch.topk(x, k, dim, largest=False)
-    found = values.narrow(dim, k - 1, 1), indices.narrow(dim, k - 1, 1)
-    return found if keepdim else tuple(part.squeeze(dim) for part in found)
+    kth = values.narrow(dim, k - 1, 1), indices.narrow(dim, k - 1, 1)
+    return kth if keepdim else tuple(part.squeeze(dim) for part in kth)
 
 
 def _median(_: Any, x: Any, dim: int = -1, keepdim: bool = False) -> Any:
-    """The lower of the two middle ones."""
+    """Take the lower of the two middle values."""
     return _kth_value(_, x, (x.shape[dim] + 1) // 2, dim, keepdim)
 
 
-LONGEST = 256
-"""Running extremes and products take a square of so many: beyond it the operator stays as it is."""
+MAX_RUNNING_LENGTH = 256
+"""Positions of an axis: running extremes and products take its square; on a longer one the operator stays as it is."""
 
 
 def _spread(x: Any, dim: int, neutral: float) -> Any:
-    """Each position sees the values up to it, and a neutral one for the others: (..., n, n), the axis last."""
+    """Give each position the values up to it, and a neutral value for the others: (..., n, n), the axis last."""
     x = x.transpose(dim, -1)
     size = x.shape[-1]
     seen = torch.tensor([[j <= i for j in range(size)] for i in range(size)])
@@ -132,8 +132,8 @@ def _spread(x: Any, dim: int, neutral: float) -> Any:
 
 
 def _running(operator: Any, x: Any, dim: int) -> Any:
-    """Without the indices: among equals, they would be others."""
-    if x.shape[dim] > LONGEST or not x.dtype.is_floating_point:
+    """Return the running extremes without their indices, which would be others among equal values."""
+    if x.shape[dim] > MAX_RUNNING_LENGTH or not x.dtype.is_floating_point:
         return operator(x, dim)
     if operator is ATEN.cummax.default:
         return _spread(x, dim, -math.inf).amax(-1).transpose(dim, -1), None
@@ -141,7 +141,7 @@ def _running(operator: Any, x: Any, dim: int) -> Any:
 
 
 def _running_product(operator: Any, x: Any, dim: int, **dtype: Any) -> Any:
-    if x.shape[dim] > LONGEST or dtype.get("dtype") is not None:
+    if x.shape[dim] > MAX_RUNNING_LENGTH or dtype.get("dtype") is not None:
         return operator(x, dim, **dtype)
     return torch.prod(_spread(x, dim, 1.0), -1).transpose(dim, -1)
 
@@ -158,13 +158,13 @@ def _distances(operator: Any, a: Any, b: Any, p: float = 2.0, mode: int | None =
 def _bilinear(_: Any, a: Any, b: Any, weight: Any, bias: Any = None) -> Any:
     outputs, left, right = weight.shape
     by_left = torch.matmul(a, weight.permute(1, 0, 2).reshape(left, outputs * right))
-    found = (by_left.reshape(*by_left.shape[:-1], outputs, right) * b.unsqueeze(-2)).sum(-1)
-    return found if bias is None else found + bias
+    product = (by_left.reshape(*by_left.shape[:-1], outputs, right) * b.unsqueeze(-2)).sum(-1)
+    return product if bias is None else product + bias
 
 
 def _attention(operator: Any, query: Any, key: Any, value: Any, mask: Any = None, dropout: float = 0.0,
                causal: bool = False, **more: Any) -> Any:  # fmt: skip
-    """By its definition; the tracing exporter knows it from opset 14 on."""
+    """Write attention by its definition; the tracing exporter knows it from opset 14 on."""
     if more.get("enable_gqa") or dropout:
         return operator(query, key, value, mask, dropout, causal, **more)
     scale = more.get("scale")
@@ -181,7 +181,7 @@ def _attention(operator: Any, query: Any, key: Any, value: Any, mask: Any = None
 
 def _normalized(operator: Any, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, of_input: bool,
                 momentum: float, eps: float, cudnn: bool) -> Any:  # fmt: skip
-    """Instance normalisation by statistics that it kept is batch normalisation."""
+    """Write instance normalisation by kept statistics as batch normalisation, which it is."""
     if of_input:
         return operator(x, weight, bias, mean, variance, of_input, momentum, eps, cudnn)
     return torch.nn.functional.batch_norm(x, mean, variance, weight, bias, False, momentum, eps)

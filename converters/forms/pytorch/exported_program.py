@@ -1,4 +1,4 @@
-"""An exported program as a module that can be traced. Child side, torch only.
+"""Make an exported program a module that can be traced. Worker side, torch only.
 
 Tracing runs a model on example inputs, so that every size read from a tensor must stay a traced value to keep the
 batch free. A program's own module cannot be traced where a size is free: it checks its inputs against symbols ("JIT
@@ -30,7 +30,7 @@ ARITHMETIC = (operator.getitem, operator.add, operator.sub, operator.mul, operat
 
 
 def traceable(program: Any) -> Any:
-    """A module with the program's arguments and results, without checks of its inputs, which traces with free sizes.
+    """Return a module with the program's arguments and results, which does not check its inputs and traces free sizes.
 
     Raises NotImplementedError where an operator that takes a free size has no Python function to trace it by.
     """
@@ -47,7 +47,7 @@ def traceable(program: Any) -> Any:
 
 
 def bare(program: Any) -> Any:
-    """The program as a module without assertions: they hold on every input it takes, and no exporter keeps them."""
+    """Return the program as a module without assertions: they hold on every input, and no exporter keeps them."""
     # Guards are strings in the file that would be compiled and run.
     module = program.module(check_guards=False)
     graph = torch.fx.Graph()
@@ -73,7 +73,7 @@ def writes(node: Any) -> bool:
 
 
 def by_argument(module: Any, dynamic: Sequence[Any]) -> Any:
-    """``dynamic_shapes`` for a module, one entry an input: exported arguments are matched by position."""
+    """Return ``dynamic_shapes`` for a module, one entry an input: exported arguments are matched by position."""
     parameters = list(inspect.signature(module.forward).parameters.values())
     if parameters and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
         return (tuple(dynamic),)
@@ -85,7 +85,7 @@ def _is_size(node: Any) -> bool:
 
 
 def _call_by_function(node: Any) -> None:
-    """The operator's Python function or method instead, which takes the same arguments in the same order."""
+    """Call the operator's Python function or method instead, which takes the same arguments in the same order."""
     name = str(getattr(node.target, "_opname", ""))
     first = node.args[0] if node.args else None
     if node.target is ATEN.slice.Tensor:

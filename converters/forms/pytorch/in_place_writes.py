@@ -1,6 +1,6 @@
 """What PyTorch leaves where it makes a program functional or decomposes it, for exporters that know no such operators.
 
-Child side, torch only. Values to ``torch_forms``: each function takes an ATen operator and its arguments, and gives
+Worker side, torch only. Values to ``torch_forms``: each function takes an ATen operator and its arguments, and gives
 what the operator does; where it cannot say it otherwise, it calls the operator itself.
 """
 
@@ -36,12 +36,12 @@ def _row_written(operator: Any, x: Any, values: Any, dim: int, index: int) -> An
 
 
 def _spliced(x: Any, values: Any, dim: int, places: range) -> Any:
-    """``values`` at those places of an axis of ``x``: runs of both, put together, as every converter knows how to."""
-    parts, taken = [], 0
+    """Put ``values`` at those places of an axis of ``x``: concatenate runs of both, as every converter knows how to."""
+    parts, used = [], 0
     for written, run in itertools.groupby(range(x.shape[dim]), places.__contains__):
         numbers = list(run)
-        parts.append((values if written else x).narrow(dim, taken if written else numbers[0], len(numbers)))
-        taken += written * len(numbers)
+        parts.append((values if written else x).narrow(dim, used if written else numbers[0], len(numbers)))
+        used += written * len(numbers)
     return torch.cat(parts, dim)
 
 
@@ -54,7 +54,7 @@ def _filled(_: Any, x: Any, value: Any) -> Any:
 
 
 def _picked(operator: Any, x: Any, indices: Any) -> Any:
-    """The tracing exporter flattens several indices into one, in which a negative one points elsewhere."""
+    """Make all indices positive: the tracing exporter flattens several into one, and goes wrong on negative ones."""
     if any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in indices):
         return operator(x, indices)
     return operator(x, [i if i is None else torch.where(i < 0, i + x.shape[a], i) for a, i in enumerate(indices)])

@@ -1,4 +1,4 @@
-"""Pooling and resizing said by operators that exporters get right: values to ``torch_forms``. Child side, torch only.
+"""Write pooling and resizing by operators that exporters get right. Worker side, torch only.
 
 Each function takes an ATen operator and its arguments, and gives what the operator does; where exporters are right with
 what it was given, it calls the operator itself. All tensors are channels first: (N, C, *spatial).
@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 ATEN = torch.ops.aten
@@ -17,13 +18,13 @@ Rewrite = Callable[..., Any]
 
 
 def _each(value: Any, count: int) -> list[int]:
-    """A setting for every spatial axis; a single number holds for all of them."""
+    """Return a setting for every spatial axis; a single number holds for all of them."""
     values = [value] if isinstance(value, int) else list(value)
     return values * count if len(values) == 1 else values
 
 
 def _past_the_end(size: int, kernel: int, stride: int, pad: int, dilation: int, ceil: bool) -> int:
-    """How far behind the padded input the last window ends: what ``ceil_mode`` looks at and must be padded for.
+    """Return how far behind the padded input the last window of ``ceil_mode`` ends, which must be padded.
 
     PyTorch's rule: one more window where the division leaves a rest, unless it would start in the right padding.
     """
@@ -36,14 +37,14 @@ def _past_the_end(size: int, kernel: int, stride: int, pad: int, dilation: int, 
 
 
 def _padded(x: Any, pads: Sequence[int], behind: Sequence[int], value: float) -> Any:
-    """Explicit padding of the spatial axes; ``behind`` is what the end of each gets on top."""
+    """Pad the spatial axes explicitly; ``behind`` is what the end of each gets on top."""
     amounts = [n for pad, more in zip(reversed(pads), reversed(behind), strict=True) for n in (pad, pad + more)]
     return ATEN.constant_pad_nd.default(x, amounts, value) if any(amounts) else x
 
 
 def _average(operator: Any, x: Any, kernel: Any, stride: Any = (), padding: Any = 0, ceil: bool = False,
              include: bool = True, divisor: int | None = None) -> Any:  # fmt: skip
-    """Exporters drop ``divisor_override``: a plain average over explicit zeros, times window size over divisor."""
+    """Average over explicit zeros, times window size over divisor: exporters drop ``divisor_override``."""
     if divisor is None:
         return operator(x, kernel, stride, padding, ceil, include, None)
     spatial = _rank(operator)
@@ -57,7 +58,7 @@ def _average(operator: Any, x: Any, kernel: Any, stride: Any = (), padding: Any 
 
 def _maximum(operator: Any, x: Any, kernel: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1,
              ceil: bool = False) -> Any:  # fmt: skip
-    """ONNX counts the windows of ``ceil_mode`` otherwise than PyTorch: explicit padding by minus infinity instead."""
+    """Pad explicitly by minus infinity: ONNX counts the windows of ``ceil_mode`` otherwise than PyTorch."""
     if not ceil or not x.dtype.is_floating_point:
         return operator(x, kernel, stride, padding, dilation, ceil)
     spatial = _rank(operator)
@@ -69,17 +70,17 @@ def _maximum(operator: Any, x: Any, kernel: Any, stride: Any = (), padding: Any 
 
 
 def _rank(operator: Any) -> int:
-    """The spatial axes of an operator that has them in its name, as ``max_pool2d`` has."""
+    """Return the number of spatial axes of an operator that has it in its name, as ``max_pool2d`` has."""
     return int(str(operator).split("d.")[0][-1])
 
 
 def _bins(size: int, count: int) -> list[tuple[int, int]]:
-    """The windows of adaptive pooling: from floor(i*size/count) up to ceil((i+1)*size/count)."""
+    """Return the windows of adaptive pooling: from floor(i*size/count) up to ceil((i+1)*size/count)."""
     return [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
 
 
 def _adaptive_average(operator: Any, x: Any, output: Any) -> Any:
-    """Windows of different sizes: a matrix of weights along each axis, since an average is separable."""
+    """Average windows of different sizes by a matrix of weights along each axis: an average is separable."""
     spatial = _rank(operator)
     output = _each(output, spatial)
     if all(size % count == 0 for size, count in zip(x.shape[-spatial:], output, strict=True)):
@@ -92,7 +93,7 @@ def _adaptive_average(operator: Any, x: Any, output: Any) -> Any:
 
 
 def _along(axis: int, x: Any, matrix: Any) -> Any:
-    """A matrix (outputs, inputs) applied along one axis, counted from the end."""
+    """Apply a matrix (outputs, inputs) along one axis, counted from the end."""
     if axis == -1:
         return torch.matmul(x, matrix.t())
     if axis == -2:
@@ -101,7 +102,7 @@ def _along(axis: int, x: Any, matrix: Any) -> Any:
 
 
 def _adaptive_maximum(operator: Any, x: Any, output: Any) -> Any:
-    """Windows of different sizes: a slice and a maximum for each row and column. Without the indices."""
+    """Slice and take the maximum for each row and column, as windows differ in size. Without the indices."""
     spatial = _rank(operator)
     output = _each(output, spatial)
     if all(size % count == 0 for size, count in zip(x.shape[-spatial:], output, strict=True)):
@@ -113,7 +114,7 @@ def _adaptive_maximum(operator: Any, x: Any, output: Any) -> Any:
 
 
 def _antialiased(operator: Any, x: Any, output: Any, corners: bool, *rest: Any) -> Any:
-    """Interpolation with antialiasing is separable: a matrix of weights along height and along width."""
+    """Interpolate with antialiasing by a matrix of weights along height and one along width: it is separable."""
     vector = str(operator).endswith(".vec")
     factors = (rest[0] or (None, None)) if vector else ([*rest, None, None])[:2]
     cubic = "bicubic" in str(operator)
@@ -125,7 +126,7 @@ def _antialiased(operator: Any, x: Any, output: Any, corners: bool, *rest: Any) 
 
 
 def _weights(size: int, count: int, corners: bool, factor: float | None, cubic: bool) -> list[list[float]]:
-    """The weights of each input (column) in each output (row), as in PyTorch's UpSampleKernel (antialias)."""
+    """Return the weight of each input (column) in each output (row), as in PyTorch's UpSampleKernel (antialias)."""
     scale = 1 / factor if factor else size / count
     if corners:
         scale = (size - 1) / (count - 1) if count > 1 else 0.0
@@ -152,8 +153,43 @@ def _cubic(x: float, a: float = -0.5) -> float:
     return (((x - 5) * x + 8) * x - 4) * a if x < 2 else 0.0
 
 
+def _nearest(operator: Any, x: Any, output: Any, *factors: Any) -> Any:
+    """Choose nearest pixels by their indices: exporters write ONNX's Resize, where rounding picks other pixels.
+
+    Whole factors stay: there ONNX and PyTorch read the same pixels.
+    """
+    spatial = _rank(operator)
+    sizes = x.shape[-spatial:]
+    scales = list(factors[0] or [None] * spatial) if str(operator).endswith(".vec") else list(factors)
+    scales += [None] * (spatial - len(scales))
+    if x.dtype != torch.float32 or not all(isinstance(size, int) for size in (*sizes, *(output or ()))):
+        return operator(x, output, *factors)
+    counts = [int(s * f) for s, f in zip(sizes, scales, strict=True)] if output is None else list(output)
+    exact = "nearest_exact" in str(operator)
+    rows = [_nearest_indices(*row, exact) for row in zip(sizes, counts, scales, strict=True)]
+    if all(_is_whole_factor(row, size) for row, size in zip(rows, sizes, strict=True)):
+        return operator(x, output, *factors)
+    for axis, row in enumerate(rows, start=-spatial):
+        if row != list(range(x.shape[axis])):
+            x = torch.index_select(x, axis, torch.tensor(row))
+    return x
+
+
+def _nearest_indices(size: int, count: int, factor: float | None, exact: bool) -> list[int]:
+    """Return the input pixel of each output pixel, in float32 as in PyTorch's UpSampleKernel (HelperInterpNearest)."""
+    step = np.float32(1 / factor) if factor else np.float32(size) / np.float32(count)
+    shift = np.float32(0.5 if exact else 0)
+    return [min(int(np.floor((np.float32(i) + shift) * step)), size - 1) for i in range(count)]
+
+
+def _is_whole_factor(row: Sequence[int], size: int) -> bool:
+    """Do the indices repeat each pixel equally often, or take every n-th one, as a whole factor does?"""
+    count = len(row)
+    return max(size, count) % min(size, count) == 0 and list(row) == [i * size // count for i in range(count)]
+
+
 def _folded(operator: Any, x: Any, output: Any, kernel: Any, dilation: Any, padding: Any, stride: Any) -> Any:
-    """``fold`` adds up overlapping windows: that is a transposed convolution with one-hot weights."""
+    """Write ``fold``, which adds up overlapping windows, as a transposed convolution with one-hot weights."""
     kernel, dilation, padding, stride = (_each(v, 2) for v in (kernel, dilation, padding, stride))
     rows = list(zip(output, kernel, dilation, padding, stride, strict=True))
     counts = [(o + 2 * p - d * (k - 1) - 1) // s + 1 for o, k, d, p, s in rows]
@@ -177,6 +213,28 @@ REWRITES: dict[Any, Rewrite] = {
         ),
         (_antialiased, (ATEN._upsample_bilinear2d_aa.vec, ATEN._upsample_bicubic2d_aa.vec)),
         (_antialiased, (ATEN._upsample_bilinear2d_aa.default, ATEN._upsample_bicubic2d_aa.default)),
+        (
+            _nearest,
+            (
+                ATEN.upsample_nearest1d.vec,
+                ATEN.upsample_nearest2d.vec,
+                ATEN.upsample_nearest3d.vec,
+                ATEN.upsample_nearest1d.default,
+                ATEN.upsample_nearest2d.default,
+                ATEN.upsample_nearest3d.default,
+            ),
+        ),
+        (
+            _nearest,
+            (
+                ATEN._upsample_nearest_exact1d.vec,
+                ATEN._upsample_nearest_exact2d.vec,
+                ATEN._upsample_nearest_exact3d.vec,
+                ATEN._upsample_nearest_exact1d.default,
+                ATEN._upsample_nearest_exact2d.default,
+                ATEN._upsample_nearest_exact3d.default,
+            ),
+        ),
         (_folded, (ATEN.col2im.default,)),
     )
     for operator in operators

@@ -1,4 +1,4 @@
-"""Equivalents of TensorFlow's operators that move, scan, search and reduce along axes. Child side."""
+"""Write TensorFlow's operators that move, scan, search and reduce along axes by others. Worker side."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ raw = tf.raw_ops
 
 
 def unpack(node: Node) -> Any:
-    """Unpack as slices: TFLite takes Unpack + Concatenation for a Reshape, whichever the axes are."""
+    """Write Unpack as slices: TFLite takes Unpack + Concatenation for a Reshape, whichever the axes are."""
     x, axis = node.inputs[0], int(node.attr("axis"))
     if x.shape.rank is None:
         return None
@@ -25,7 +25,7 @@ def unpack(node: Node) -> Any:
 
 
 def roll(node: Node) -> Any:
-    """Roll as two slices, exchanged."""
+    """Write Roll as two slices, exchanged."""
     x, shifts, axes = node.inputs[0], node.ints(1), node.ints(2)
     if shifts is None or axes is None or x.shape.rank is None or static(x, *axes) is None:
         return None
@@ -43,7 +43,7 @@ def _at(x: Any, axis: int, value: int, others: int) -> list[int]:
 
 
 def scan(combine: Callable[[Any, Any], Any], neutral: float) -> Rewrite:
-    """Cumprod and CumulativeLogsumexp by doubling: after step k every element covers the 2**k before it."""
+    """Write Cumprod and CumulativeLogsumexp by doubling: after step k every element covers the 2**k before it."""
 
     def build(node: Node) -> Any:
         x, axes = node.inputs[0], node.ints(1)
@@ -74,14 +74,14 @@ def _log_sum_exp(a: Any, b: Any) -> Any:
 
 
 def bucketize(node: Node) -> Any:
-    """Bucketize: how many boundaries are not above the number."""
+    """Count, for Bucketize, how many boundaries are not above the number."""
     x = tf.cast(node.inputs[0], tf.float32)[..., None]
     edges = tf.constant(node.attr("boundaries"), tf.float32)
     return tf.reduce_sum(tf.cast(x >= edges, tf.int32), -1)
 
 
 def bound(before: Callable[[Any, Any], Any]) -> Rewrite:
-    """LowerBound and UpperBound: how many of the sorted numbers come before each value."""
+    """Count, for LowerBound and UpperBound, how many of the sorted numbers come before each value."""
 
     def build(node: Node) -> Any:
         ordered, values = node.inputs
@@ -97,7 +97,7 @@ def euclidean_norm(node: Node) -> Any:
 
 
 def diagonal(node: Node) -> Any:
-    """MatrixDiagPartV3 of the main diagonal: everything else times 0, then a sum."""
+    """Sum over everything but the main diagonal set to 0, for MatrixDiagPartV3."""
     x, at = node.inputs[0], node.ints(1)
     sizes = None if x.shape.rank is None else static(x, -2, -1)
     if sizes is None or at is None or set(at) != {0}:
@@ -110,14 +110,14 @@ def diagonal(node: Node) -> Any:
 def cross_product(node: Node) -> Any:
     a, b = node.inputs
 
-    def turned(x: Any, by: int) -> Any:
+    def rotated(x: Any, by: int) -> Any:
         return tf.gather(x, [by % 3, (by + 1) % 3, (by + 2) % 3], axis=-1)
 
-    return turned(a, 1) * turned(b, 2) - turned(a, 2) * turned(b, 1)
+    return rotated(a, 1) * rotated(b, 2) - rotated(a, 2) * rotated(b, 1)
 
 
 def einsum(node: Node) -> Any:
-    """Einsum of two tensors as one product of matrices, of one tensor as a sum; no label twice in one of them."""
+    """Write Einsum of two tensors as one product of matrices, of one tensor as a sum; no label twice in one tensor."""
     equation = node.attr("equation")
     left, result = equation.split("->")
     labels = left.split(",")
@@ -138,10 +138,10 @@ def einsum(node: Node) -> Any:
         gone = [axis for axis, label in enumerate(part) if label not in other and label not in result]
         return (tf.reduce_sum(x, gone) if gone else x), "".join(p for i, p in enumerate(part) if i not in gone)
 
-    (a, one), (b, two) = summed(a, labels[0], labels[1]), summed(b, labels[1], labels[0])
-    batch = [label for label in one if label in two and label in result]
-    inner = [label for label in one if label in two and label not in result]
-    free_a, free_b = ([label for label in part if label not in batch + inner] for part in (one, two))
+    (a, left_part), (b, right_part) = summed(a, labels[0], labels[1]), summed(b, labels[1], labels[0])
+    batch = [label for label in left_part if label in right_part and label in result]
+    inner = [label for label in left_part if label in right_part and label not in result]
+    free_a, free_b = ([label for label in part if label not in batch + inner] for part in (left_part, right_part))
 
     def volume(part: list[str]) -> Any:
         sizes = [size[label] for label in part]
@@ -151,14 +151,14 @@ def einsum(node: Node) -> Any:
         x = tf.transpose(x, [part.index(label) for label in batch + rows + columns])
         return tf.reshape(x, _shape([*(size[label] for label in batch), volume(rows), volume(columns)]))
 
-    y = tf.matmul(matrix(a, one, free_a, inner), matrix(b, two, inner, free_b))
+    y = tf.matmul(matrix(a, left_part, free_a, inner), matrix(b, right_part, inner, free_b))
     order = batch + free_a + free_b
     y = tf.reshape(y, _shape([size[label] for label in order]))
     return tf.transpose(y, [order.index(label) for label in result])
 
 
 def _shape(sizes: list[Any]) -> Any:
-    """A shape for Reshape; static but for one free size where that can be."""
+    """Return a shape for Reshape; static but for one free size where that can be."""
     free = [i for i, s in enumerate(sizes) if not isinstance(s, int)]
     if len(free) > 1:
         return tf.stack(sizes)
@@ -166,7 +166,7 @@ def _shape(sizes: list[Any]) -> Any:
 
 
 def _einsum_diagonal(x: Any, left: str, result: str) -> Any:
-    """The diagonal of the two last axes, as of ``...ii->...i``."""
+    """Take the diagonal of the two last axes, as of ``...ii->...i``."""
     if left[-1] != left[-2] or len(set(left)) != len(left) - 1 or result != left[:-1] or static(x, -1) is None:
         return None
     return tf.reduce_sum(tf.where(np.eye(int(x.shape[-1]), dtype=bool), x, tf.zeros([], x.dtype)), -1)

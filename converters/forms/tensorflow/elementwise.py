@@ -1,4 +1,4 @@
-"""Equivalents of TensorFlow's element-wise operators, activations and integer arithmetic. Child side."""
+"""Write TensorFlow's element-wise operators, activations and integer arithmetic by others. Worker side."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ raw = tf.raw_ops
 
 
 def _rounded_down(node: Node) -> tuple[Any, Any, Any] | None:
-    """Quotient towards zero, remainder, and 1 where floor division is one less; for integers only.
+    """Return the quotient towards zero, the remainder, and 1 where floor division is one less; for integers only.
 
     tf2onnx rounds integer quotients towards zero and takes the remainder's sign from the dividend.
     """
@@ -38,25 +38,25 @@ def floor_remainder(node: Node) -> Any:
 
 
 def truncated_remainder(node: Node) -> Any:
-    """TruncateMod: the sign is the dividend's, and what floor and truncation make of positive numbers is the same."""
+    """Give the remainder of the absolute values the dividend's sign: floor and truncation agree on them."""
     x, y = node.inputs
     return tf.sign(x) * tf.math.floormod(tf.abs(x), tf.abs(y))
 
 
 def softplus(node: Node) -> Any:
-    """log(1 + exp(x)) overflows for large x, and TFLite computes just that."""
+    """Write max(x, 0) + log(1 + exp(-|x|)): TFLite computes log(1 + exp(x)), which overflows for large x."""
     x = node.inputs[0]
     return tf.nn.relu(x) + tf.math.log(1.0 + tf.exp(-tf.abs(x)))
 
 
 def exp_minus_one(node: Node) -> Any:
-    """expm1, without the cancellation of exp(x) - 1 around 0."""
+    """Write expm1 without the cancellation of exp(x) - 1 around 0."""
     x = node.inputs[0]
     return tf.tanh(0.5 * x) * (tf.exp(x) + 1.0)
 
 
 def log_plus_one(node: Node) -> Any:
-    """log1p, without the cancellation of log(1 + x) around 0: its series there, whose error is below 4e-8 of it."""
+    """Use the series of log1p around 0, where log(1 + x) cancels; its relative error is below 4e-8."""
     x = node.inputs[0]
     series = x * (1.0 - x * (1 / 2 - x * (1 / 3 - x * (1 / 4))))
     return tf.where(tf.abs(x) < 0.02, series, tf.math.log(1.0 + x))
@@ -71,7 +71,7 @@ def complementary_error_function(node: Node) -> Any:
 
 
 def _erf(x: Any) -> Any:
-    """Abramowitz and Stegun 7.1.26 is too coarse; this is Eigen's rational function for float32 (4 ulp)."""
+    """Compute Eigen's rational function for float32 (4 ulp); Abramowitz and Stegun 7.1.26 is too coarse."""
     above = (-2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05,
              -7.34990630326855e-04, -2.95459980854025e-03, -1.60960333262415e-02)  # fmt: skip
     below = (-1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03, -7.37332916720468e-03,
@@ -91,7 +91,7 @@ def erfc_from_erf(node: Node) -> Any:
 
 
 def guarded(function: Any) -> Rewrite:
-    """Xlogy and Xdivy: 0 where x is 0, whatever the other is."""
+    """Return 0 where x is 0, whatever the other is, for Xlogy and Xdivy."""
 
     def build(node: Node) -> Any:
         x, y = node.inputs
@@ -102,7 +102,7 @@ def guarded(function: Any) -> Rewrite:
 
 
 def of(function: Any) -> Rewrite:
-    """A formula of all the inputs."""
+    """Apply a formula to all the inputs."""
     return lambda node: function(*node.inputs)
 
 
@@ -120,13 +120,13 @@ def _inverse_hyperbolic_sine(x: Any) -> Any:
 
 
 def is_infinite(node: Node) -> Any:
-    """TFLite's lowering of IsInf takes ordinary numbers for infinite ones."""
+    """Compare with the largest number: TFLite's lowering of IsInf takes ordinary numbers for infinite ones."""
     limit = float(np.finfo(node.inputs[0].dtype.as_numpy_dtype).max)
     return tf.abs(node.inputs[0]) > limit
 
 
 def fake_quantization(node: Node) -> Any:
-    """FakeQuantWithMinMaxArgs: clamp, then round half up on the nudged grid."""
+    """Clamp, then round half up on the nudged grid, for FakeQuantWithMinMaxArgs."""
     low, high = float(node.attr("min")), float(node.attr("max"))
     first, last = int(node.attr("narrow_range")), 2 ** int(node.attr("num_bits")) - 1
     scale = np.float32((np.float32(high) - np.float32(low)) / np.float32(last - first))

@@ -1,4 +1,4 @@
-"""Equivalents of TensorFlow's image operators, out of convolutions, gathers and element-wise operators. Child side.
+"""Write TensorFlow's image operators as convolutions, gathers and element-wise operators. Worker side.
 
 Every resize of TensorFlow is linear and works on rows and columns apart, so it is one matrix a side. The matrices are
 not derived from a formula but measured, by giving the operator itself the unit images: they hold its every rounding.
@@ -18,7 +18,7 @@ EDGE = 1e-4  # pixels
 
 
 def resize(node: Node) -> Any:
-    """ResizeArea, ResizeBicubic, ResizeBilinear and ResizeNearestNeighbor to a known size."""
+    """Resize to a known size by products with matrices (area, bicubic, bilinear, nearest)."""
     image, size, sizes = node.inputs[0], node.ints(1), static(node.inputs[0], 1, 2)
     if size is None or sizes is None:
         return None
@@ -36,7 +36,7 @@ def resize(node: Node) -> Any:
 
 
 def scale_and_translate(node: Node) -> Any:
-    """ScaleAndTranslate, which tf.image.resize makes of anti-aliased, Lanczos, Gaussian and Mitchell resizing."""
+    """Write ScaleAndTranslate, which tf.image.resize makes of anti-aliased, Lanczos, Gaussian and Mitchell resizing."""
     size, scale, shift = node.ints(1), node.known[2], node.known[3]
     sizes = static(node.inputs[0], 1, 2)
     if size is None or scale is None or shift is None or sizes is None:
@@ -59,14 +59,14 @@ def scale_and_translate(node: Node) -> Any:
 
 
 def _measured(operator: Any, size: int) -> Array:
-    """The matrix (new size, old size) of an operator on columns of images: channel i is the i-th unit column."""
+    """Measure the matrix (new size, old size) of an operator on columns: channel i is the i-th unit column."""
     with tf.init_scope():  # eagerly, although a function is being traced
         units = tf.constant(np.eye(size, dtype=np.float32).reshape(1, size, 1, size))
         return np.asarray(operator(units))[0, :, 0, :]
 
 
 def _separable(image: Any, rows: Array, columns: Array) -> Any:
-    """``rows @ image @ columns.T`` for every image (N, H, W, C) and channel.
+    """Compute ``rows @ image @ columns.T`` for every image (N, H, W, C) and channel.
 
     Each product is a 1x1 convolution over the axis that is resized, held last: unlike MatMul with a constant on the
     left and the batch folded into another axis, every converter, and the next one in a chain, takes that.
@@ -77,7 +77,7 @@ def _separable(image: Any, rows: Array, columns: Array) -> Any:
 
 
 def crop_and_resize(node: Node) -> Any:
-    """CropAndResize: a product with matrices of interpolation weights, one pair a box."""
+    """Write CropAndResize as a product with matrices of interpolation weights, one pair a box."""
     image, boxes, which, _ = node.inputs
     size, sizes = node.ints(3), static(image, 1, 2, 3)
     if size is None or sizes is None:
@@ -86,7 +86,7 @@ def crop_and_resize(node: Node) -> Any:
     method, outside = node.attr("method"), float(node.attr("extrapolation_value"))
 
     def weights(low: Any, high: Any, old: int, new: int) -> tuple[Any, Any]:
-        """(boxes, new, old) weights, and (boxes, new) that says which samples fall inside the image."""
+        """Return weights (boxes, new, old), and which samples (boxes, new) fall inside the image."""
         if new > 1:
             step = (high - low) * float(old - 1) / float(new - 1)
             position = low * float(old - 1) + step * tf.range(new, dtype=tf.float32)
@@ -102,8 +102,8 @@ def crop_and_resize(node: Node) -> Any:
 
     rows, inside_rows = weights(boxes[:, 0:1], boxes[:, 2:3], height, size[0])
     columns, inside_columns = weights(boxes[:, 1:2], boxes[:, 3:4], width, size[1])
-    taken = tf.cast(tf.gather(image, which), tf.float32)
-    y = tf.matmul(rows, tf.reshape(taken, [-1, height, width * channels]))
+    chosen = tf.cast(tf.gather(image, which), tf.float32)
+    y = tf.matmul(rows, tf.reshape(chosen, [-1, height, width * channels]))
     y = tf.transpose(tf.reshape(y, [-1, size[0], width, channels]), [0, 2, 1, 3])
     y = tf.matmul(columns, tf.reshape(y, [-1, width, size[0] * channels]))
     y = tf.transpose(tf.reshape(y, [-1, size[1], size[0], channels]), [0, 2, 1, 3])
@@ -112,7 +112,7 @@ def crop_and_resize(node: Node) -> Any:
 
 
 def extract_patches(node: Node) -> Any:
-    """ExtractImagePatches: a convolution that sends every position of the window to a channel of its own."""
+    """Write ExtractImagePatches as a convolution that sends each position of the window to its own channel."""
     image, sizes = node.inputs[0], static(node.inputs[0], 1, 2, 3)
     if sizes is None or image.dtype != tf.float32:
         return None
@@ -151,7 +151,7 @@ def adjust_contrast(node: Node) -> Any:
 
 
 def _hsv(image: Any) -> tuple[Any, Any, Any]:
-    """Hue, saturation and value (…) of an RGB image (…, 3), as TensorFlow's kernels compute them."""
+    """Return hue, saturation and value (…) of an RGB image (…, 3), as TensorFlow's kernels compute them."""
     red, green, blue = (tf.squeeze(part, -1) for part in tf.split(image, 3, axis=-1))
     value = tf.reduce_max(image, -1)
     extent = value - tf.reduce_min(image, -1)

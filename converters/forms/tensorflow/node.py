@@ -1,4 +1,4 @@
-"""One TensorFlow graph operation that is about to be replaced by an equivalent. Child side."""
+"""One TensorFlow graph operation that is about to be replaced by an equivalent. Worker side."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Node:
         return value.decode() if isinstance(value, bytes) else value
 
     def ints(self, index: int) -> list[int] | None:
-        """The known integers of one input, else None."""
+        """Return the known integers of one input, else None."""
         value = self.known[index]
         return None if value is None else [int(item) for item in value.ravel()]
 
@@ -42,7 +42,7 @@ Rewrite = Callable[[Node], Any]
 
 
 def static(tensor: Any, *axes: int) -> list[int] | None:
-    """The sizes of the axes, None unless all are known; of a tensor of any rank, None where the rank is unknown."""
+    """Return the sizes of the axes; None unless all are known, and where the rank is unknown."""
     if tensor.shape.rank is None:
         return None
     sizes = [tensor.shape[axis] for axis in axes]

@@ -1,4 +1,4 @@
-"""The plain form of a TensorFlow function: the same values from operators that the converters get right. Child side.
+"""The plain form of a TensorFlow function: the same values from operators that the converters get right. Worker side.
 
 `plain` freezes a concrete function (variables become constants) and replays its graph, operation by operation, in
 a new function. Calls are inlined, what depends on constants alone is folded, and the operations in the table of the
@@ -19,18 +19,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
-from . import (
-    axes as tensorflow_axes,
-)
-from . import (
-    elementwise as tensorflow_elementwise,
-)
-from . import (
-    images as tensorflow_images,
-)
-from . import (
-    windows as tensorflow_windows,
-)
+from . import axes, elementwise, images, windows
 from .node import Node, Rewrite
 
 Array = np.ndarray[Any, Any]
@@ -38,28 +27,28 @@ Array = np.ndarray[Any, Any]
 # What goes wrong (or has no counterpart at all) in each converter, measured with tf2onnx 1.17 and TensorFlow 2.21.
 TABLES: dict[str, dict[str, Rewrite]] = {
     "tf2onnx": {
-        **tensorflow_images.TF2ONNX,
-        **tensorflow_windows.TF2ONNX,
-        **tensorflow_elementwise.TF2ONNX,
-        **tensorflow_axes.TF2ONNX,
+        **images.TF2ONNX,
+        **windows.TF2ONNX,
+        **elementwise.TF2ONNX,
+        **axes.TF2ONNX,
     },
     "tflite": {
-        **tensorflow_images.TFLITE,
-        **tensorflow_windows.TFLITE,
-        **tensorflow_elementwise.TFLITE,
-        **tensorflow_axes.TFLITE,
+        **images.TFLITE,
+        **windows.TFLITE,
+        **elementwise.TFLITE,
+        **axes.TFLITE,
     },
 }
 
 UNKNOWN = -(2**30)  # a size that only a run knows, among sizes that are known; moved around, never computed with
 SHAPE_MOVERS = {"StridedSlice", "Slice", "Pack", "ConcatV2", "GatherV2", "Identity", "ExpandDims", "Squeeze"}
-LARGEST_FOLDED = 2**22  # elements; so that folding cannot make a model much larger
+MAX_ELEMENTS_FOLDED = 2**22  # so that folding cannot make a model much larger
 CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 BRANCHES = ("If", "StatelessIf")
 
 
 def plain(concrete: Any, converter: str, *, table: dict[str, Rewrite] | None = None) -> Any:
-    """The plain form, for ``tf2onnx`` or ``tflite``, of a concrete function, as a tf.function of a fixed signature.
+    """Return the plain form, for ``tf2onnx`` or ``tflite``, of a concrete function, as a tf.function.
 
     Its inputs have the same names, order, shapes (a free batch stays free) and dtypes, its outputs the same structure;
     values are equal up to rounding. ``table`` replaces the converter's table of rewrites.
@@ -83,7 +72,7 @@ def plain(concrete: Any, converter: str, *, table: dict[str, Rewrite] | None = N
 
 @contextmanager
 def plain_saved_model(concrete: Any, converter: str, signature: str, beside: str) -> Iterator[str]:
-    """A folder, next to the path ``beside``, with a SavedModel whose ``signature`` is the function's plain form."""
+    """Make a folder, next to the path ``beside``, with a SavedModel whose ``signature`` is the plain form."""
     module = tf.Module()
     module.form = plain(concrete, converter)
     folder = tempfile.mkdtemp(dir=Path(beside).parent)
@@ -102,25 +91,30 @@ class _Replay:
         self.bodies = {f.signature.name: f for f in library.library.function}
 
     def run(
-        self, graph: Any, inputs: Sequence[Any], outputs: Sequence[Any], given: Sequence[Any], values: dict[int, Array]
+        self,
+        graph: Any,
+        inputs: Sequence[Any],
+        outputs: Sequence[Any],
+        tensors: Sequence[Any],
+        values: dict[int, Array],
     ) -> list[Any]:
-        """The tensors that stand for ``outputs`` where ``given`` stand for ``inputs``; ``values``, by position."""
-        made: dict[Any, Any] = {old.ref(): new for old, new in zip(inputs, given, strict=True)}
+        """Return what stands for ``outputs`` where ``tensors`` stand for ``inputs``; ``values``: known, by position."""
+        new_tensors: dict[Any, Any] = {old.ref(): new for old, new in zip(inputs, tensors, strict=True)}
         known: dict[Any, Array] = {inputs[index].ref(): value for index, value in values.items()}
         # closing(), for `with session` would make the graph current in place of the one being traced
         with closing(tf.compat.v1.Session(graph=graph)) as session:
-            for op in _needed(outputs, set(made)):
-                sources = [made[t.ref()] for t in op.inputs]
+            for op in _needed(outputs, set(new_tensors)):
+                sources = [new_tensors[t.ref()] for t in op.inputs]
                 facts = [known.get(t.ref()) for t in op.inputs]
-                found = _value(op, sources, facts, session)
-                if found is not None:
-                    known.update({t.ref(): value for t, value in zip(op.outputs, found, strict=True)})
-                if found is not None and not any(_unknown(value) for value in found):
-                    results = [tf.constant(v, t.dtype) for v, t in zip(found, op.outputs, strict=True)]
+                op_values = _value(op, sources, facts, session)
+                if op_values is not None:
+                    known.update({t.ref(): value for t, value in zip(op.outputs, op_values, strict=True)})
+                if op_values is not None and not any(_unknown(value) for value in op_values):
+                    results = [tf.constant(v, t.dtype) for v, t in zip(op_values, op.outputs, strict=True)]
                 else:
                     results = self._emit(op, sources, facts)
-                made.update({t.ref(): new for t, new in zip(op.outputs, results, strict=True)})
-        return [made[t.ref()] for t in outputs]
+                new_tensors.update({t.ref(): new for t, new in zip(op.outputs, results, strict=True)})
+        return [new_tensors[t.ref()] for t in outputs]
 
     def _emit(self, op: Any, sources: list[Any], facts: list[Array | None]) -> list[Any]:
         body = op.get_attr("f").name if op.type in CALLS else None
@@ -150,7 +144,7 @@ def _copied(op: Any, sources: list[Any]) -> list[Any]:
 
 
 def _static_sizes(tensor: Any, wanted: Array) -> list[int] | None:
-    """A Reshape's sizes as constants, -1 for the free batch alone; None where they cannot be.
+    """Return a Reshape's sizes as constants, -1 for the free batch alone; None where they cannot be.
 
     Converters lose track of sizes computed while the model runs, and of all that is computed from them.
     """
@@ -167,15 +161,15 @@ def _static_sizes(tensor: Any, wanted: Array) -> list[int] | None:
     return [-1 if size == UNKNOWN else size for size in sizes]
 
 
-def _needed(outputs: Sequence[Any], given: set[Any]) -> list[Any]:
-    """The operations that ``outputs`` depend on, in an order in which they can run."""
+def _needed(outputs: Sequence[Any], present: set[Any]) -> list[Any]:
+    """Return the operations that ``outputs`` depend on, in an order in which they can run."""
     seen: set[Any] = set()
-    stack = [tensor.op for tensor in outputs if tensor.ref() not in given]
+    stack = [tensor.op for tensor in outputs if tensor.ref() not in present]
     while stack:
         op = stack.pop()
         if op not in seen:
             seen.add(op)
-            stack += [tensor.op for tensor in op.inputs if tensor.ref() not in given]
+            stack += [tensor.op for tensor in op.inputs if tensor.ref() not in present]
     return [op for op in outputs[0].graph.get_operations() if op in seen]
 
 
@@ -184,7 +178,7 @@ def _unknown(value: Array) -> bool:
 
 
 def _value(op: Any, sources: list[Any], facts: list[Array | None], session: Any) -> list[Array] | None:
-    """The operation's results where they depend on constants and static sizes alone, else None."""
+    """Return the operation's results where they depend on constants and static sizes alone, else None."""
     if op.type == "Shape" and sources[0].shape.rank is not None:
         sizes = [UNKNOWN if size is None else size for size in sources[0].shape]
         return [np.array(sizes, op.outputs[0].dtype.as_numpy_dtype)]
@@ -202,7 +196,7 @@ def _value(op: Any, sources: list[Any], facts: list[Array | None], session: Any)
         return None
     feed = {tensor.name: value for tensor, value in zip(op.inputs, facts, strict=True)}
     results = [np.asarray(value) for value in session.run(op.outputs, feed_dict=feed)]
-    return results if sum(value.size for value in results) <= LARGEST_FOLDED else None
+    return results if sum(value.size for value in results) <= MAX_ELEMENTS_FOLDED else None
 
 
 def _plain_dtype(dtype: Any) -> bool:

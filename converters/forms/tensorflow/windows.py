@@ -1,4 +1,4 @@
-"""Equivalents of TensorFlow's operators on windows: convolution, pooling and morphology. Child side."""
+"""Write TensorFlow's operators on windows (convolution, pooling, morphology) by others. Worker side."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ LOWEST = float(np.finfo(np.float32).min)
 
 
 def transposed_convolution(node: Node) -> Any:
-    """Conv2DBackpropInput: no dilation, and no output beyond what the windows cover (it becomes explicit zeros).
+    """Write Conv2DBackpropInput without dilation; output beyond what the windows cover becomes explicit zeros.
 
     tf2onnx writes such outputs as negative pads, TFLite has no dilated transposed convolution.
     """
     kernel, image = node.known[1], node.inputs[2]
     sizes = static(image, 1, 2)
-    given = node.op.outputs[0].shape
-    wanted = None if given.rank is None or None in list(given[1:3]) else [int(d) for d in given[1:3]]
+    shape_of_output = node.op.outputs[0].shape
+    is_known = shape_of_output.rank is not None and None not in list(shape_of_output[1:3])
+    wanted = [int(d) for d in shape_of_output[1:3]] if is_known else None
     if (shape := node.ints(0)) is not None:
         wanted = shape[1:3]
     if kernel is None or sizes is None or wanted is None or node.attr("data_format") != "NHWC":
@@ -43,8 +44,10 @@ def transposed_convolution(node: Node) -> Any:
 
 
 def sparse_convolution(node: Node) -> Any:
-    """A convolution whose windows leave elements out at the end: TensorFlow's own TFLite interpreter pads it by less
-    than nothing. Where nothing is padded SAME is VALID; what one axis does need is a Pad of its own."""
+    """Write a SAME convolution whose windows leave elements out at the end as a VALID one.
+
+    TensorFlow's own TFLite interpreter pads it by less than nothing. What an axis does need becomes a Pad.
+    """
     image, window = node.inputs[0], static(node.inputs[1], 0, 1)
     sizes = static(image, 1, 2)
     if sizes is None or window is None or node.attr("padding") != "SAME" or node.attr("data_format") != "NHWC":
@@ -65,7 +68,7 @@ def sparse_convolution(node: Node) -> Any:
 
 
 def max_pool(node: Node) -> Any:
-    """MaxPool with explicit padding, which never wins, in a Pad of its own."""
+    """Write the explicit padding of MaxPool as a Pad by the lowest number."""
     if node.attr("padding") != "EXPLICIT" or node.attr("data_format") != "NHWC":
         return None
     pads = np.reshape(node.attr("explicit_paddings"), (4, 2)).tolist()
@@ -74,7 +77,7 @@ def max_pool(node: Node) -> Any:
 
 
 def max_pool_with_argmax(node: Node) -> Any:
-    """MaxPoolWithArgmax of which only the values are used."""
+    """Write MaxPoolWithArgmax as MaxPool where only the values are used."""
     if node.used(1):
         return None
     values = tf.nn.max_pool2d(node.inputs[0], node.attr("ksize"), node.attr("strides"), node.attr("padding"))
@@ -82,7 +85,7 @@ def max_pool_with_argmax(node: Node) -> Any:
 
 
 def pool_of_volumes(node: Node) -> Any:
-    """MaxPool3D and AvgPool3D as two poolings of images: over height and width, then over depth."""
+    """Write MaxPool3D and AvgPool3D as two poolings of images: over height and width, then over depth."""
     pool = tf.nn.max_pool2d if node.op.type == "MaxPool3D" else tf.nn.avg_pool2d
     volume, sizes = node.inputs[0], static(node.inputs[0], 1, 2, 3, 4)
     if sizes is None or node.attr("data_format") != "NDHWC":
@@ -97,7 +100,7 @@ def pool_of_volumes(node: Node) -> Any:
 
 
 def dilation(node: Node) -> Any:
-    """Dilation2D: the largest of the image's shifted copies, each raised by its element of the filter."""
+    """Take, for Dilation2D, the largest of the image's shifted copies, each raised by its element of the filter."""
     image, kernel, sizes = node.inputs[0], node.inputs[1], static(node.inputs[0], 1, 2)
     window = static(kernel, 0, 1)
     if sizes is None or window is None or image.dtype != tf.float32:

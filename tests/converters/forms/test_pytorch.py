@@ -32,6 +32,16 @@ CASES: dict[str, tuple[str, str]] = {
     "antialias_corners": ("F.interpolate(x, size=(14, 4), mode='bicubic', align_corners=True, antialias=True)", "_aa"),
     "antialias_cubic": ("F.interpolate(x, size=(4, 13), mode='bicubic', antialias=True)", "_aa"),
     "antialias_cubic_factor": ("F.interpolate(x, scale_factor=(0.45, 1.3), mode='bicubic', antialias=True)", "_aa"),
+    "nearest_size": ("F.interpolate(x, size=(23, 29))", "nearest"),
+    "nearest_smaller": ("F.interpolate(x, size=(4, 7))", "nearest"),
+    "nearest_factor": ("F.interpolate(x, scale_factor=(1.3, 2.4615))", "nearest"),
+    "nearest_factor_recomputed": ("F.interpolate(x, scale_factor=1.7, recompute_scale_factor=True)", "nearest"),
+    "nearest_one_axis_whole": ("F.interpolate(x, size=(18, 13))", "nearest"),
+    "nearest_1d": ("F.interpolate(x.flatten(2), size=64)", "nearest"),
+    "nearest_3d": ("F.interpolate(x.reshape(-1, 2, 4, 9, 10), scale_factor=1.4)", "nearest"),
+    "nearest_exact_size": ("F.interpolate(x, size=(23, 29), mode='nearest-exact')", "nearest"),
+    "nearest_exact_factor": ("F.interpolate(x, scale_factor=(0.7, 1.9), mode='nearest-exact')", "nearest"),
+    "nearest_whole_stays": ("F.interpolate(x, size=(27, 20)) + F.interpolate(x, scale_factor=(3, 2))", ""),
     "fold": ("F.fold(F.unfold(x, (3, 2), (2, 1), 1, (2, 3)), (9, 10), (3, 2), (2, 1), 1, (2, 3))", "col2im"),
     "log_sigmoid": ("F.logsigmoid(x * 300)", "log_sigmoid"),
     "logaddexp": ("torch.logaddexp(x * 200, x * -150)", "logaddexp"),
@@ -64,7 +74,7 @@ import json, sys, warnings
 warnings.simplefilter("ignore")
 import torch, torch.nn.functional as F
 from safeconvert.converters import torch_onnx
-from safeconvert.converters.forms.pytorch import decompositions
+from safeconvert.converters.forms.pytorch import decompositions, windows
 from safeconvert.runtimes.pytorch import model as pytorch_model
 
 def written(x):
@@ -101,6 +111,22 @@ def measured(expression):
     }
 
 found = {name: measured(expression) for name, (expression, _) in json.loads(sys.argv[1]).items()}
+def indices(length, mode, **how):
+    # The pixels that PyTorch itself reads: its own operator, on the positions.
+    positions = torch.arange(length, dtype=torch.float32).reshape(1, 1, length)
+    return F.interpolate(positions, mode=mode, **how).flatten().tolist()
+
+wrong = []
+for size in (1, 3, 7, 13, 26, 33, 56):
+    for mode in ("nearest", "nearest-exact"):
+        for count in range(1, 90):
+            if indices(size, mode, size=count) != windows._nearest_indices(size, count, None, "exact" in mode):
+                wrong.append((size, mode, "size", count))
+        for factor in (0.37, 0.5, 1.1, 1.3, 1.7, 2.0, 2.4615, 2.5, 3.3):
+            if count := int(size * factor):
+                own = windows._nearest_indices(size, count, factor, "exact" in mode)
+                wrong += [] if indices(size, mode, scale_factor=factor) == own else [(size, mode, "factor", factor)]
+found["nearest_indices_wrong"] = wrong
 average = torch.ops.aten.avg_pool2d.default
 right = decompositions.REWRITES[average]
 decompositions.REWRITES[average] = lambda *given: right(*given) * 1.001
@@ -162,8 +188,13 @@ def test_the_operator_that_exporters_get_wrong_is_gone(found: dict[str, Any], na
 
 def test_what_exporters_get_right_stays(found: dict[str, Any]) -> None:
     assert "aten.avg_pool2d.default" in found["avg_pool2d_plain_stays"]["left"]
+    assert "aten.upsample_nearest2d.vec" in found["nearest_whole_stays"]["left"]
     assert "aten.adaptive_max_pool2d.default" in found["adaptive_max_even_stays"]["left"]
     assert "aten.cummax.default" in found["cummax_indices_stay"]["left"]
+
+
+def test_nearest_indices_are_those_of_pytorch_for_every_size_and_factor(found: dict[str, Any]) -> None:
+    assert found["nearest_indices_wrong"] == []
 
 
 def test_a_wrong_rewrite_is_seen(found: dict[str, Any]) -> None:

@@ -1,0 +1,302 @@
+"""Find the nodes that a converter gets wrong: each node of the ONNX graph that it was fed, converted and run alone.
+
+Localisation is local replay (``repair/localization/node_replay.py``). Every node is run on the right activations, those
+of the whole graph in onnxruntime or, with ``--engine tvm``, in TVM. Only a node whose own output differs is a fault;
+what it does to the nodes behind it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..checking.tvm_check import RuntimeComparison, ask
+from ..comparison.compare import Tolerance
+from ..converters.hop import Hop
+from ..errors import WorkerFailed
+from ..models.input_mapping import Mismatch, apply_mapping, map_inputs, match_outputs
+from ..records import Refusal, Signature, TensorSpec
+from ..repair.localization.pieces import PieceOutput
+from ..workers.runtime_functions import FORGET, RUN_ONCE
+from .findings import Crash, HopFinding, NodeDifference
+from .hop_runner import HopRunner
+from .remote_functions import ACTIVATIONS, RUNTIME_ACTIVATIONS, WRITE_PIECES
+from .stage import ConvertedModel
+
+Array = np.ndarray[Any, Any]
+Rows = Sequence[dict[str, Array]]
+MAX_ACTIVATION_BYTES = 256 << 20  # of one input's activations; beyond it there is no replay
+MAX_CONVERSIONS = 12  # of parts of the graph, where the converter fails on all of its nodes at once
+
+
+@dataclass(frozen=True)
+class Activations:
+    """The tensors of an ONNX graph for one input: ``shapes`` of all of them by name, in order, and their ``values``.
+
+    ``engine`` computed them. Where the runtimes differ at a node, ``onnxruntime_values`` has what onnxruntime gives for
+    the same inputs of that node; ``comparison`` is of the two runtimes (None: only onnxruntime was asked).
+    """
+
+    shapes: Mapping[str, list[int]]
+    values: Mapping[str, Array]
+    engine: str = "onnxruntime"
+    onnxruntime_values: Mapping[str, Array] = field(default_factory=dict)
+    comparison: RuntimeComparison | None = None
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Nodes replayed: the ``ranking`` of their differences, most suspicious first.
+
+    ``refused`` are nodes that differ from the engine's activations only as the two runtimes do.
+    """
+
+    ranking: tuple[NodeDifference, ...]
+    activations: Activations
+    refused: tuple[Refusal, ...] = ()
+
+
+class NodeLocalization:
+    """Finds nodes at fault of hops whose converter reads ONNX. ``model_runs`` counts runs of models and of pieces."""
+
+    def __init__(self, hop_runner: HopRunner) -> None:
+        self.hop_runner, self.workers = hop_runner, hop_runner.workers
+        self.model_runs = 0
+
+    def locate(self, stage: ConvertedModel, hop: Hop, diverged: ConvertedModel, rows: Rows) -> HopFinding | None:
+        """Return the nodes at fault of a hop that differs, or None where they cannot be looked for.
+
+        ``rows`` are inputs (batch of 1) on which the hop differs, by the names of the ONNX graph's inputs.
+        """
+        self.model_runs = 0
+        try:
+            replay = self.replay(stage, hop, rows[0], engine=self.hop_runner.settings.engine)
+        except WorkerFailed:
+            return None  # the replay is a help; without it the whole graph is fed in other forms
+        return HopFinding(
+            hop,
+            stage,
+            tuple(rows),
+            replay.activations.shapes,
+            before=diverged,
+            ranking=replay.ranking,
+            faults=tuple(difference for difference in replay.ranking if not difference.score <= 1),
+            model_runs=self.model_runs,
+            engine=replay.activations.engine,
+            comparison=replay.activations.comparison,
+            refused=replay.refused,
+        )
+
+    def failing_nodes(
+        self, attempt: int, stage: ConvertedModel, hop: Hop, nodes: Sequence[str], rows: Rows
+    ) -> Crash | None:
+        """Return which of these nodes, of a graph that the converter crashed on, it fails to convert alone too."""
+        try:
+            replay = self.replay(stage, hop, rows[0], list(nodes))
+        except WorkerFailed:
+            return None
+        failing = tuple(difference for difference in replay.ranking if difference.failed)
+        return Crash(hop, stage, tuple(rows), replay.activations.shapes, attempt, failing) if failing else None
+
+    def replay(
+        self,
+        stage: ConvertedModel,
+        hop: Hop,
+        row: dict[str, Array],
+        only: list[str] | None = None,
+        engine: str = "onnxruntime",
+    ) -> Replay:
+        """Replay every node (or ``only`` these) on the activations of ``row``. Raises :class:`WorkerFailed`.
+
+        Where the converter fails on all nodes at once, they are converted in halves, down to single nodes.
+        """
+        activations = self._activations(stage, row, only, engine)
+        if sum(4 * int(np.prod(shape)) for shape in activations.shapes.values()) > MAX_ACTIVATION_BYTES:
+            return Replay((), activations)
+        differences: list[NodeDifference] = []
+        refused: list[Refusal] = []
+        pending = [only]
+        for _ in range(MAX_CONVERSIONS):
+            if not pending or not self.hop_runner.repair_time.allows():
+                break
+            pieces, is_failed = self._replay_at_once(stage, hop, activations, pending.pop(0), refused)
+            nodes = list(dict.fromkeys(piece.node for piece in pieces))
+            if not is_failed or len(nodes) == 1:
+                differences += pieces
+            else:
+                middle = len(nodes) // 2
+                pending += [nodes[:middle], nodes[middle:]]
+        return Replay(tuple(sorted(differences, key=lambda d: -d.score)), activations, tuple(refused))
+
+    def _activations(
+        self, stage: ConvertedModel, row: dict[str, Array], only: list[str] | None, engine: str
+    ) -> Activations:
+        """Run the graph on one input in the engine asked for; in onnxruntime where that cannot give every tensor."""
+        comparison = None
+        if engine == "tvm":
+            comparison = self._comparison(stage, row)
+            if comparison.kept is not None:
+                return self._from_engine(comparison, comparison.kept, stage, only)
+        worker = self.workers.worker("onnx_tflite", "onnx_tflite")
+        store = self.workers.scratch("activations.npz")
+        shapes = ACTIVATIONS(
+            worker,
+            self.hop_runner.timeout,
+            path=stage.side.location,
+            store=str(store),
+            arrays=row,
+            only=only,
+        )
+        self.model_runs += 1
+        return Activations(shapes, _stored(store, shapes), comparison=comparison)
+
+    def _comparison(self, stage: ConvertedModel, row: dict[str, Array]) -> RuntimeComparison:
+        """Run the graph in TVM and in onnxruntime on one input and keep TVM's activations."""
+        name = "source" if stage.side is self.hop_runner.source else "source view"
+        path = Path(stage.side.location)
+        self.model_runs += 2
+        return ask(
+            self.workers, name, path, row, self.hop_runner.settings.tolerance, self.hop_runner.timeout, keep=True
+        )
+
+    def _from_engine(
+        self, comparison: RuntimeComparison, kept: Path, stage: ConvertedModel, only: list[str] | None
+    ) -> Activations:
+        """Read the activations that TVM gave."""
+        store = self.workers.scratch("activations.npz")
+        shapes, onnxruntime_values = RUNTIME_ACTIVATIONS(
+            self.workers.worker("onnx_tflite", "onnx_tflite"),
+            self.hop_runner.timeout,
+            path=stage.side.location,
+            store=str(store),
+            kept=str(kept),
+            only=only,
+        )
+        kept.unlink()
+        return Activations(shapes, _stored(store, shapes), comparison.engine, onnxruntime_values, comparison)
+
+    def _replay_at_once(
+        self,
+        stage: ConvertedModel,
+        hop: Hop,
+        activations: Activations,
+        only: list[str] | None,
+        refused: list[Refusal],
+    ) -> tuple[list[NodeDifference], bool]:
+        """Convert and run these nodes in one go; where that fails, return the nodes as failed ones and True.
+
+        What differs as the runtimes do is added to ``refused``.
+        """
+        target, shapes, values = self.workers.scratch("pieces.onnx"), activations.shapes, activations.values
+        pieces = WRITE_PIECES(
+            self.workers.worker("onnx_tflite", "onnx_tflite"),
+            self.hop_runner.timeout,
+            path=stage.side.location,
+            target=str(target),
+            shapes=dict(shapes),
+            only=only,
+        )
+        outputs = pieces.outputs
+        arrays = {name: values[tensor] for name, tensor in pieces.inputs.items()}
+        try:
+            results = self._run(stage, hop, target, arrays, [output.name for output in outputs])
+        except WorkerFailed as error:
+            if error.status == "timeout":
+                return [], False  # slow is not wrong
+            failed = [_failed(output, shapes[output.tensor], str(error)[:300]) for output in outputs]
+            return failed, True
+        differences = []
+        for output, result in zip(outputs, results, strict=True):
+            difference, refusal = judge_node(output, activations, result, hop, self.hop_runner.settings.tolerance)
+            differences.append(difference)
+            refused += [] if refusal is None else [refusal]
+        return differences, False
+
+    def _run(
+        self, stage: ConvertedModel, hop: Hop, path: Path, arrays: dict[str, Array], outputs: Sequence[str]
+    ) -> list[Array]:
+        """Convert the ONNX file of the pieces and run it in the hop's target format. Raises :class:`WorkerFailed`."""
+        shapes: dict[str, list[int | None]] = {name: list(array.shape) for name, array in arrays.items()}
+        written = self.hop_runner.run(hop, stage, path, "", last=False, shapes=shapes)
+        side = self.hop_runner.side(hop, written, last=False)
+        worker = side.worker()
+        specs = tuple(TensorSpec(name, tuple(shape), "float32") for name, shape in shapes.items())
+        mapping = map_inputs(Signature(specs, ()), shapes, side.signature)
+        if isinstance(mapping, Mismatch):
+            raise WorkerFailed(mapping.reason)
+        answer = RUN_ONCE(worker, None, path=side.location, arrays=apply_mapping(mapping, arrays))
+        FORGET(worker, None, path=side.location)
+        self.model_runs += 1
+        results = match_outputs(outputs, answer.names, answer.outputs)
+        if len(results) != len(outputs):
+            raise WorkerFailed(f"{len(results)} of {len(outputs)} pieces came out")
+        return results
+
+
+def judge_node(
+    output: PieceOutput, activations: Activations, result: Array, hop: Hop, tolerance: Tolerance
+) -> tuple[NodeDifference, Refusal | None]:
+    """Compare a piece's output with the engine's, and where that differs, with onnxruntime's for the same inputs.
+
+    What agrees with either is right: that the runtimes differ is no fault of the converter, and is refused.
+    """
+    tensor = output.tensor
+    expected = activations.values[tensor]
+    result = with_channels_of(expected, result) if hop.has_channels_last_outputs else result
+    difference = compare_node(output, expected, result, tolerance)
+    onnxruntime_value = activations.onnxruntime_values.get(tensor)
+    if difference.score <= 1 or onnxruntime_value is None:
+        return difference, None
+    as_onnxruntime = compare_node(output, onnxruntime_value, result, tolerance)
+    if not as_onnxruntime.score <= 1:
+        return difference, None
+    comparison = activations.comparison
+    runtimes = [d for d in comparison.differences if d.tensor == tensor] if comparison is not None else []
+    node = hop.layer_name(difference.node, difference.index)
+    return as_onnxruntime, runtimes[0].refusal(node) if runtimes else None
+
+
+def with_channels_of(expected: Array, result: Array) -> Array:
+    """Return a channels-last result channels first, where that gives it the expected shape."""
+    if result.shape == expected.shape or result.ndim <= 2:
+        return result
+    channels_first = np.moveaxis(result, -1, 1)
+    return channels_first if channels_first.shape == expected.shape else result
+
+
+def compare_node(output: PieceOutput, expected: Array, result: Array, tolerance: Tolerance) -> NodeDifference:
+    """Compare what a converted node gives with what it ought to give, in units of the tolerance.
+
+    ``output`` names the node, its operator and its index in the graph. Another shape, a NaN or an infinity where there
+    is none is an infinite difference.
+    """
+    difference = NodeDifference(
+        output.node, output.operator, np.inf, None, expected.shape, result.shape, index=output.index
+    )
+    if expected.shape != result.shape:
+        return difference
+    allowed = tolerance.atol + tolerance.rtol * float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
+    with np.errstate(invalid="ignore", over="ignore"):
+        distances = np.abs(expected.astype(np.float64) - result)
+    largest = float(np.where(expected == result, 0.0, distances).max(initial=0.0))  # the same infinity is no difference
+    if not np.isfinite(largest):
+        return difference
+    score = largest / allowed if allowed else (np.inf if largest else 0.0)
+    return replace(difference, score=score, max_abs=largest)
+
+
+def _failed(output: PieceOutput, shape: Sequence[int], words: str) -> NodeDifference:
+    """The difference of a node that the converter does not convert; ``words`` are what it says."""
+    return NodeDifference(output.node, output.operator, np.inf, None, tuple(shape), None, words, index=output.index)
+
+
+def _stored(store: Path, shapes: Mapping[str, list[int]]) -> dict[str, Array]:
+    """The arrays of an ``.npz`` file whose members stand in the order of ``shapes``; the file is removed."""
+    with np.load(store) as stored:
+        values = dict(zip(shapes, (stored[key] for key in stored.files), strict=True))
+    store.unlink()
+    return values
