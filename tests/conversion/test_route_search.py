@@ -44,6 +44,7 @@ class ModelInThisProcess:
     framework: str = "numpy"
     runtime: None = None
     signature: Signature = SIGNATURE
+    varying: frozenset[int] = frozenset()
 
     output_names = ("y",)
 
