@@ -104,8 +104,13 @@ THREE = tuple(hop("torch", "keras", name) for name in ("first", "second", "third
 
 @pytest.fixture(autouse=True)
 def one_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Target has no second runtime here."""
+    """The Target has no second runtime here, and the Source, which runs in no worker, makes no noise."""
+
+    def no_noise(*arguments: Any) -> Any:
+        raise WorkerFailed("the Source runs in no worker")
+
     monkeypatch.setattr(attempts, "in_second_runtime", lambda source, side: None)
+    monkeypatch.setattr(attempts, "measured_noise", no_noise)
 
 
 @pytest.fixture
