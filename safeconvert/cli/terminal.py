@@ -77,8 +77,9 @@ class Terminal:
         if report["check"]["after"] is not None:
             out.print(_check(report["check"]))
             self._line(_tolerance(report["check"]))
+            measured = {one["name"]: one for one in report["check"]["after"]["calibration"]["outputs"]}
             for output in report["check"]["outputs"]:
-                self._line(_output(output))
+                self._line(_output(output, measured.get(output["name"], {}).get("figures", {})))
         skipped = report["check"]["inputs"]["skipped"]
         for one in skipped[:5]:
             self._line(f"skipped {one['path']}: {one['reason']}")
@@ -171,14 +172,16 @@ def _tolerance(check: dict[str, Any]) -> str:
     return f"{check['inputs']['kind']} ({check['inputs']['strength']}); decided by {rule['decides']}"
 
 
-def _output(output: dict[str, Any]) -> str:
-    """What an output is and what it was held to."""
+def _output(output: dict[str, Any], figures: dict[str, Any]) -> str:
+    """What an output is and what it was held to; of a quantised one also what was measured on the calibration set."""
     rule = output["tolerance"]
     line = f"output {output['name']}: {output['kind']} ({output['kind_origin']}); {rule['rule']}"
     if output["kind"] != "ids" and not output["is_quantized"]:
         line += f", so {rule['smallest']:.2g} to {rule['largest']:.2g} ({rule['origin']})"
     elif output["is_quantized"]:
         line += f" ({rule['max_error_origin']})"
+        shown = [f"{name.replace('_', ' ')} {value:.3g}" for name, value in figures.items() if value is not None]
+        line += f"; measured: {', '.join(shown)}" if shown else ""
     if output["is_constant"]:
         line += "; the same for all inputs"
     return line + ("; ill-conditioned" if output["ill_conditioned"] else "")
