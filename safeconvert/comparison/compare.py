@@ -164,7 +164,11 @@ class Comparison:
             return (*reasons, "nothing was compared")
         if self.source_not_finite == self.count:
             return (*reasons, "the Source gives NaN or infinity on every input")
-        if (label_reason := self._label_reason(max_discrepancy)) is not None:
+        is_map = [output.kind == "map" for output in self.outputs if output.kind in ("labels", "map")]
+        is_rounded = not values or any(output.is_quantized for output in self.outputs)
+        has_positions_only = is_rounded and bool(is_map) and all(is_map) and self.by.top > 0
+        # Positions of a rounded map are judged by their share, which says more than the number of inputs.
+        if not has_positions_only and (label_reason := self._label_reason(max_discrepancy)) is not None:
             reasons.append(label_reason)
         if self.target_not_finite:
             reasons.append(f"the Target gives NaN or infinity on {self.target_not_finite} of {self.count} inputs")

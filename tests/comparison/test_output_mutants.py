@@ -230,3 +230,9 @@ def test_a_rounded_map_differs_where_too_many_positions_do_and_not_where_some_do
     found = against(SEGMENTATION, some, quantized=True)
     assert (found.labels_differ, found.predictions_differ) == (0, 0)
     assert against(SEGMENTATION, some).labels_differ == COUNT
+
+
+def test_a_ruined_map_is_told_by_positions_and_not_by_inputs() -> None:
+    reasons = against(SEGMENTATION, shifted(SEGMENTATION, 1), quantized=True).differences()
+    assert "positions have another label" in reasons[0]
+    assert not any("near-ties" in reason or "labels differ" in reason for reason in reasons)
