@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from safeconvert.repair import rewrites
-from safeconvert.repair.rewrites.rules import gathering
+from safeconvert.repair.rewrites.rules import gathering, grid_sample
 
 from tests.support.command import safeconvert
 from tests.support.framework_alone import alone
@@ -214,7 +214,8 @@ def test_a_grid_samples_inside_and_outside_the_image(
     mode: str, opset: int, padding: str, corners: int, names: Sequence[str] | None
 ) -> None:
     model = sampler(mode, padding, corners, opset)
-    result, _ = rewrites.rewrite(model, names=names)
+    result, applied = rewrites.rewrite(model, names=names)
+    assert {rule.name for rule in grid_sample.REWRITES} <= {rewrite.rewrite for rewrite in applied}
     onnx.checker.check_model(result, full_check=True)
     assert "GridSample" not in {node.op_type for node in result.graph.node}
     grid = np.random.default_rng(5).uniform(-1.6, 1.6, (BATCH, 5, 4, 2)).astype(np.float32)

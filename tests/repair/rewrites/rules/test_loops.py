@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from safeconvert.repair import rewrites
 from safeconvert.repair.rewrites import application
-from safeconvert.repair.rewrites.rules import filling
+from safeconvert.repair.rewrites.rules import filling, loops
 
 from tests.support.onnx_execution import execute, weights
 
@@ -125,7 +125,8 @@ def test_a_loop_with_a_constant_count_is_unrolled(
 
 
 def test_what_does_not_change_is_written_once() -> None:
-    result, _ = rewrites.rewrite(loop(), names=["loop-unrolled"])
+    result, applied = rewrites.rewrite(loop(), names=[rule.name for rule in loops.REWRITES])
+    assert {rewrite.rewrite for rewrite in applied} == {"loop-unrolled"}
     kinds = [node.op_type for node in result.graph.node]
     assert kinds.count("Split") == 1
     assert kinds.count("Gather") == STEPS

@@ -10,6 +10,7 @@ import onnx.numpy_helper
 import pytest
 from onnx import TensorProto, helper
 from safeconvert.repair import rewrites
+from safeconvert.repair.rewrites.rules import movement
 
 from tests.support.rewrite_cases import (
     TOLERANCE,
@@ -91,7 +92,8 @@ def test_a_batch_that_only_travels_stays_first(
     steps: list[tuple[str, dict[str, Any], tuple[Array, ...]]], shape: tuple[int, ...]
 ) -> None:
     model = _chain([(op, dict(attributes), constants) for op, attributes, constants in steps], shape)
-    result, _ = rewrites.rewrite(model)
+    result, applied = rewrites.rewrite(model)
+    assert {rewrite.rewrite for rewrite in applied} & {rule.name for rule in movement.REWRITES}
     onnx.checker.check_model(result, full_check=True)
     for node in result.graph.node:
         for attribute in node.attribute:
