@@ -8,6 +8,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from safeconvert.repair import rewrites
+from safeconvert.repair.rewrites.application import infer, load
+from safeconvert.repair.rewrites.free_batch import freeze_computed_shapes, shape_at_batches
+from safeconvert.repair.rewrites.site import constant_of
 
 
 def guarded(*, first: bool = True, rows: int = 0, more: int = 1) -> onnx.ModelProto:
@@ -181,3 +184,34 @@ def test_a_value_that_follows_the_batch_is_not_taken_for_a_constant() -> None:
     result, _ = rewrites.rewrite(model, names=rewrites.CANONICAL)
     for batch in (1, 4):
         np.testing.assert_allclose(run(result, batch), run(model, batch), rtol=1e-6)
+
+
+def viewed(first: str) -> onnx.ModelProto:
+    """A Reshape to a shape whose first size is that axis of the input, counted by Shape and Gather."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["sizes"]),
+        helper.make_node("Gather", ["sizes", first], ["count"], axis=0),
+        helper.make_node("Concat", ["count", "rest"], ["shape"], axis=0),
+        helper.make_node("Reshape", ["x", "shape"], ["y"], "view"),
+    ]
+    constants = {"batch": [0], "channels": [1], "rest": [28] if first == "batch" else [-1]}
+    graph = helper.make_graph(
+        nodes,
+        "viewed",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4, 7])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(value, np.int64), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+@pytest.mark.parametrize(("first", "behind"), [("batch", [28]), ("channels", None)])
+def test_a_shape_is_read_at_several_batches(first: str, behind: list[int] | None) -> None:
+    model = load(viewed(first))
+    infer(model)
+    reshape = next(node for node in model.graph if node.name == "view")
+    assert shape_at_batches(model, reshape, 1, ["x"]) == behind
+    assert freeze_computed_shapes(model)
+    frozen = constant_of(reshape.inputs[1])
+    assert frozen is not None
+    assert frozen.tolist() == ([-1, 28] if behind else [4, -1])
