@@ -26,7 +26,7 @@ from safeconvert.repair.localization.single_node import SingleNode, SingleNodeFi
 from safeconvert.checking.verdict import Judgement
 from safeconvert.cli.arguments import OPTIONS
 from safeconvert.comparison.compare import Comparison
-from safeconvert.conversion.findings import HopFinding, NodeDifference, faults, refusals
+from safeconvert.conversion.findings import HopFinding, NodeDifference, diagnose, refusals
 from safeconvert.conversion.time_budget import RepairTime
 from safeconvert.options import Options
 from safeconvert.records import Verdict
@@ -276,24 +276,21 @@ def compared(labels: int) -> tuple[Comparison, Comparison]:
 def test_of_several_faults_each_has_its_own_percentage() -> None:
     repaired = finding(after=object(), form="plain")
     judgement = Judgement(Verdict.REPAIRED, (), compared(0), compared(6))
-    found = faults([repaired], judgement, {(HOP.label, "n"): 20.0})
-    assert [(f.status, f.percent_before, f.percent_after) for f in found] == [
-        ("repaired", 20.0, 0.0),
-        ("repaired", 60.0, 0.0),
-    ]
+    found = diagnose([repaired], judgement, {(HOP.label, "n"): 20.0})
+    assert [(diagnosis.is_repaired, diagnosis.percent_before) for diagnosis in found] == [(True, 20.0), (True, 60.0)]
 
 
 def test_a_fault_that_stays_has_the_percentage_of_the_target() -> None:
-    found = faults([finding()], Judgement(Verdict.DIVERGED, (), compared(6)), {})
-    assert [(f.type, f.status, f.percent_before, f.percent_after) for f in found] == [
-        ("LH", "unrepaired", 60.0, 60.0),
-        ("TSS", "unrepaired", 60.0, 60.0),
+    found = diagnose([finding()], Judgement(Verdict.DIVERGED, (), compared(6)), {})
+    assert [(diagnosis.type, diagnosis.is_repaired, diagnosis.percent_before) for diagnosis in found] == [
+        ("LH", False, 60.0),
+        ("TSS", False, 60.0),
     ]
 
 
 def test_what_differs_on_probes_alone_is_no_fault_and_is_told() -> None:
     judgement = Judgement(Verdict.VERIFIED, (), compared(0))
-    assert faults([finding()], judgement, {}) == []
+    assert diagnose([finding()], judgement, {}) == []
     assert [(r.type, r.target_node) for r in refusals([finding()], judgement)] == [("LH", "n"), ("TSS", "k")]
     assert (
         refusals(
