@@ -67,6 +67,7 @@ def _value_reasons(rule: OutputRule, figures: Figures) -> list[str]:
     if rule.scales.channels.shape == ranges.shape:
         # Of a vector's channel that hardly moves, judged beside the others, there is no signal to lose.
         is_drowned &= rule.scales.channels >= ranges
+    is_drowned &= not rule.kind.has_labels  # the range says enough beside labels that agree
     if not is_far.any() and not is_drowned.any():
         return []
     worst = int(np.argmax(np.where(is_far, shares, -1) if is_far.any() else np.where(is_drowned, -snr, -np.inf)))

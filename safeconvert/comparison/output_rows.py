@@ -66,7 +66,7 @@ def compare_rows_of_output(rule: OutputRule, source: Array, target: Array, by: C
     figures = seen.figures + _errors(rule, a[counted], b[counted])
     has_labels, labels = seen.has_labels, seen.differ
     predictions = (seen.share > _single_limit(rule) if rule.kind.kind == "map" else labels) & values_differ
-    if rule.judges_values:
+    if rule.judges_values and rule.kind.kind != "labels":
         predictions |= _far_rows(rule, a, b)
     if rule.kind.kind == "boxes":
         figures += _box_figures(rule, a, b)

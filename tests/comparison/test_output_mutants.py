@@ -236,3 +236,10 @@ def test_a_ruined_map_is_told_by_positions_and_not_by_inputs() -> None:
     reasons = against(SEGMENTATION, shifted(SEGMENTATION, 1), quantized=True).differences()
     assert "positions have another label" in reasons[0]
     assert not any("near-ties" in reason or "labels differ" in reason for reason in reasons)
+
+
+def test_who_lets_labels_differ_lets_the_values_of_rounded_labels_differ_too() -> None:
+    doubled = against(LOGITS, LOGITS * 2, quantized=True)
+    assert not doubled.agrees()
+    assert doubled.agrees(max_discrepancy=30)
+    assert not against(LOGITS, -LOGITS, quantized=True).agrees(max_discrepancy=30)
