@@ -74,7 +74,8 @@ import json, sys, warnings
 warnings.simplefilter("ignore")
 import torch, torch.nn.functional as F
 from safeconvert.converters import torch_onnx
-from safeconvert.converters.forms.pytorch import decompositions, windows
+from safeconvert.converters.forms.pytorch import decompositions, elementwise, exported_program, in_place_writes
+from safeconvert.converters.forms.pytorch import windows
 from safeconvert.runtimes.pytorch import model as pytorch_model
 
 def written(x):
@@ -155,6 +156,15 @@ except TypeError as error:
     found["scripted"] = str(error)
 form = decompositions.decomposed(Net("F.logsigmoid(x)"), SHAPES)
 found["module"] = pytorch_model.program_inputs(form)[0].shape
+used = set()
+for expression, _ in json.loads(sys.argv[1]).values():
+    used |= {n.target for n in program_of(expression).run_decompositions({}).graph.nodes if n.op == "call_function"}
+    used |= {n.target for n in program_of(expression).graph.nodes if n.op == "call_function"}
+tables = {"elementwise": elementwise, "windows": windows, "in_place_writes": in_place_writes}
+found["used"] = {name: len(used.intersection(table.REWRITES)) for name, table in tables.items()}
+found["joined"] = set().union(*(table.REWRITES for table in tables.values())) == set(decompositions.REWRITES)
+written = [exported_program.writes(node) for node in program_of("written(x)").graph.nodes]
+found["writes"] = [any(written), any(map(exported_program.writes, program_of("x * 2").graph.nodes))]
 json.dump(found, open("found.json", "w"))
 """
 
@@ -228,3 +238,12 @@ def test_pixels_stay_whole_numbers_and_a_fixed_batch_fixed(found: dict[str, Any]
 def test_a_module_has_a_form_too_but_a_scripted_one_has_none(found: dict[str, Any]) -> None:
     assert found["module"] == [None, 8, 9, 10]
     assert "TorchScript" in found["scripted"]
+
+
+def test_rewrites_of_each_file_are_tried_and_all_are_used(found: dict[str, Any]) -> None:
+    assert found["joined"]
+    assert min(found["used"].values()) > 0, found["used"]
+
+
+def test_writing_into_a_tensor_is_told_from_computing_one(found: dict[str, Any]) -> None:
+    assert found["writes"] == [True, False]

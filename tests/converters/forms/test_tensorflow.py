@@ -116,6 +116,18 @@ def test_a_rewrite_gives_the_same_values_without_the_operator_and_leaves_the_bat
     assert found["input"] == ["image", [None, *SHAPE]]
 
 
+def test_sizes_are_static_where_all_are_known(rewritten: dict[str, Any]) -> None:
+    assert rewritten["static_sizes"] == [[3, 4], None, None]
+
+
+@pytest.mark.parametrize("file", ["axes", "elementwise", "images", "windows"])
+def test_each_file_of_rewrites_has_its_own(file: str, rewritten: dict[str, dict[str, Any]]) -> None:
+    own = set(rewritten["files"][file])
+    assert own
+    assert all(own.isdisjoint(ops) for name, ops in rewritten["files"].items() if name != file)
+    assert own <= {op for table in rewritten["tables"].values() for op in table}
+
+
 def test_every_rewrite_is_tested(rewritten: dict[str, dict[str, Any]]) -> None:
     listed = {op for table in rewritten["tables"].values() for op in table}
     assert listed
@@ -210,10 +222,18 @@ def _kinds(function: Any) -> list[str]:
 def _rewrites() -> dict[str, Any]:
     import numpy as np
     import tensorflow as tf
+    from safeconvert.converters.forms.tensorflow import axes, elementwise, images, node, windows
     from safeconvert.converters.forms.tensorflow.plain import TABLES, plain
 
     image = np.random.default_rng(1).normal(size=(3, *SHAPE)).astype(np.float32)
     found: dict[str, Any] = {"tables": {converter: sorted(table) for converter, table in TABLES.items()}}
+    files = {"axes": axes, "elementwise": elementwise, "images": images, "windows": windows}
+    found["files"] = {name: sorted({*file.TF2ONNX, *file.TFLITE}) for name, file in files.items()}
+    found["static_sizes"] = [
+        node.static(tf.TensorSpec([None, 3, 4]), 1, 2),
+        node.static(tf.TensorSpec([None, 3, 4]), 0, 1),
+        node.static(tf.TensorSpec(None), 0),
+    ]
     for name, (converter, text, _) in REWRITES.items():
         before = _function(text)
         after = plain(before, converter).get_concrete_function()
