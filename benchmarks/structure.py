@@ -107,7 +107,7 @@ def figures(root: Path) -> dict[str, Any]:
     untested = [
         name
         for name, files in code_map.imported_by_tests(root).items()
-        if not files and modules[name].path.stat().st_size
+        if not files and modules[name].path.stat().st_size and not name.endswith(".__main__")
     ]
     return {
         "modules": len(modules),
