@@ -25,27 +25,17 @@ from tests.support.code_map import ROOT, Import, Module, circles, imported_by_te
 KNOWN_UPWARD: set[tuple[str, str]] = set()
 KNOWN_CIRCLES: set[tuple[str, ...]] = set()
 KNOWN_UNTESTED: set[str] = {
-    "__main__",
-    "cli.terminal",
     "conversion.crash_nodes",
     "conversion.hop_runner",
-    "conversion.onnx_view",
     "repair.exporter_faults",
     "repair.layer_ranking",
-    "repair.localization.node_replay",
     "repair.localization.runtime_exemptions",
     "repair.native_format.fault_names",
-    "repair.native_format.names",
     "repair.second_runtime_faults",
     "repair.strategies.float_weights",
     "repair.strategies.native_edits",
-    "repair.strategies.reconversion",
     "repair.strategies.view_edits",
     "repair.tvm_exemptions",
-    "reporting.reproduction",
-    "runtimes.pytorch.trace",
-    "runtimes.tensorflow.constants",
-    "runtimes.tensorflow.trace",
     "runtimes.tvm.model",
 }
 
