@@ -12,7 +12,7 @@ from tests.support.pool_nets import average_pool, max_pool, net
 
 def test_the_first_node_of_each_kind_is_named(tmp_path: Path) -> None:
     path = str(tmp_path / "net.onnx")
-    pools = average_pool("c", "a", "uneven"), max_pool("a", "b", "padded"), max_pool("b", "m", "padded_again")
+    pools = average_pool("c", "a", "uneven"), max_pool("a", "q", "padded"), max_pool("q", "m", "padded_again")
     onnx.save(net(*pools), path)
     assert kinds(path) == ["conv", "uneven", "padded", "pool_all", "flatten", "classes"]
     assert kinds(path, ["padded_again", "classes"]) == ["padded_again", "classes"]
