@@ -636,6 +636,7 @@ def test_odd_image_names_are_printed_under_a_strict_encoding(folder: Path, onnx_
     same = onnx_models / "labels_copy.onnx"
     (folder / "photos").mkdir()
     noise_image(folder / "photos" / "good.png", 0)
+    noise_image(folder / "photos" / "better.png", 1)
     (folder / "photos" / os.fsdecode(b"bad\xe9.png")).write_text("no image")
     strict = {"PYTHONIOENCODING": "utf-8:strict"}
     assert safeconvert("check", same, same, "--images", "photos", folder=folder, env=strict).code == 0
