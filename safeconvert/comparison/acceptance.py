@@ -11,6 +11,8 @@ import numpy as np
 
 from .compare import MAX_DIFFERING_LISTED, Comparison
 
+MAX_BROKEN_BY_ROUNDING = 0.1  # share of the inputs that a change mends
+
 Rule = Callable[[Comparison, Comparison], str]
 """Takes the comparisons of the Target before and after a change over the same inputs; says why it refuses, or ""."""
 
@@ -30,10 +32,18 @@ def refuse_other_inputs(before: Comparison, after: Comparison) -> str:
 
 
 def refuse_what_breaks_agreement(before: Comparison, after: Comparison) -> str:
-    """A change is refused where an input whose labels and values agreed before differs afterwards."""
+    """A change is refused where an input whose labels and values agreed before differs afterwards.
+
+    The rounding of a quantised output makes single inputs agree or differ by chance: there a change may break at most
+    ``MAX_BROKEN_BY_ROUNDING`` of the number of inputs that it mends.
+    """
     if before.labels_differ == before.count or len(before.differing) >= MAX_DIFFERING_LISTED:
         return ""  # none agreed; or the list may be cut, and what is not on it may have differed
     broken = set(after.differing) - set(before.differing)
+    mended = set(before.differing) - set(after.differing)
+    is_rounded = any(output.is_quantized for output in after.outputs)
+    if is_rounded and len(broken) <= MAX_BROKEN_BY_ROUNDING * len(mended):
+        return ""
     return f"{len(broken)} inputs that agreed before differ afterwards" if broken else ""
 
 

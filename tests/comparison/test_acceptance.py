@@ -27,6 +27,7 @@ def compared(
     problems: tuple[str, ...] = (),
     source_not_finite: int = 0,
     target_not_finite: int = 0,
+    is_quantized: bool = False,
 ) -> Comparison:
     """A comparison over ``count`` inputs; ``largest`` is the largest absolute difference of its one output."""
     return Comparison(
@@ -37,7 +38,7 @@ def compared(
         source_not_finite=source_not_finite,
         target_not_finite=target_not_finite,
         labelled=True,
-        outputs=(OutputComparison("out", (4,), (4,), largest),),
+        outputs=(OutputComparison("out", (4,), (4,), largest, is_quantized=is_quantized),),
         problems=problems,
         differing=differing,
     )
@@ -90,6 +91,16 @@ def test_every_rule_is_in_the_table() -> None:
 )
 def test_a_target_that_is_closer_and_breaks_nothing_is_accepted(before: Comparison, after: Comparison) -> None:
     assert refusal(before, after) == ""
+
+
+def test_rounding_may_break_few_inputs_where_a_change_mends_many() -> None:
+    before = compared(30, count=40, differing=tuple(range(30)))
+    few = compared(11, count=40, differing=(*range(10), 39), is_quantized=True)
+    many = compared(13, count=40, differing=(*range(10), 37, 38, 39), is_quantized=True)
+    exact = compared(11, count=40, differing=(*range(10), 39))
+    assert refusal(before, few) == ""
+    assert refusal(before, many) == "3 inputs that agreed before differ afterwards"
+    assert refusal(before, exact) == "1 inputs that agreed before differ afterwards"
 
 
 @pytest.mark.parametrize(

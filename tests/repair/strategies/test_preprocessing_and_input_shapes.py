@@ -161,7 +161,7 @@ def test_converted_target_takes_what_the_deployment_prepares(folder: Path) -> No
     assert done.code == 0, done.err or done.out
     report = json.loads(done.out)
     assert report["verdict"] == "verified"
-    assert any("built into the Target: channels turned round" in note for note in report["notes"])
+    assert any("built into the Target: channels reversed" in note for note in report["notes"])
     assert contract(folder, "built.tflite").channel_order == "bgr"
 
 
