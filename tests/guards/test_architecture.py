@@ -26,17 +26,12 @@ KNOWN_UPWARD: set[tuple[str, str]] = set()
 KNOWN_CIRCLES: set[tuple[str, ...]] = set()
 KNOWN_UNTESTED: set[str] = {
     "conversion.crash_nodes",
-    "conversion.hop_runner",
     "repair.exporter_faults",
-    "repair.layer_ranking",
-    "repair.localization.runtime_exemptions",
     "repair.native_format.fault_names",
     "repair.second_runtime_faults",
     "repair.strategies.float_weights",
-    "repair.strategies.native_edits",
     "repair.strategies.view_edits",
     "repair.tvm_exemptions",
-    "runtimes.tvm.model",
 }
 
 
