@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safeconvert.repair.second_runtime_faults import differing_operators
 
 from safeconvert.checking.second_runtime import in_second_runtime, unavailable_reason
+from safeconvert.comparison.compare import Tolerance
 from safeconvert.formats import KERAS, TFLITE
+from safeconvert.models.input_mapping import Mismatch, map_inputs
 from safeconvert.models.loaded import LoadedModel
 from safeconvert.workers.pool import WorkerPool
 from tests.support.command import made_by, safeconvert
@@ -115,6 +118,23 @@ def test_rounded_weights_excuse_no_label_in_the_second_runtime(models: Path) -> 
     if wrong > 0.1:
         counts = [said["check"]["after"][part]["labels_differ"] for part in ("calibration", "heldout")]
         assert sum(counts) == round(wrong * 16)  # what was measured is what the second runtime answers
+
+
+def test_operators_are_named_that_the_two_runtimes_compute_differently(models: Path) -> None:
+    by = apart(models, "plain.tflite")
+    with WorkerPool() as workers:
+        source = LoadedModel(workers, "source", KERAS.written_at(models / "source.keras"))
+        target = LoadedModel(workers, "target", TFLITE.written_at(models / "plain.tflite"))
+        source.worker()
+        target.worker()
+        other = in_second_runtime(source, target)
+        assert other is not None
+        other.worker()
+        mapping = map_inputs(source.signature, {"image": (None, *SIZES)}, target.signature)
+        assert not isinstance(mapping, Mismatch)
+        arrays = {"image": np.load(models / "x.npz")["image"][:1]}
+        faults = differing_operators(source, other, mapping, arrays, Tolerance())
+    assert [(fault.type, fault.source_node) for fault in faults] == ([] if by < 1e-3 else [("LH", "sparse")])
 
 
 @pytest.mark.parametrize(("deaths", "asked"), [(1, True), (2, False)])
