@@ -26,12 +26,9 @@ KNOWN_UPWARD: set[tuple[str, str]] = set()
 KNOWN_CIRCLES: set[tuple[str, ...]] = set()
 KNOWN_UNTESTED: set[str] = {
     "conversion.crash_nodes",
-    "repair.exporter_faults",
     "repair.native_format.fault_names",
-    "repair.second_runtime_faults",
     "repair.strategies.float_weights",
     "repair.strategies.view_edits",
-    "repair.tvm_exemptions",
 }
 
 
