@@ -24,12 +24,7 @@ from tests.support.code_map import ROOT, Import, Module, circles, imported_by_te
 
 KNOWN_UPWARD: set[tuple[str, str]] = set()
 KNOWN_CIRCLES: set[tuple[str, ...]] = set()
-KNOWN_UNTESTED: set[str] = {
-    "conversion.crash_nodes",
-    "repair.native_format.fault_names",
-    "repair.strategies.float_weights",
-    "repair.strategies.view_edits",
-}
+KNOWN_UNTESTED: set[str] = set()
 
 
 def module(name: str, *targets: str, **settings: bool) -> Module:
