@@ -158,13 +158,16 @@ def test_what_only_the_source_does_names_the_fault_and_not_the_layer_behind_it(t
     assert "joined" in report["faults"][0]["source_node"]
 
 
-def test_a_target_that_is_right_on_the_persons_inputs_alone_says_so(tmp_path: Path) -> None:
+def test_a_target_that_differs_on_probes_alone_is_verified_only_where_the_person_says_so(tmp_path: Path) -> None:
     """LogSigmoid exported as Log(Sigmoid) is minus infinity far below zero, where these inputs do not go."""
     made_by(LOGARITHM, tmp_path)
     np.savez(tmp_path / "x.npz", np.random.default_rng(0).uniform(0, 1, size=(24, 3, 12, 9)).astype("float32"))
-    options = ("--inputs", "x.npz", "--no-repair", "-o", "target.onnx", "--json")
-    done = safeconvert("torch2onnx", "source.pt2", *options, folder=tmp_path)
-    report = json.loads(done.out)
-    assert report["verdict"] == "verified"
-    assert {one["status"] for one in report["route"]} == {"diverged"}
-    assert any("your inputs agree, but" in note for note in report["notes"])
+    options = ("--inputs", "x.npz", "--no-repair", "--json", "--force", "-o", "target.onnx")
+    verdicts = []
+    for more in ((), ("--own-inputs-only",)):
+        done = safeconvert("torch2onnx", "source.pt2", *options, *more, folder=tmp_path)
+        report = json.loads(done.out)
+        verdicts.append((done.code, report["verdict"]))
+        assert {attempt["status"] for attempt in report["route"]} == {"diverged"}
+        assert "probes" in json.dumps([report["reasons"], report["notes"], report["check"]["further"]])
+    assert verdicts == [(1, "diverged"), (0, "verified")]
