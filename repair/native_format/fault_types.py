@@ -12,7 +12,8 @@ from .fault_names import Names
 
 def natively_typed(faults: Sequence[Diagnosis], names: Names) -> list[Diagnosis]:
     """The faults, with the types that the models' own arrays give those which a view alone cannot tell."""
-    told = [_of_a_layer(fault, names.trained) if _scales(fault) else fault for fault in faults]
+    told = [_of_an_extra_layer(fault, names.trained) for fault in faults]
+    told = [_of_a_layer(fault, names.trained) if _scales(fault) else fault for fault in told]
     if any(fault.type == "WB" for fault in told) and names.changed == ([], []):
         told = [_not_of_weights(fault) for fault in told]
     return told
@@ -23,6 +24,17 @@ def _scales(fault: Diagnosis) -> bool:
     difference, operator = fault.evidence.get("difference"), fault.evidence.get("operator")
     kinds = fault.evidence.get("missing", [operator]) if difference == "missing nodes" else [operator]
     return difference in ("missing nodes", "a node too many") and {"Mul", "Add"}.issuperset(kinds)
+
+
+def _of_an_extra_layer(fault: Diagnosis, trained: Mapping[str, bool]) -> Diagnosis:
+    """Return the fault as a node too many, where it scales or shifts in a layer without arrays that the Source lacks.
+
+    In the views such a layer's constant looks like a weight. ``trained`` is empty where the layers cannot be told.
+    """
+    is_extra = fault.evidence.get("source_nodes") == [] and fault.evidence.get("operator") in ("Mul", "Add")
+    if fault.type != "WB" or not is_extra or not trained or fault.target_node in trained:
+        return fault
+    return dataclasses.replace(fault, type="CG", evidence={**fault.evidence, "difference": "a node too many"})
 
 
 def _of_a_layer(fault: Diagnosis, trained: Mapping[str, bool]) -> Diagnosis:
