@@ -26,7 +26,7 @@ from model_zoo.making import preprocess_file  # noqa: E402
 from safeconvert import Options  # noqa: E402
 from safeconvert.checking import tvm_check  # noqa: E402
 from safeconvert.checking.evaluation_set import EvaluationSet  # noqa: E402
-from safeconvert.models import loading  # noqa: E402
+from safeconvert.models import loader  # noqa: E402
 from safeconvert.models.detect import detect  # noqa: E402
 from safeconvert.options import Silent  # noqa: E402
 from safeconvert.workers.pool import WorkerPool  # noqa: E402
@@ -57,12 +57,12 @@ def measured(network: Network, data: Path, cache: Path, photos: int) -> dict[str
     images = link(choose(network, data, 2 * photos), cache / f"engines-{network.name}-{photos}")
     options = Options.of({"images": images, "preprocess": str(preprocess_file(network, cache)), "engine": "tvm"})
     with WorkerPool() as workers, ThreadPoolExecutor(1) as pool:
-        side = loading.model_of(workers, "source", detect(built.path), options)
+        side = loader.model_of(workers, "source", detect(built.path), options)
         FORGET(side.start(), None, path="")  # the process is up, its imports are done
         begun = time.monotonic()
-        loading.load(side)
+        loader.load(side)
         loaded = time.monotonic() - begun
-        shapes = loading.resolve_shapes(built.path, side.signature, options)
+        shapes = loader.resolve_shapes(built.path, side.signature, options)
         evaluation_set = EvaluationSet(workers, side, shapes, options, pool, Silent())
         arrays = evaluation_set.inputs.read(range(photos))
         times = []

@@ -34,7 +34,7 @@ from model_zoo import NETWORKS, build, choose, link  # noqa: E402
 from model_zoo.making import preprocess_file  # noqa: E402
 from safeconvert import Options  # noqa: E402
 from safeconvert.checking.evaluation_set import EvaluationSet  # noqa: E402
-from safeconvert.models import loading  # noqa: E402
+from safeconvert.models import loader  # noqa: E402
 from safeconvert.models.detect import detect  # noqa: E402
 from safeconvert.models.input_mapping import apply_mapping, map_inputs  # noqa: E402
 from safeconvert.options import Silent  # noqa: E402
@@ -104,11 +104,11 @@ def passed(source: Path, target: Path, images: Path, preprocess: Path) -> float:
     """Seconds of one pass of both models over the photos, each in its own runtime, one after the other."""
     options = Options.of({"images": images, "preprocess": str(preprocess)})
     with WorkerPool() as workers, ThreadPoolExecutor(1) as pool:
-        one = loading.model_of(workers, "source", detect(source), options)
-        other = loading.model_of(workers, "target", detect(target), options)
-        loading.load(one)
-        loading.load(other)
-        shapes = loading.resolve_shapes(source, one.signature, options)
+        one = loader.model_of(workers, "source", detect(source), options)
+        other = loader.model_of(workers, "target", detect(target), options)
+        loader.load(one)
+        loader.load(other)
+        shapes = loader.resolve_shapes(source, one.signature, options)
         arrays = EvaluationSet(workers, one, shapes, options, pool, Silent()).inputs.read(range(PHOTOS))
         mapping = map_inputs(one.signature, shapes, other.signature)
         assert isinstance(mapping, tuple)

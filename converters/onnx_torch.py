@@ -12,7 +12,7 @@ import onnx
 import torch
 
 from ..runtimes.pytorch import model as pytorch_model
-from ..runtimes.pytorch.exporting import export
+from ..runtimes.pytorch.exporter import export
 from .hop_function import HopAnswer, Shapes
 from .support.constant_arguments import bake
 from .support.input_names import with_plain_inputs

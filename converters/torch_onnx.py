@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..runtimes.pytorch import model as pytorch_model
-from ..runtimes.pytorch.exporting import examples
+from ..runtimes.pytorch.exporter import examples
 from .forms.pytorch.decompositions import decomposable, decomposed
 from .forms.pytorch.exported_program import by_argument, traceable
 from .hop_function import HopAnswer, Shapes

@@ -17,7 +17,7 @@ from ..conversion.stage import ConvertedModel
 from ..errors import WorkerFailed
 from ..formats import TFLITE
 from ..models.input_mapping import InputMapping, Mismatch, map_inputs
-from ..models.loaded import LoadedModel, shorten
+from ..models.loaded_model import LoadedModel, shorten
 from ..records import Verdict
 
 MAX_ROWS_COMPARED = 64  # calibration inputs on which a changed Target is compared
@@ -106,7 +106,7 @@ class Gate:
             if self._target is None:
                 self._before = all_rows_differ(len(self.rows), *self._before.problems[:1])
             else:
-                self._before = self._compare(self._target.side, self._target.mapping)
+                self._before = self._compare(self._target.model, self._target.mapping)
         return self._before
 
     def consider(self, candidate: Candidate) -> Decision:

@@ -18,7 +18,7 @@ from ..conversion.stage import ConversionOptions, ConvertedModel
 from ..conversion.time_budget import RepairTime
 from ..formats import Format
 from ..models.input_mapping import Mismatch, apply_mapping, map_inputs, sizes
-from ..models.loaded import LoadedModel
+from ..models.loaded_model import LoadedModel
 from ..options import Observer, Options
 from ..records import Attempt, Diagnosis, Localisation, Refusal, Verdict
 from ..workers.pool import WorkerPool
@@ -89,7 +89,7 @@ class RepairContext:
     def judge(self, stage: ConvertedModel, evaluation_set: EvaluationSet) -> Judgement:
         """Return the verdict on a model over both sets of inputs."""
         with self.clock("check"):
-            return judge(evaluation_set, stage.side, stage.mapping)
+            return judge(evaluation_set, stage.model, stage.mapping)
 
     def view_of(self, model: LoadedModel, shapes: Shapes, arrays: Mapping[str, Array]) -> View | None:
         """Return the ONNX view of a model that agrees with the model on ``arrays``, its own inputs by name."""
@@ -131,8 +131,8 @@ class RepairContext:
         stage = self.convert(repaired_view, self.target.format, sizes(mapping, self.shapes), view_sample)
         if stage is None:
             return None
-        target_mapping = map_inputs(self.source.signature, self.shapes, stage.side.signature)
-        return None if isinstance(target_mapping, Mismatch) else ConvertedModel(stage.side, target_mapping)
+        target_mapping = map_inputs(self.source.signature, self.shapes, stage.model.signature)
+        return None if isinstance(target_mapping, Mismatch) else ConvertedModel(stage.model, target_mapping)
 
 
 @dataclass(frozen=True)
@@ -256,8 +256,8 @@ class Strategy:
 
 def in_own_worker(stage: ConvertedModel) -> ConvertedModel:
     """Return the model in a worker that no conversion uses: the one called ``target`` is stopped for other ones."""
-    if stage.side.worker_name != "target":
+    if stage.model.worker_name != "target":
         return stage
-    model = LoadedModel(stage.side.workers, "mended", stage.side.file, stage.side.options)
+    model = LoadedModel(stage.model.workers, "mended", stage.model.file, stage.model.options)
     model.worker()
-    return replace(stage, side=model)
+    return replace(stage, model=model)

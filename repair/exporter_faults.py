@@ -17,7 +17,7 @@ from ..conversion.onnx_view import view
 from ..conversion.stage import ConversionOptions, ConvertedModel
 from ..errors import WorkerFailed
 from ..models.input_mapping import apply_mapping, match_outputs, sizes
-from ..models.loaded import LoadedModel
+from ..models.loaded_model import LoadedModel
 from ..records import Attempt, Diagnosis, Localisation
 from ..workers.pool import WorkerPool
 from .localization.finding import NamedFault
@@ -44,11 +44,11 @@ def explain(
     if not diverged.mapping:
         return _additional_inputs(source, diverged, attempt, used), None
     try:
-        if diverged.side.other_runtime is None:
+        if diverged.model.other_runtime is None:
             faults, model_runs = _searched(workers, source, sample, diverged, settings)
         else:
             first_input = {name: array[:1] for name, array in sample.arrays.items()}
-            faults = differing_operators(source, diverged.side, diverged.mapping, first_input, settings.tolerance)
+            faults = differing_operators(source, diverged.model, diverged.mapping, first_input, settings.tolerance)
             model_runs = 1
     except WorkerFailed:
         return [], None  # the Target stands without it
@@ -66,7 +66,7 @@ def _additional_inputs(
 ) -> list[Diagnosis]:
     """Inputs that the Source does not have: constants of the model that the converter turned into inputs."""
     source_names = {spec.name for spec in source.signature.inputs}
-    specs = diverged.side.signature.inputs
+    specs = diverged.model.signature.inputs
     if len(specs) <= len(source_names):
         return []
     kept = [spec.name for spec in specs if spec.name in source_names]
@@ -91,7 +91,7 @@ def _searched(
     workers: WorkerPool, source: LoadedModel, sample: Sample, diverged: ConvertedModel, settings: ConversionOptions
 ) -> tuple[list[NamedFault], int]:
     """Search along the trace on one input; return the faults (none where the result has no view) and the model runs."""
-    target = LoadedModel(workers, "given", diverged.side.file, diverged.side.options)
+    target = LoadedModel(workers, "given", diverged.model.file, diverged.model.options)
     target.worker()
     assert diverged.comparison is not None
     row = diverged.comparison.differing[0] if diverged.comparison.differing else 0

@@ -20,7 +20,7 @@ from ..conversion.onnx_view import Pair, View, ordered, view
 from ..conversion.stage import ConversionOptions, ConvertedModel
 from ..errors import BadInput, CallRaised, WorkerFailed
 from ..models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs, sizes
-from ..models.loaded import LoadedModel, shorten
+from ..models.loaded_model import LoadedModel, shorten
 from ..options import Observer, Options
 from ..records import Localisation
 from ..workers.pool import Worker, WorkerPool
@@ -155,7 +155,7 @@ class Ranker:
 
     def _view(self, stage: ConvertedModel, sample: Sample, settings: ConversionOptions) -> tuple[View, LoadedModel]:
         """The view of a stage's model, and the model in a child that no converter uses, unless it is the Source."""
-        side = stage.side
+        side = stage.model
         if side is not self.evaluation_set.source:
             side = LoadedModel(self.workers, f"ranked-{side.framework}", side.file, side.options)
             side.worker()

@@ -10,7 +10,7 @@ import numpy as np
 from ..checking.second_runtime import WORDS
 from ..comparison.compare import Tolerance
 from ..models.input_mapping import InputMapping, apply_mapping
-from ..models.loaded import LoadedModel
+from ..models.loaded_model import LoadedModel
 from ..workers.runtime_functions import LARGEST_DIFFERENCES, SPLIT_OPERATORS
 from .localization.finding import NamedFault
 from .native_format.names import origins

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import WorkerFailed
 from ...formats import Format
-from ...models.loaded import LoadedModel
+from ...models.loaded_model import LoadedModel
 from ...runtimes.trace_store import TraceRecord
 from ...workers.pool import WorkerPool
 from ..localization.finding import FaultSummary

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import WorkerFailed
 from ...formats import Format
-from ...models.loaded import LoadedModel
+from ...models.loaded_model import LoadedModel
 from ...runtimes.tensor_layout import moves
 from ...runtimes.trace_store import TraceRecord
 from ...workers.pool import WorkerPool

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...formats import ModelFile
-from ...models.loaded import LoadedModel
+from ...models.loaded_model import LoadedModel
 from ...runtimes.tensor_layout import TensorLayout, arrangements
 from ...workers.pool import WorkerPool
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...formats import ModelFile
-from ...models.loaded import LoadedModel
+from ...models.loaded_model import LoadedModel
 from ...workers.pool import WorkerPool
 from ..localization.finding import SettingChange
 

@@ -20,7 +20,7 @@ from ...conversion.stage import ConvertedModel
 from ...errors import WorkerFailed
 from ...formats import TFLITE
 from ...models.input_mapping import InputMapping, apply_mapping
-from ...models.loaded import LoadedModel
+from ...models.loaded_model import LoadedModel
 from ...records import Diagnosis, Localisation
 from ...runtimes.litert.float_weights import RoundedWeight
 from ...workers.pool import Worker
@@ -192,7 +192,7 @@ def _float32_twin(context: RepairContext) -> LoadedModel | None:
     """The Source as a float32 TFLite file that agrees with it."""
     context.observer.say("making the Source's own float32 TFLite file")
     stage = context.convert(context.source, TFLITE, context.shapes, context.evaluation_set.sample())
-    return None if stage is None else stage.side
+    return None if stage is None else stage.model
 
 
 def _diagnoses(
@@ -209,7 +209,7 @@ def _diagnoses(
     is_enough = bool(chosen.restored) and chosen.decision.labels_agree
     arrays = context.evaluation_set.inputs.read(tuple(context.evaluation_set.rows[0][:1]))
     target_arrays = apply_mapping(whole.stage.mapping, arrays)
-    source_names = origins(context.workers, context.source, arrays, whole.stage.side, target_arrays)
+    source_names = origins(context.workers, context.source, arrays, whole.stage.model, target_arrays)
     return tuple(
         Diagnosis(
             type="WB",

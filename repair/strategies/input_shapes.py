@@ -21,7 +21,7 @@ from ...errors import BadInput, WorkerFailed
 from ...formats import ONNX, Format, ModelFile
 from ...inputs.base import ProbeInputs
 from ...models.input_mapping import TO_NCHW, TO_NHWC, Mismatch, apply_mapping, layout_of, map_inputs, to_other_layout
-from ...models.loaded import LoadedModel
+from ...models.loaded_model import LoadedModel
 from ...records import Diagnosis, TensorSpec
 from ..acceptance import Candidate
 from ..context import Findings, Proposal, RepairContext, RepairState
@@ -233,13 +233,13 @@ class _InputShapes:
         permutations = {target_names[name]: way.axes for name, way in chosen.items()}
         evaluation_set = self.context.evaluation_set
         arrays = apply_mapping(stage.mapping, evaluation_set.inputs.read(tuple(evaluation_set.rows[0][:1])))
-        pairs = zip(self.target.signature.inputs, stage.side.signature.inputs, strict=True)
+        pairs = zip(self.target.signature.inputs, stage.model.signature.inputs, strict=True)
         given_arrays = {
             given.name: np.transpose(arrays[new.name], permutations.get(given.name) or range(arrays[new.name].ndim))
             for given, new in pairs
         }
         try:
-            return renamings(self.context.workers, self.target, given_arrays, stage.side, arrays)
+            return renamings(self.context.workers, self.target, given_arrays, stage.model, arrays)
         except WorkerFailed:
             return {}
 

@@ -12,7 +12,7 @@ import numpy as np
 from ...conversion.stage import ConvertedModel
 from ...errors import WorkerFailed
 from ...formats import ModelFile
-from ...models.loaded import LoadedModel
+from ...models.loaded_model import LoadedModel
 from ...records import Diagnosis
 from ..acceptance import Candidate, Decision, Gate
 from ..context import RepairContext

@@ -21,7 +21,7 @@ from ...errors import BadInput, WorkerFailed
 from ...formats import ONNX
 from ...inputs.preprocess import Preprocess
 from ...models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs, sizes
-from ...models.loaded import LoadedModel
+from ...models.loaded_model import LoadedModel
 from ...records import Diagnosis, Verdict
 from ..acceptance import MAX_ROWS_COMPARED
 from ..context import Findings, Proposal, RepairContext, RepairState, in_own_worker
@@ -193,7 +193,7 @@ class Deployment:
             type="PP",
             hop=f"{self.evaluation_set.source.format}->{stage.format}",
             source_node=", ".join(spec.name for spec in self.evaluation_set.source.signature.inputs),
-            target_node=", ".join(spec.name for spec in stage.side.signature.inputs),
+            target_node=", ".join(spec.name for spec in stage.model.signature.inputs),
             evidence={
                 "differs": fields,
                 "matters_first": list(sets[order[0]]) if order else [],
@@ -216,7 +216,7 @@ class Deployment:
             except BadInput:
                 continue
             rows = mixed.rows[0][:MAX_ROWS_COMPARED]
-            comparisons[name] = compare_rows(mixed, stage.side, stage.mapping, rows, "comparing a repair")
+            comparisons[name] = compare_rows(mixed, stage.model, stage.mapping, rows, "comparing a repair")
         return comparisons
 
     def change(self) -> Change:
@@ -227,22 +227,22 @@ class Deployment:
         """Return the Target with the change at its input, in its own format; None where no converter gives it back."""
         change = self.change()
         stage = in_own_worker(stage)
-        context = replace(self.context, target=stage.side)
+        context = replace(self.context, target=stage.model)
         dtype = stage.mapping[0].target.dtype
         if not dtype.startswith("float"):
             raise BadInput(
-                f"--embed-preprocessing needs a Target that takes floats; {stage.side.path.name} takes {dtype}.\n"
+                f"--embed-preprocessing needs a Target that takes floats; {stage.model.path.name} takes {dtype}.\n"
                 "Let the deployment prepare images as the Source does, or give a float Target."
             )
         sample = self.evaluation_set.sample()
         arrays = apply_mapping(stage.mapping, sample.arrays)
-        view = context.view_of(stage.side, sizes(stage.mapping, context.shapes), arrays)
+        view = context.view_of(stage.model, sizes(stage.mapping, context.shapes), arrays)
         if view is None:
             return None
         axis = self._channel_axis(stage.mapping)
         view_axis = axis if view.mapping[0].axes is None else view.mapping[0].axes.index(axis)
         path = context.workers.scratch("prepared.onnx")
-        context.observer.say(f"building the deployment's preprocessing into {stage.side.path.name}")
+        context.observer.say(f"building the deployment's preprocessing into {stage.model.path.name}")
         try:
             WRITE_PREPROCESSING(
                 context.workers.worker("onnx_tflite", "onnx_tflite"),

@@ -83,7 +83,7 @@ def _converted(context: RepairContext, gate: Gate) -> ConvertedModel | None:
     stage = context.convert(source, target.format, context.shapes, context.evaluation_set.sample())
     if stage is None:
         return None
-    decision = gate.consider(Candidate(stage.side, words="converted again from the Source"))
+    decision = gate.consider(Candidate(stage.model, words="converted again from the Source"))
     return decision.stage if decision.agrees else None
 
 

@@ -22,7 +22,7 @@ def propose(context: RepairContext, state: RepairState) -> Proposal | None:
     evaluation_set = context.evaluation_set
     arrays = evaluation_set.inputs.read(evaluation_set.rows[0][:1])
     try:
-        operators = differing_operators(context.source, target.side, target.mapping, arrays, context.options.tolerance)
+        operators = differing_operators(context.source, target.model, target.mapping, arrays, context.options.tolerance)
     except WorkerFailed:
         return None  # the Target is judged without it
     before = state.judgement.before or state.judgement.compared

@@ -20,7 +20,7 @@ from ...conversion.onnx_view import Pair, View, ordered
 from ...errors import WorkerFailed
 from ...formats import ONNX
 from ...models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs, sizes
-from ...models.loaded import LoadedModel, shorten
+from ...models.loaded_model import LoadedModel, shorten
 from ...records import Diagnosis, Localisation, Refusal
 from ..acceptance import Candidate, Decision, Gate, NeededRepairs
 from ..context import Findings, Proposal, RepairContext, RepairState
@@ -219,7 +219,7 @@ class _Repair:
         target, chosen = self.context.target, needed.decision.candidate.faults
         own_format = in_own_format(self.context, self.gate, self.located, self.names, needed.decision)
         stage, notes = own_format.stage, []
-        if stage is not None and target.signature.quantized and not stage.side.signature.quantized:
+        if stage is not None and target.signature.quantized and not stage.model.signature.quantized:
             notes.append("the repaired Target is float32: its quantisation could not be kept; quantise it again")
         if stage is None:
             reasons = [*reasons, f"no converter gives the repaired model back as {target.format}"]

@@ -16,7 +16,7 @@ from ..comparison.compare import compare
 from ..comparison.output_rules import OutputRule
 from ..errors import WorkerFailed
 from ..models.input_mapping import InputMapping, apply_mapping, match_outputs
-from ..models.loaded import LoadedModel, shorten
+from ..models.loaded_model import LoadedModel, shorten
 from ..workers.runtime_functions import RUN_AT
 from .evaluation_set import EvaluationSet
 from .further_check import CheckResult

@@ -21,8 +21,8 @@ from ..inputs.images import ImageInputs
 from ..inputs.preprocess import Layout, Preprocess, contract
 from ..inputs.presets import load_preprocess
 from ..models.input_mapping import InputMapping, apply_mapping, layout_of
-from ..models.loaded import LoadedModel, shorten
-from ..models.loading import Shapes, source_batch_axes, specs
+from ..models.loaded_model import LoadedModel, shorten
+from ..models.loader import Shapes, source_batch_axes, specs
 from ..options import Observer, Options
 from ..records import Signature, TensorSpec
 from ..workers.pool import WorkerPool

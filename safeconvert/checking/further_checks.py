@@ -16,7 +16,7 @@ from ..comparison.output_rules import OutputRule
 from ..comparison.tolerance import ScaleMeter
 from ..errors import BadInput, CallRaised, WorkerFailed
 from ..models.input_mapping import InputMapping
-from ..models.loaded import LoadedModel, shorten
+from ..models.loaded_model import LoadedModel, shorten
 from .batch_sizes import check_batches
 from .evaluation_set import EvaluationSet
 from .further_check import CheckResult

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..models.loaded import LoadedModel
+from ..models.loaded_model import LoadedModel
 from ..records import TensorSpec
 from .batch_sizes import declared_batch
 

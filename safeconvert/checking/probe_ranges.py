@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import WorkerFailed
 from ..inputs.base import Inputs, ProbeInputs, Range, dtype_of
-from ..models.loaded import LoadedModel
+from ..models.loaded_model import LoadedModel
 from ..records import TensorSpec
 
 Array = np.ndarray[Any, Any]

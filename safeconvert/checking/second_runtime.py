@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ..errors import CallRaised, WorkerFailed
 from ..formats import Format, has_second_runtime
-from ..models.loaded import LoadedModel, shorten
+from ..models.loaded_model import LoadedModel, shorten
 from ..workers.runtime import TENSORFLOW_INTERPRETER
 
 WORDS = f"{TENSORFLOW_INTERPRETER.name} answers otherwise than LiteRT"

@@ -16,7 +16,7 @@ from ..comparison.tolerance import ScaleMeter
 from ..errors import BadInput, CallRaised, WorkerFailed
 from ..inputs.base import ProbeInputs
 from ..models.input_mapping import match_outputs
-from ..models.loaded import LoadedModel
+from ..models.loaded_model import LoadedModel
 from ..options import Options
 from ..records import TensorSpec
 from ..workers.runtime_functions import CHANGING_OPERATORS, RUN_SINGLE_THREADED

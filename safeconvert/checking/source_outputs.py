@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import WorkerFailed
 from ..inputs.base import Inputs
-from ..models.loaded import LoadedModel
+from ..models.loaded_model import LoadedModel
 
 Array = np.ndarray[Any, Any]
 BATCH = 16  # inputs that a model runs at once

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..comparison.varying_rows import in_source_order
 from ..models.input_mapping import InputMapping, apply_mapping, match_outputs
-from ..models.loaded import LoadedModel
+from ..models.loaded_model import LoadedModel
 
 Array = np.ndarray[Any, Any]
 

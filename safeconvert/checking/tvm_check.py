@@ -18,8 +18,8 @@ import numpy as np
 from ..comparison.compare import Tolerance
 from ..errors import NotInstalled, WorkerFailed
 from ..models.input_mapping import Mismatch, apply_mapping, map_inputs
-from ..models.loaded import LoadedModel, shorten
-from ..models.loading import Shapes
+from ..models.loaded_model import LoadedModel, shorten
+from ..models.loader import Shapes
 from ..records import Refusal
 from ..repair.alignment.runtime_difference import RuntimeDifferences
 from ..repair.remote_functions import COMPARE_RUNTIMES

@@ -9,7 +9,7 @@ from ..comparison.compare import Comparison, all_rows_differ, compare
 from ..comparison.output_rules import OutputRule
 from ..errors import WorkerFailed
 from ..models.input_mapping import InputMapping
-from ..models.loaded import LoadedModel, shorten
+from ..models.loaded_model import LoadedModel, shorten
 from ..records import Verdict
 from .evaluation_set import SAMPLE, EvaluationSet
 from .further_check import CheckResult

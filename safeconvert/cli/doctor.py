@@ -14,7 +14,7 @@ from rich.table import Table
 from ..conversion.routes import extra_of, hops_between, missing, package_version, pairs, routes
 from ..converters import ENVIRONMENTS
 from ..errors import WorkerFailed
-from ..models.loaded import shorten
+from ..models.loaded_model import shorten
 from ..records import NO_LOAD_OPTIONS
 from ..reporting.document import PACKAGES
 from ..workers.environments import installed_version

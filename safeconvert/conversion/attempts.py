@@ -18,7 +18,7 @@ from ..comparison.output_rules import OutputRule, rules_from_arrays
 from ..converters.hop import Hop
 from ..errors import Unchanged, WorkerFailed
 from ..models.input_mapping import Mismatch, map_inputs
-from ..models.loaded import LoadedModel, shorten
+from ..models.loaded_model import LoadedModel, shorten
 from ..records import Attempt
 from .hop_runner import HopRunner
 from .routes import missing, version
@@ -65,7 +65,7 @@ class AttemptRunner:
     def agrees(self, model: ConvertedModel) -> bool:
         """Does the model agree with the Source on the sample?"""
         assert model.comparison is not None
-        is_unquantized = not (self.source.signature.quantized or model.side.signature.quantized)
+        is_unquantized = not (self.source.signature.quantized or model.model.signature.quantized)
         return agrees_on_sample(model.comparison, is_unquantized=is_unquantized)
 
     def take(self, stage: ConvertedModel, hop: Hop, form: str, *, last: bool) -> ConvertedModel | None:
@@ -107,12 +107,12 @@ class AttemptRunner:
         finally:
             self._after(hop)
         try:
-            model = self._checked(self.hop_runner.side(hop, written, last=last), stage, number, last=last)
+            model = self._checked(self.hop_runner.load(hop, written, last=last), stage, number, last=last)
         except WorkerFailed as error:
             record(error.status, f"the file that it wrote does not run: {error}")
             return None
         assert model.comparison is not None
-        is_quantized = self.source.signature.quantized or model.side.signature.quantized
+        is_quantized = self.source.signature.quantized or model.model.signature.quantized
         differences = () if self.agrees(model) else model.comparison.differences(values=not is_quantized)
         record("diverged" if differences else "ok", "; ".join(differences) or words)
         return model
@@ -142,7 +142,7 @@ class AttemptRunner:
                 raise Unchanged(f"the {form} form would be the model as it is")
             path, words = rewritten.path, f"after these rewrites: {rewritten.words}"
             self.changes[number] = rewritten.changes
-        return self.hop_runner.run(hop, stage, stage.side.path if path is None else path, form, last=last), words
+        return self.hop_runner.run(hop, stage, stage.model.path if path is None else path, form, last=last), words
 
     def _checked(self, side: LoadedModel, stage: ConvertedModel, number: int, *, last: bool) -> ConvertedModel:
         """Load what the hop wrote and compare it with the Source on the sample; a Target in its second runtime too."""
@@ -170,7 +170,7 @@ class AttemptRunner:
     def _compared(self, model: ConvertedModel, sample: Sample) -> ConvertedModel:
         """Return the model with its comparison to the Source on the sample."""
         names = self.source.output_names
-        outputs = target_outputs(self.source, model.side, model.mapping, sample.arrays, sample.outputs)
+        outputs = target_outputs(self.source, model.model, model.mapping, sample.arrays, sample.outputs)
         rows, by = range(sample.count), self.settings.comparator
         comparison = compare(rows, sample.outputs, outputs, names, self._rules(sample, has_noise=False), by)
         if comparison.values_differ and not self.agrees(replace(model, comparison=comparison)):

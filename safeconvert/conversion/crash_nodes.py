@@ -56,6 +56,6 @@ def _first_of_each_kind(search: RouteSearch, stage: ConvertedModel, only: Sequen
     """Return the first of these nodes (None: of all) of each kind: operator, settings and number of inputs."""
     worker = search.hop_runner.workers.worker("onnx_tflite", "onnx_tflite")
     try:
-        return NODE_KINDS(worker, search.hop_runner.timeout, path=stage.side.location, only=only)
+        return NODE_KINDS(worker, search.hop_runner.timeout, path=stage.model.location, only=only)
     except WorkerFailed:
         return ()

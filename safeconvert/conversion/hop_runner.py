@@ -12,7 +12,7 @@ from ..converters.hop_function import HopAnswer, HopArguments, InputPermutation,
 from ..errors import CallRaised, Unchanged
 from ..formats import ONNX, format_named
 from ..models.input_mapping import TO_NCHW, TO_NHWC, InputMapping, layout_of, sizes
-from ..models.loaded import LoadedModel
+from ..models.loaded_model import LoadedModel
 from ..records import NO_LOAD_OPTIONS
 from ..workers.environments import interpreter
 from ..workers.pool import Worker, WorkerPool
@@ -105,7 +105,7 @@ class HopRunner:
         changed = WRITE_FORM(
             self.workers.worker("onnx_tflite", "onnx_tflite"),
             self.timeout,
-            path=stage.side.location,
+            path=stage.model.location,
             target=str(target),
             form=form,
             opset=hop.newest_opset,
@@ -113,7 +113,7 @@ class HopRunner:
         )
         return Rewritten(target, tuple(changed)) if changed else None
 
-    def side(self, hop: Hop, written: Path, *, last: bool) -> LoadedModel:
+    def load(self, hop: Hop, written: Path, *, last: bool) -> LoadedModel:
         """Return what the hop wrote as a model in its own runtime, to be loaded when it is first used."""
         file = format_named(hop.target).written_at(written)
         framework = file.format.worker
@@ -136,7 +136,7 @@ class HopRunner:
             values["form"] = form
         if settings.opset is not None:
             values["opset"] = settings.opset
-        if stage.side is self.source:
+        if stage.model is self.source:
             values["signature"] = settings.signature
         if last:
             values["quantize"] = settings.quantize

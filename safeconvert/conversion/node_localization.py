@@ -146,7 +146,7 @@ class NodeLocalization:
         shapes = ACTIVATIONS(
             worker,
             self.hop_runner.timeout,
-            path=stage.side.location,
+            path=stage.model.location,
             store=str(store),
             arrays=row,
             only=only,
@@ -156,8 +156,8 @@ class NodeLocalization:
 
     def _comparison(self, stage: ConvertedModel, row: dict[str, Array]) -> RuntimeComparison:
         """Run the graph in TVM and in onnxruntime on one input and keep TVM's activations."""
-        name = "source" if stage.side is self.hop_runner.source else "source view"
-        path = Path(stage.side.location)
+        name = "source" if stage.model is self.hop_runner.source else "source view"
+        path = Path(stage.model.location)
         self.model_runs += 2
         return ask(
             self.workers, name, path, row, self.hop_runner.settings.tolerance, self.hop_runner.timeout, keep=True
@@ -171,7 +171,7 @@ class NodeLocalization:
         shapes, onnxruntime_values = RUNTIME_ACTIVATIONS(
             self.workers.worker("onnx_tflite", "onnx_tflite"),
             self.hop_runner.timeout,
-            path=stage.side.location,
+            path=stage.model.location,
             store=str(store),
             kept=str(kept),
             only=only,
@@ -195,7 +195,7 @@ class NodeLocalization:
         pieces = WRITE_PIECES(
             self.workers.worker("onnx_tflite", "onnx_tflite"),
             self.hop_runner.timeout,
-            path=stage.side.location,
+            path=stage.model.location,
             target=str(target),
             shapes=dict(shapes),
             only=only,
@@ -222,7 +222,7 @@ class NodeLocalization:
         """Convert the ONNX file of the pieces and run it in the hop's target format. Raises :class:`WorkerFailed`."""
         shapes: dict[str, list[int | None]] = {name: list(array.shape) for name, array in arrays.items()}
         written = self.hop_runner.run(hop, stage, path, "", last=False, shapes=shapes)
-        side = self.hop_runner.side(hop, written, last=False)
+        side = self.hop_runner.load(hop, written, last=False)
         worker = side.worker()
         specs = tuple(TensorSpec(name, tuple(shape), "float32") for name, shape in shapes.items())
         mapping = map_inputs(Signature(specs, ()), shapes, side.signature)

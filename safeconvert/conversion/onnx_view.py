@@ -12,7 +12,7 @@ import numpy as np
 from ..checking.evaluation_set import Sample
 from ..converters.hop_function import Shapes
 from ..models.input_mapping import InputMapping, Mismatch, map_inputs
-from ..models.loaded import LoadedModel
+from ..models.loaded_model import LoadedModel
 from ..records import Attempt
 from ..workers.pool import WorkerPool
 from .hop_runner import HopRunner
@@ -88,10 +88,10 @@ def view(
         stage, attempts = convert_verified(workers, side, "onnx", shapes, sample, settings, say)
     if stage is None:
         return None
-    signature = stage.side.signature
+    signature = stage.model.signature
     batch = next((spec.shape[0] for spec in signature.inputs if spec.shape and spec.shape[0]), None)
     return View(
-        Path(stage.side.location), stage.mapping, tuple(spec.name for spec in signature.outputs), batch, attempts
+        Path(stage.model.location), stage.mapping, tuple(spec.name for spec in signature.outputs), batch, attempts
     )
 
 

@@ -171,10 +171,10 @@ class RouteSearch:
 
     def rows(self, stage: ConvertedModel, chosen: Sequence[int]) -> list[dict[str, np.ndarray[Any, Any]]]:
         """Return a few of the chosen inputs of the sample, each alone, as the ONNX graph takes them."""
-        fixed = next((spec.shape[0] for spec in stage.side.signature.inputs if spec.shape), None) or 1
+        fixed = next((spec.shape[0] for spec in stage.model.signature.inputs if spec.shape), None) or 1
         arrays = apply_mapping(stage.mapping, self._sample().arrays)
         rows = list(chosen[:MAX_INPUTS_SHOWN]) or [0]
-        return [single_input(stage.side.signature.inputs, arrays, row, fixed) for row in rows]
+        return [single_input(stage.model.signature.inputs, arrays, row, fixed) for row in rows]
 
     def findings(self, target: ConvertedModel) -> list[HopFinding]:
         """Return the findings of hops on the Target's own route; ``after`` is None where it does not use the repair."""

@@ -10,7 +10,7 @@ from ..comparison.comparators import TOP1, Comparator
 from ..comparison.compare import Comparison, Tolerance
 from ..formats import Format
 from ..models.input_mapping import InputMapping
-from ..models.loaded import LoadedModel
+from ..models.loaded_model import LoadedModel
 
 MAX_REWRITES_LISTED = 4  # kinds of rewriting that a message names
 
@@ -39,14 +39,14 @@ class ConvertedModel:
     of the hops that led to it; ``comparison`` is with the Source on a few inputs, None for the Source itself.
     """
 
-    side: LoadedModel
+    model: LoadedModel
     mapping: tuple[InputMapping, ...]
     attempts: tuple[int, ...] = ()
     comparison: Comparison | None = None
 
     @property
     def format(self) -> Format:
-        return self.side.format
+        return self.model.format
 
 
 @dataclass(frozen=True)

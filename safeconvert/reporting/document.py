@@ -16,7 +16,7 @@ from ..checking.verdict import Judgement
 from ..comparison.compare import Comparison
 from ..converters import HOPS
 from ..inputs.base import Inputs
-from ..models.loaded import LoadedModel
+from ..models.loaded_model import LoadedModel
 from ..models.model_digest import model_digest
 from ..options import Options
 from ..records import Attempt, Fault, Localisation, Refusal

@@ -41,7 +41,7 @@ class Reproducer:
         found = {f"fault-F{number}": {"run": self.run} for number, _ in enumerate(faults, 1)}
         numbered = list(zip(found, faults, strict=True))
         for finding in findings:
-            if finding.fed.side is self.hop_runner.source and len(finding.ranking) == 1:
+            if finding.fed.model is self.hop_runner.source and len(finding.ranking) == 1:
                 continue  # the Source is that node alone already
             nodes = {local.node: local for local in finding.faults}
             chosen = {
@@ -79,7 +79,7 @@ class Reproducer:
             nodes = WRITE_SINGLE_NODES(
                 self.hop_runner.workers.worker("onnx_tflite", "onnx_tflite"),
                 self.hop_runner.settings.timeout,
-                path=finding.fed.side.location,
+                path=finding.fed.model.location,
                 shapes=dict(finding.shapes),
                 rows=list(finding.rows),
                 nodes=files,

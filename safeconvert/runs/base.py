@@ -18,9 +18,9 @@ from ..checking.verdict import Judgement
 from ..comparison.compare import all_rows_differ
 from ..errors import BadInput, SourceFailed, WorkerFailed
 from ..formats import ModelFile
-from ..models import loading
+from ..models import loader
 from ..models.input_mapping import InputMapping, Mismatch, map_inputs
-from ..models.loaded import LoadedModel, shorten
+from ..models.loaded_model import LoadedModel, shorten
 from ..options import Observer, Options
 from ..records import Attempt, Fault, Localisation, Refusal, Verdict
 from ..reporting import output_files
@@ -82,7 +82,7 @@ class Run:
 
     def __init__(self, workers: WorkerPool, source: ModelFile, options: Options, observer: Observer) -> None:
         self.workers, self.options, self.observer = workers, options, observer
-        self.source = loading.model_of(workers, "source", source, options)
+        self.source = loader.model_of(workers, "source", source, options)
         self.timings: dict[str, float] = {}
         self.notes: list[str] = []
         self.attempts: list[Attempt] = []  # conversions so far
@@ -92,7 +92,7 @@ class Run:
 
     def start_target(self, worker_name: str, file: ModelFile) -> LoadedModel:
         """Start the worker of a Target that was given. Raises :class:`BadInput` for what would run code."""
-        target = loading.model_of(self.workers, worker_name, file, self.options)
+        target = loader.model_of(self.workers, worker_name, file, self.options)
         second_runtime.warm(self.source, target.format)
         return target
 
@@ -101,7 +101,7 @@ class Run:
         self.models.append(target)
         evaluation_set.ahead()
         with self.clock("load"):
-            loading.load(target)
+            loader.load(target)
 
     def map_inputs(self, target: LoadedModel) -> tuple[InputMapping, ...] | Mismatch:
         """Return how the Source's inputs become the Target's, or why they cannot."""
@@ -112,8 +112,8 @@ class Run:
         """Load the Source and begin to read the inputs."""
         self.observer.say(f"loading {self.source.path.name}")
         with self.clock("load"):
-            loading.load(self.source)
-        self.shapes = loading.resolve_shapes(self.source.path, self.source.signature, self.options)
+            loader.load(self.source)
+        self.shapes = loader.resolve_shapes(self.source.path, self.source.signature, self.options)
         with ThreadPoolExecutor(1) as pool:
             evaluation_set = EvaluationSet(self.workers, self.source, self.shapes, self.options, pool, self.observer)
             try:

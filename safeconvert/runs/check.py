@@ -7,7 +7,7 @@ from pathlib import Path
 from ..checking.evaluation_set import EvaluationSet
 from ..checking.verdict import judge
 from ..formats import ModelFile
-from ..models.loaded import LoadedModel
+from ..models.loaded_model import LoadedModel
 from .base import Result, Run, RunOutcome, mismatched
 
 

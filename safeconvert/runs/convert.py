@@ -19,7 +19,7 @@ from ..conversion.stage import ConversionOptions, ConvertedModel
 from ..conversion.time_budget import RepairTime
 from ..converters.hop import Hop
 from ..formats import format_named
-from ..models.loaded import LoadedModel
+from ..models.loaded_model import LoadedModel
 from ..records import Diagnosis, Fault, Localisation, Verdict
 from ..repair.acceptance import MAX_ROWS_COMPARED, repaired, repaired_on_the_way
 from ..repair.context import RepairContext, RepairState
@@ -112,7 +112,7 @@ class ConvertRun(Run):
         """The verdict on the Target, with the deployment's preprocessing built in where that was asked for."""
         deployed = evaluation_set.as_deployed()
         target, reasons = self._with_preprocessing(evaluation_set, deployed, stage, router)
-        judgement = judge(deployed, target.side, target.mapping)
+        judgement = judge(deployed, target.model, target.mapping)
         if judgement.verdict is Verdict.DIVERGED:
             judgement = replace(judgement, reasons=(*judgement.reasons, *reasons))
         else:
@@ -130,7 +130,7 @@ class ConvertRun(Run):
 
         Other Targets are judged on probes by :func:`judge`, which knows the Source's noise.
         """
-        is_quantized = self.source.signature.quantized or stage.side.signature.quantized
+        is_quantized = self.source.signature.quantized or stage.model.signature.quantized
         if not is_quantized or stage.comparison is None or router.attempt_runner.agrees(stage):
             return judgement
         differences = "; ".join(stage.comparison.differences(values=False))
@@ -161,7 +161,7 @@ class ConvertRun(Run):
         if finding is None:
             return conversion
         before, inputs = finding.before, conversion.unrepaired_inputs
-        judgement = repaired_on_the_way(conversion.judgement, inputs, before.side, before.mapping)
+        judgement = repaired_on_the_way(conversion.judgement, inputs, before.model, before.mapping)
         return replace(conversion, judgement=judgement)
 
     def _with_float_weights(self, conversion: _Conversion) -> _Conversion:
@@ -185,7 +185,7 @@ class ConvertRun(Run):
         return replace(
             conversion,
             target=target,
-            judgement=repaired(judge(conversion.deployed, target.side, target.mapping), judgement.compared),
+            judgement=repaired(judge(conversion.deployed, target.model, target.mapping), judgement.compared),
             diagnoses=(*conversion.diagnoses, *proposal.findings.diagnoses),
             localisation=conversion.localisation or proposal.findings.localisation,
         )
@@ -212,7 +212,7 @@ class ConvertRun(Run):
         assert diverged.comparison is not None
         before = diverged.comparison.percent
         if is_verified and diagnoses and used.form:
-            judgement = repaired_on_the_way(judgement, inputs, diverged.side, diverged.mapping)
+            judgement = repaired_on_the_way(judgement, inputs, diverged.model, diverged.mapping)
             before = None if judgement.before is None else judgement.before[0].percent
         measured = tuple(replace(diagnosis, percent_before=before) for diagnosis in diagnoses)
         return replace(
@@ -236,7 +236,7 @@ class ConvertRun(Run):
         alone = {
             (finding.hop.label, node): compare_rows(
                 evaluation_set,
-                stage.side,
+                stage.model,
                 stage.mapping,
                 evaluation_set.rows[0][:MAX_ROWS_COMPARED],
                 "measuring each fault",
@@ -282,7 +282,7 @@ class ConvertRun(Run):
         outcome = RunOutcome(
             conversion.judgement,
             conversion.deployed,
-            conversion.target.side,
+            conversion.target.model,
             tuple(attempts),
             faults,
             ranking,
@@ -294,7 +294,7 @@ class ConvertRun(Run):
 
     def _context(self, evaluation_set: EvaluationSet, deployed: EvaluationSet, stage: ConvertedModel) -> RepairContext:
         budget = RepairTime(self.options.repair_time)
-        return RepairContext(self.workers, evaluation_set, deployed, stage.side, self.shapes, budget, self.clock)
+        return RepairContext(self.workers, evaluation_set, deployed, stage.model, self.shapes, budget, self.clock)
 
     def _warm(self, route: tuple[str, ...], to: str) -> None:
         """Start the workers of the likeliest route at once: their frameworks load while the Source does."""
@@ -306,7 +306,7 @@ class ConvertRun(Run):
 
     def _runtime_comparisons(self, findings: Sequence[HopFinding]) -> tuple[RuntimeComparison, ...]:
         """The comparisons of two runtimes on files between Source and Target; the Source's own is made at the end."""
-        between = [finding for finding in findings if finding.fed.side is not self.source]
+        between = [finding for finding in findings if finding.fed.model is not self.source]
         return tuple(finding.comparison for finding in between if finding.comparison is not None)
 
     def _router(self, evaluation_set: EvaluationSet) -> RouteSearch:

@@ -14,7 +14,7 @@ from ..checking.evaluation_set import EvaluationSet
 from ..conversion.stage import ConvertedModel
 from ..conversion.time_budget import RepairTime
 from ..formats import ModelFile
-from ..models.loaded import LoadedModel
+from ..models.loaded_model import LoadedModel
 from ..records import Diagnosis, Fault, Localisation
 from ..repair.acceptance import repaired
 from ..repair.context import Proposal, RepairContext, RepairState, Strategy, in_own_worker
@@ -63,12 +63,12 @@ class RepairRun(Run):
     def _try(self, strategy: Strategy, context: RepairContext, state: RepairState) -> RepairState:
         """Return the state after a strategy; the same where it does not apply or proposes nothing."""
         if state.stage is not None:
-            context = replace(context, target=state.stage.side)
+            context = replace(context, target=state.stage.model)
         if not strategy.applies(context, state):
             return state
         if state.stage is not None:
             stage = in_own_worker(state.stage)
-            context, state = replace(context, target=stage.side), replace(state, stage=stage)
+            context, state = replace(context, target=stage.model), replace(state, stage=stage)
         with self.clock("repair"), context.budget.running():
             proposal = strategy.propose(context, state)
         return state if proposal is None else self._take(strategy, context, state, proposal)
@@ -105,7 +105,7 @@ class RepairRun(Run):
         outcome = RunOutcome(
             judgement,
             state.evaluation_set,
-            context.target if state.stage is None else state.stage.side,
+            context.target if state.stage is None else state.stage.model,
             tuple(context.attempts),
             self._faults(state, context.target, final),
             localisation,

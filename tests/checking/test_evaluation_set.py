@@ -12,7 +12,7 @@ from PIL import Image
 from safeconvert.checking.evaluation_set import EvaluationSet
 from safeconvert.formats import ONNX
 from safeconvert.inputs.presets import load_preprocess
-from safeconvert.models.loaded import LoadedModel
+from safeconvert.models.loaded_model import LoadedModel
 from safeconvert.options import Options, Silent
 from safeconvert.records import Signature, TensorSpec
 from safeconvert.workers.pool import WorkerPool

@@ -16,7 +16,7 @@ from safeconvert.checking.second_runtime import in_second_runtime, unavailable_r
 from safeconvert.comparison.compare import Tolerance
 from safeconvert.formats import KERAS, TFLITE
 from safeconvert.models.input_mapping import Mismatch, map_inputs
-from safeconvert.models.loaded import LoadedModel
+from safeconvert.models.loaded_model import LoadedModel
 from safeconvert.workers.pool import WorkerPool
 from tests.support.command import made_by, safeconvert
 

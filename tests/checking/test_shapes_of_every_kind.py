@@ -15,7 +15,7 @@ from safeconvert.comparison.varying_rows import row_counts
 from safeconvert.errors import BadInput
 from safeconvert.formats import ONNX, ModelFile
 from safeconvert.models.input_mapping import Mismatch, map_inputs
-from safeconvert.models.loaded import LoadedModel
+from safeconvert.models.loaded_model import LoadedModel
 from safeconvert.workers.pool import WorkerPool
 from tests.support.unbatched_nets import detector, objects, save, streaming
 

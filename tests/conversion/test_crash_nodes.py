@@ -26,7 +26,7 @@ def search(workers: WorkerPool, path: Path, hop: Any, asked: list[Sequence[str]]
         asked.append(nodes)
         return attempt, nodes
 
-    stage = SimpleNamespace(mapping=("x",), side=SimpleNamespace(location=str(path)))
+    stage = SimpleNamespace(mapping=("x",), model=SimpleNamespace(location=str(path)))
     time = SimpleNamespace(allows=lambda: has_time, running=contextlib.nullcontext)
     hop_runner = SimpleNamespace(
         workers=workers, timeout=60.0, repair_time=time, has_permuted_inputs=lambda stage: False

@@ -133,7 +133,7 @@ def told(search: RouteSearch) -> list[tuple[str, str, bool]]:
 
 def kind_of(model: ConvertedModel | None) -> str:
     assert model is not None
-    side: Any = model.side
+    side: Any = model.model
     return str(side.kind)
 
 

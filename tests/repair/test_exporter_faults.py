@@ -19,7 +19,7 @@ def model(*names: str) -> Any:
 
 def explained(target: Any, used: Attempt | None = None) -> list[Any]:
     nothing: Any = None
-    stage: Any = SimpleNamespace(mapping=(), side=target)
+    stage: Any = SimpleNamespace(mapping=(), model=target)
     diagnoses, localisation = explain(nothing, model("x"), nothing, stage, DIVERGED, used, nothing)
     assert localisation is None
     return diagnoses

@@ -16,7 +16,7 @@ from safeconvert.repair.context import Findings, Proposal, RepairContext, Repair
 
 from safeconvert.conversion.stage import ConvertedModel
 from safeconvert.models.detect import detect
-from safeconvert.models.loaded import LoadedModel
+from safeconvert.models.loaded_model import LoadedModel
 from safeconvert.options import Options, Silent
 from safeconvert.records import Diagnosis, Verdict
 from safeconvert.runs import repair as repair_run

@@ -81,12 +81,12 @@ TORCH = """
 import json, numpy as np, torch
 from safeconvert.records import LoadOptions, TensorSpec
 from safeconvert.runtimes import registry
-from safeconvert.runtimes.pytorch import exporting, model, parameters, settings, input_shapes
+from safeconvert.runtimes.pytorch import exporter, model, parameters, settings, input_shapes
 net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.LeakyReLU(0.25)).eval()
 spec = TensorSpec("x", (None, 3, 8, 8), "float32")
-found = {"flavour": exporting.save_module(net, "net.pt2", [spec])}
+found = {"flavour": exporter.save_module(net, "net.pt2", [spec])}
 try:
-    exporting.save_module(net, "other.pt2", [TensorSpec("x", None, "float32")])
+    exporter.save_module(net, "other.pt2", [TensorSpec("x", None, "float32")])
 except ValueError as error:
     found["unknown"] = str(error)
 signature = model.load("net.pt2", "pt2", LoadOptions())

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch._decomp import decomposition_table
 
-from ....runtimes.pytorch.exporting import examples
+from ....runtimes.pytorch.exporter import examples
 from ...hop_function import Shapes
 from . import elementwise, in_place_writes, windows
 from .exported_program import bare, by_argument, writes

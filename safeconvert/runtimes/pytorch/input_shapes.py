@@ -6,7 +6,7 @@ import copy
 from dataclasses import replace
 
 from . import model as pytorch_model
-from .exporting import save_module
+from .exporter import save_module
 
 
 def change_input_shapes(path: str, target: str, shapes: dict[str, list[int | None]]) -> str:

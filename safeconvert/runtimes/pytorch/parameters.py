@@ -10,7 +10,7 @@ import torch
 
 from ..trace_store import Array, ParameterRecord, Store, all_known, checked
 from . import model as pytorch_model
-from .exporting import save_module
+from .exporter import save_module
 from .trace import as_float32
 
 

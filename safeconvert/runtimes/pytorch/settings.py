@@ -9,7 +9,7 @@ import torch
 
 from ..trace_store import is_setting
 from . import model as pytorch_model
-from .exporting import save_module
+from .exporter import save_module
 
 
 def read_settings(path: str, place: str) -> dict[str, Any]:

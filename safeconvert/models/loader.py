@@ -16,7 +16,7 @@ from ..options import Options
 from ..records import LoadOptions, Signature, TensorSpec
 from ..workers.pool import WorkerPool
 from .acts_outside import acts_outside
-from .loaded import LoadedModel, explain, shorten
+from .loaded_model import LoadedModel, explain, shorten
 from .torch_archive import code_in_pt2
 
 Shapes = dict[str, tuple[int | None, ...]]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from safeconvert.errors import BadInput
-from safeconvert.models.loading import given_shapes, resolve_shapes, specs
+from safeconvert.models.loader import given_shapes, resolve_shapes, specs
 from safeconvert.options import Options
 from safeconvert.records import Signature, TensorSpec
 
