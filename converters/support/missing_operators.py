@@ -155,14 +155,18 @@ def _translator(function: Function, own: Translator | None) -> Translator:
     def translate(
         node: Any, attributes: dict[str, Any], layers: dict[str, Any], functions: dict[str, Any], name: str, label: Any
     ) -> None:
+        refusal: Exception | None = None
         if own is not None and not _is_wrong(node, layers):
             try:
                 return own(node, attributes, layers, functions, name, label)
-            except Exception:  # noqa: BLE001 - whatever onnx2keras raises for what it does not know
-                pass
+            except Exception as error:  # noqa: BLE001 - whatever onnx2keras raises for what it does not know
+                refusal = error
         operands = [layers[key] if key else None for key in node.input]
         labels = label if isinstance(label, list) else [label]
-        result = _in_lambda(function, operands, attributes, labels[0])
+        try:
+            result = _in_lambda(function, operands, attributes, labels[0])
+        except Exception as error:
+            raise error from refusal  # onnx2keras's own reason is what a person can look up
         for output, value in zip(node.output, result if isinstance(result, list) else [result], strict=True):
             layers[output] = value
 

@@ -2,7 +2,7 @@
 
 A converter can bake a batch into a graph (a Reshape, a Squeeze without axes) so that the file is right at one batch and
 wrong at another. A few inputs are therefore run in batches of 16, of 3 and of 1 where the Target declares a free
-batch, and 3 of them once more.
+batch, and 3 of them once more; where it declares one batch size, two calls are made with that.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from .source_outputs import batches
 Array = np.ndarray[Any, Any]
 BATCH_SIZES = (16, 3, 1)
 NAME = "batches"
+NOTHING_COMPARED = "no output has a batch axis"
 
 
 def check_batches(evaluation_set: EvaluationSet, target: LoadedModel, mapping: Sequence[InputMapping]) -> CheckResult:
@@ -38,35 +39,44 @@ def check_batches(evaluation_set: EvaluationSet, target: LoadedModel, mapping: S
     arrays, expected = evaluation_set.reference.outputs(first)
     if evaluation_set.target_inputs is not None:
         arrays = evaluation_set.target_inputs.read(first)
-    given = apply_mapping(mapping, arrays)
+    target_arrays = apply_mapping(mapping, arrays)
     ranks = {spec.name: None if spec.shape is None else len(spec.shape) for spec in target.signature.inputs}
-    if any(ranks[name] not in (None, array.ndim) for name, array in given.items()):
+    if any(ranks[name] not in (None, array.ndim) for name, array in target_arrays.items()):
         return CheckResult(NAME, "not run", "the inputs have no batch axis")
     if lost := sorted(target.unbatched - source.unbatched):
         return CheckResult(NAME, "differs", _lost_axis(target, lost[0], 1))
     fixed = declared_batch(target)
     rules = evaluation_set.behaviour.rules_for(target)
-    found: list[str] = []
-    sizes = BATCH_SIZES if fixed is None or target.format.can_resize_batch else ()
-    for size in (*sizes, *sizes[1:2]):  # one of them twice: a model may keep a state, or draw random numbers
+    notes: list[str] = []
+    is_compared = False
+    for size in _sizes(target, fixed):
         index = np.arange(size) % len(first)
-        outputs = _run_at(target, {name: array[index] for name, array in given.items()}, size)
+        outputs = _run_at(target, {name: array[index] for name, array in target_arrays.items()}, size)
         if isinstance(outputs, str):
             reason = f"the Target does not run at a batch of {size}: {outputs}"
-            if size == 1 and fixed is None:
+            if size == (fixed or 1):
                 return CheckResult(NAME, "differs", reason)
-            found.append(reason)
+            notes.append(reason)
             continue
         ordered = match_outputs(source.output_names, target.output_names, outputs)
-        reason = _difference(evaluation_set, target, [output[index] for output in expected], ordered, rules, size)
-        if reason and (fixed is None or size == fixed):
-            return CheckResult(NAME, "differs", reason)
-        found += [reason] if reason else []
-    if found and fixed is None:
-        evaluation_set.notes.extend(found)
-    elif found:
-        evaluation_set.notes.append(f"the Target is for batches of {fixed} only: {found[0]}")
-    return CheckResult(NAME, "agrees" if sizes else "not run", "" if sizes else f"the batch is fixed at {fixed}")
+        difference = _difference(evaluation_set, target, [output[index] for output in expected], ordered, rules, size)
+        if difference and (fixed is None or size == fixed):
+            return CheckResult(NAME, "differs", difference)
+        notes += [difference] if difference else []
+        is_compared |= difference is not None
+    if notes and fixed is None:
+        evaluation_set.notes.extend(notes)
+    elif notes:
+        evaluation_set.notes.append(f"the Target is for batches of {fixed} only: {notes[0]}")
+    return CheckResult(NAME, "agrees") if is_compared else CheckResult(NAME, "not run", NOTHING_COMPARED)
+
+
+def _sizes(target: LoadedModel, fixed: int | None) -> tuple[int, ...]:
+    """Return the batch sizes to run at; the declared size twice, as a model may keep a state or draw random numbers."""
+    if fixed is None:
+        return (*BATCH_SIZES, BATCH_SIZES[1])
+    others = BATCH_SIZES if target.format.can_resize_batch else ()
+    return (*(size for size in others if size != fixed), fixed, fixed)
 
 
 def declared_batch(model: LoadedModel) -> int | None:
@@ -89,15 +99,18 @@ def _difference(
     outputs: Sequence[Array],
     rules: Sequence[OutputRule],
     size: int,
-) -> str:
-    """Return how the outputs of one call differ from the Source's; empty where they do not."""
+) -> str | None:
+    """Return how the outputs of one call differ from the Source's: empty where they do not, None if none is comparable.
+
+    Outputs without a batch axis hold no rows to compare; a person's own function judges only all outputs together.
+    """
     source, options = evaluation_set.source, evaluation_set.options
     kept = [index for index in range(len(expected)) if index not in source.unbatched and index < len(outputs)]
     for index in kept:
         if outputs[index].ndim == 0 or len(outputs[index]) != size:
             return _lost_axis(target, index, size, list(outputs[index].shape))
-    if not kept or options.comparing.judging is not None:
-        return ""  # outputs without a batch axis cannot be told apart; a person's own function gets whole batches alone
+    if not kept or (options.comparing.judging is not None and len(kept) < len(expected)):
+        return None
     compared = compare(
         range(size),
         [expected[index] for index in kept],

@@ -84,6 +84,8 @@ def _on_inputs(
     judgement = Judgement(Verdict.VERIFIED, (), compared, rules=behaviour.rules_for(target))
     if not all(one.decidable for one in judged.values()):
         undecidable = "the Source gives NaN or infinity on some inputs, which cannot be compared"
+        if not all(comparison.outputs for comparison in judged.values()):
+            undecidable = "the Source has no outputs, so nothing was compared"
         return replace(judgement, verdict=Verdict.UNDECIDED, reasons=(undecidable, *reasons))
     if not reasons:
         return judgement

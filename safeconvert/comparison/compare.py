@@ -160,7 +160,7 @@ class Comparison:
         Each output is judged as its rule says; with ``values=False`` all are judged as quantised ones.
         """
         reasons = list(self.problems)
-        if not self.count:
+        if not self.count or not (self.outputs or reasons):
             return (*reasons, "nothing was compared")
         if self.source_not_finite == self.count:
             return (*reasons, "the Source gives NaN or infinity on every input")
@@ -196,7 +196,7 @@ class Comparison:
             if output.is_quantized or not values:
                 # Who lets labels differ lets the values of rounded labels differ too.
                 is_excused = output.kind == "labels" and max_discrepancy > 0
-                if output.rule is not None and np.isfinite(output.max_of_tolerance) and not is_excused:
+                if output.rule is not None and not is_excused:
                     reasons += beyond_limits(output.rule, output.figures, several=len(self.outputs) > 1)
             elif output.values_differ:
                 strict.append(output)
@@ -220,8 +220,8 @@ class Comparison:
 
     @property
     def decidable(self) -> bool:
-        """Was every input compared? Not where there were none, nor where the Source gives no finite answer."""
-        return bool(self.problems) or (self.count > 0 and self.source_not_finite == 0)
+        """Was every input compared? Not without inputs or outputs, nor where the Source gives no finite answer."""
+        return bool(self.problems) or (self.count > 0 and bool(self.outputs) and self.source_not_finite == 0)
 
     def to_json(self) -> dict[str, Any]:
         return {

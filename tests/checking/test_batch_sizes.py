@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from safeconvert.api import check, convert
-from safeconvert.checking import further_checks, interface_notes
-from safeconvert.checking.batch_sizes import BATCH_SIZES
+from safeconvert.checking import batch_sizes, further_checks, interface_notes
+from safeconvert.checking.batch_sizes import BATCH_SIZES, NOTHING_COMPARED
 from safeconvert.checking.further_check import CheckResult
 from safeconvert.checking.further_checks import check_probes
 from safeconvert.records import TensorSpec
@@ -94,6 +94,45 @@ def test_a_batch_that_became_fixed_is_a_note(tmp_path: Path, inputs: Path) -> No
     assert (
         "the batch became fixed: the Target takes batches of 16 only, the Source any number" in result.report["notes"]
     )
+
+
+def agree_by_value(source: Mapping[str, np.ndarray], target: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Judge as a person's own comparator does: a boolean for each input."""
+    return np.isclose(source["y"], target["y"], atol=1e-3).all(axis=1)
+
+
+def test_other_batch_sizes_are_judged_by_the_persons_own_comparator_too(tmp_path: Path, inputs: Path) -> None:
+    wrong = at_even_batches_only(tmp_path / "t.onnx")
+    result = check(net(tmp_path / "s.onnx"), wrong, inputs=inputs, comparator=agree_by_value)
+    assert result.verdict.value == "diverged"
+    assert "at a batch of 3" in result.reasons[0]
+
+
+def test_a_target_for_one_batch_size_is_run_with_it_again(
+    tmp_path: Path, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    run_at = batch_sizes._run_at
+
+    def run_with_a_state(target: Any, arrays: Any, size: int) -> Any:
+        """Run the Target for real; the second call of a size is off by 1, as that of a model that keeps a state."""
+        outputs = run_at(target, arrays, size)
+        sizes.append(size)
+        return [output + sizes.count(size) - 1 for output in outputs]
+
+    monkeypatch.setattr(batch_sizes, "_run_at", run_with_a_state)
+    result = check(net(tmp_path / "s.onnx"), net(tmp_path / "t.onnx", batch=16), inputs=inputs)
+    assert sizes == [16, 16]
+    assert result.verdict.value == "diverged"
+    assert "at a batch of 16" in result.reasons[0]
+
+
+def test_outputs_without_a_batch_axis_are_not_said_to_agree_at_other_batches(tmp_path: Path, inputs: Path) -> None:
+    total = [helper.make_node("ReduceSum", ["a"], ["y"], keepdims=0)]
+    files = [net(tmp_path / name, total, out=[]) for name in ("s.onnx", "t.onnx")]
+    result = check(*files, inputs=inputs)
+    entry = further(result, "batches")
+    assert (entry["outcome"], entry["reason"]) == ("not run", NOTHING_COMPARED)
 
 
 def test_a_target_that_answers_otherwise_when_it_is_asked_again_diverges(tmp_path: Path, inputs: Path) -> None:

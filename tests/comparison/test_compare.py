@@ -113,6 +113,12 @@ def test_nothing_compared_is_no_agreement() -> None:
     assert not against(ROWS[:0], source=(ROWS[:0],)).agrees()
 
 
+def test_inputs_without_any_output_are_no_agreement() -> None:
+    without_outputs = compare(range(5), [], [], [], Tolerance())
+    assert without_outputs.differences() == ("nothing was compared",)
+    assert not without_outputs.decidable
+
+
 def test_a_target_that_cannot_answer_differs_on_every_input() -> None:
     found = all_rows_differ(7, "needs another input")
     assert found.labels_differ == 7

@@ -243,3 +243,22 @@ def test_who_lets_labels_differ_lets_the_values_of_rounded_labels_differ_too() -
     assert not doubled.agrees()
     assert doubled.agrees(max_discrepancy=30)
     assert not against(LOGITS, -LOGITS, quantized=True).agrees(max_discrepancy=30)
+
+
+def test_a_mask_lost_on_an_input_that_may_differ_excuses_no_other_value_of_a_quantised_output() -> None:
+    """A value in place of -inf is infinitely many times the tolerance; the limits hold for the other inputs still."""
+    depth = np.random.default_rng(5).normal(size=(COUNT, 3)).astype(np.float32)
+    depth[0, 2] = -np.inf
+    names, source = ["logits", "depth"], [LOGITS, depth]
+    rules = tuple(replace(rule, is_quantized=True) for rule in rules_from_arrays(names, source, Tolerance()))
+    assert [rule.kind.kind for rule in rules] == ["labels", "values"]
+    unmasked = depth.copy()
+    unmasked[0, 2] = 0
+    allowed = 100 / COUNT  # percent: one input may differ
+    lost = compare(range(COUNT), source, [LOGITS, unmasked], names, rules)
+    assert lost.agrees(max_discrepancy=allowed)
+    assert not lost.agrees()
+    wrong = unmasked.copy()
+    wrong[:, 0] += 2 * rules[1].value_limit_percent / 100 * float(rules[1].ranges[0])
+    differences = compare(range(COUNT), source, [LOGITS, wrong], names, rules).differences(max_discrepancy=allowed)
+    assert [difference for difference in differences if "channel 0 is off by" in difference]

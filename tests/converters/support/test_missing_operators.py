@@ -96,6 +96,21 @@ def test_an_operator_that_is_added_gives_what_onnx_says(
     assert [attempt["form"] for attempt in report["route"]] == [""]
 
 
+def check_refusal() -> None:
+    """Check that onnx2keras's own reason stays visible where the function of this project fails too."""
+    import tensorflow as tf
+    from safeconvert.converters.support.missing_operators import FUNCTIONS, _translator
+
+    def refuse(*arguments: object) -> None:
+        raise ValueError("onnx2keras does not know this")
+
+    translate = _translator(FUNCTIONS["Split"], refuse)
+    node = helper.make_node("Split", ["x"], ["a", "b"])
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        translate(node, {"axis": 7, "_outputs": ["a", "b"]}, {"x": np.zeros((2, 3), np.float32)}, {}, "split", ["a"])
+    assert str(caught.value.__cause__) == "onnx2keras does not know this"
+
+
 def check_functions() -> None:
     """Check the functions on arrays alone; run in a process of its own, since they import TensorFlow."""
     from safeconvert.converters.support.missing_operators import FUNCTIONS
@@ -114,6 +129,7 @@ def check_functions() -> None:
     np.testing.assert_array_equal(result("Unsqueeze", x, [0, -1]), x[None, ..., None])
     np.testing.assert_array_equal(result("Expand", x[:, :1], [2, 3, 4]), np.broadcast_to(x[:, :1], x.shape))
     np.testing.assert_array_equal(result("Not", x > 3), ~(x > 3))
+    check_refusal()
     parts = result("Split", x, [1, 2], axis=1, _outputs=["a", "b"])
     assert isinstance(parts, list)
     assert [tuple(part.shape) for part in parts] == [(2, 1, 4), (2, 2, 4)]

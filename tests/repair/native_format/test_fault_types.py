@@ -40,6 +40,26 @@ def test_a_factor_that_one_view_leaves_out_is_of_its_layer(trained: dict[str, bo
     assert result.type == kind
 
 
+@pytest.mark.parametrize(
+    ("operator", "source_nodes", "trained", "kind"),
+    [
+        ("Mul", [], {"conv": True}, "CG"),
+        ("Add", [], {"conv": True}, "CG"),
+        ("Mul", ["scale"], {"conv": True}, "WB"),  # the Source has it too
+        ("MatMul", [], {"conv": True}, "WB"),
+        ("Mul", [], {"norm": False, "conv": True}, "WB"),  # the layer has arrays, so a weight is wrong
+        ("Mul", [], {}, "WB"),  # the layers cannot be told
+    ],
+)
+def test_a_scaling_layer_without_arrays_that_the_source_lacks_is_a_node_too_many(
+    operator: str, source_nodes: list[str], trained: dict[str, bool], kind: str
+) -> None:
+    layers = Layers((["conv"], ["conv"]), trained)
+    evidence = {"operator": operator, "source_nodes": source_nodes}
+    (result,) = natively_typed([fault("WB", **evidence)], layers)  # type: ignore[arg-type]
+    assert result.type == kind
+
+
 def test_another_operator_too_many_stays_what_it_is() -> None:
     layers = Layers(trained={"norm": False})
     for evidence in ({"difference": "a node too many", "operator": "Relu"}, {"difference": "other", "operator": "Mul"}):
