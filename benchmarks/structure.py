@@ -91,7 +91,7 @@ def figures(root: Path) -> dict[str, Any]:
     """All figures of the checkout at ``root``."""
     modules = code_map.modules(root)
     parent = [module for module in modules.values() if is_parent(module, root)]
-    without_formats = [module for module in parent if module.name != "safeconvert.formats"]
+    without_formats = [module for module in parent if not module.name.startswith("safeconvert.formats")]
     edges = architecture.import_edges(modules) if upward(modules) is not None else plain_edges(modules)
     repaired = {
         f"{module.name}.{function.name}": number

@@ -21,6 +21,7 @@ class StandaloneScript:
     convert: str
 
 
+# Scripts, one for each converter that reads ONNX.
 ONNX2KERAS = StandaloneScript(
     "import onnx2keras, tensorflow",
     """\

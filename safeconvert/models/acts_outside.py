@@ -1,7 +1,7 @@
 """Say what in a model file would act outside the model when it runs: on files, the network, Python or a process.
 
 Only bytes are read: no framework is imported and nothing of the file is run. What a ``.pt2`` or a pickle does when it
-is read is looked at in ``torch_archive``.
+is read is looked at in ``formats.torch_archive``.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import BadInput, CallRaised, WorkerFailed
 from ..formats import ModelFile
+from ..formats.torch_archive import code_in_pt2
 from ..inputs.arrays import stored_shapes
 from ..inputs.batch_axes import batch_axes
 from ..options import Options
@@ -17,7 +18,6 @@ from ..records import LoadOptions, Signature, TensorSpec
 from ..workers.pool import WorkerPool
 from .acts_outside import acts_outside
 from .loaded_model import LoadedModel, explain, shorten
-from .torch_archive import code_in_pt2
 
 Shapes = dict[str, tuple[int | None, ...]]
 FLAVOURS_WITHOUT_SHAPES = ("torchscript", "module", "state_dict")

@@ -24,7 +24,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from safeconvert.models.torch_archive import EXPRESSION, QUOTED_NAME, code_in_pt2, imports, torch_flavour
+from safeconvert.formats.torch_archive import EXPRESSION, QUOTED_NAME, code_in_pt2, imports, torch_flavour
 from tests.support.command import COMMAND, Done, environment
 from tests.support.command import installed_safeconvert as safeconvert
 

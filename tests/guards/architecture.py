@@ -24,7 +24,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("inputs.*",),
     ("converters", "converters.scripts", "converters.hop"),
     ("repair.remote_functions",),  # conversion and checking ask repair's worker functions too
-    ("formats",),
+    ("formats.*",),
     ("workers.*",),
     # Worker processes: relative imports only.
     ("repair.statistics.*",),
@@ -43,7 +43,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("errors", "records"),
 )
 FIRST_WORKER_ROOM = ROOMS.index(("repair.statistics.*",))
-PUBLIC_MODULES = {"__init__", "__main__", "api", "errors", "options", "records", "formats"}
+PUBLIC_MODULES = {"__init__", "__main__", "api", "errors", "options", "records"}
 FRAMEWORKS = {
     "torch", "torchvision", "tensorflow", "keras", "onnx", "onnxruntime", "onnx_ir", "onnxscript", "ai_edge_litert",
     "tvm", "onnx2torch", "onnx2keras", "onnx2tf", "onnxmltools", "tf2onnx",

@@ -31,6 +31,7 @@ def installed(folder: Path) -> Path:
     shutil.copytree(ROOT / "safeconvert", folder / "safeconvert", ignore=without)
     for package in ("converters", "repair"):
         shutil.copytree(ROOT / package, folder / "safeconvert" / package, ignore=without)
+    shutil.copy(ROOT / "pyproject.toml", folder)
     return folder
 
 
@@ -68,10 +69,10 @@ def run(copy: Path, *command: str | Path, folder: Path) -> subprocess.CompletedP
     return subprocess.run(words, cwd=folder, env=quiet, capture_output=True, text=True, timeout=400, check=False)
 
 
-def guards(copy: Path) -> subprocess.CompletedProcess[str]:
-    """Run the guards of hops on the copy."""
+def guards(copy: Path, *files: str) -> subprocess.CompletedProcess[str]:
+    """Run guards on the copy: those of hops if no files are named."""
     options = ["-q", "-x", "-p", "no:cacheprovider", "-o", f"pythonpath={copy} {ROOT}"]
-    return run(copy, "-m", "pytest", *options, "tests/guards/test_hops.py", folder=ROOT)
+    return run(copy, "-m", "pytest", *options, *(files or ["tests/guards/test_hops.py"]), folder=ROOT)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,29 @@ def test_the_hop_of_the_page_converts(with_hop: Path, keras_models: Path, tmp_pa
         ("keras Model.export (litert)", "ok")
     ]
     assert target.exists()
+
+
+@pytest.fixture(scope="module")
+def with_format(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return extended("Add a format", tmp_path_factory.mktemp("format"))
+
+
+def test_the_format_of_the_page_passes_the_guards(with_format: Path) -> None:
+    done = guards(with_format, "tests/guards/test_formats.py", "tests/guards/test_hops.py")
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_the_format_of_the_page_is_converted_to_and_checked(
+    with_format: Path, onnx_models: Path, tmp_path: Path
+) -> None:
+    source, target = onnx_models / "labels.onnx", tmp_path / "model.ort"
+    done = run(with_format, "-m", "safeconvert", "onnx2ort", source, "-o", target, "--json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    report = json.loads(done.stdout)
+    assert (report["verdict"], report["target"]["format"]) == ("verified", "ort")
+    for model, code in (("labels.onnx", 0), ("labels_off.onnx", 1)):
+        done = run(with_format, "-m", "safeconvert", "check", onnx_models / model, target, folder=tmp_path)
+        assert done.returncode == code, done.stdout + done.stderr
 
 
 REWRITTEN = """

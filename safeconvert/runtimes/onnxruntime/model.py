@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,21 +83,27 @@ def changing_operators(graph: Any) -> list[str]:
 
 
 def load_onnx(path: str) -> Loaded:
-    path = str(Path(path).resolve())  # external data lies beside the file, not beside a link to it
+    """Load an ONNX file whose external data lies beside the file itself, not beside a link to it."""
+    path = str(Path(path).resolve())
     facts = check_onnx(path)
-    session = _session(path)
-    inputs = [spec(i.name, i.shape, ONNX_TYPES.get(i.type, i.type)) for i in session.get_inputs()]
-    outputs = [spec(o.name, o.shape, ONNX_TYPES.get(o.type, o.type)) for o in session.get_outputs()]
     flags = facts["quantized_outputs"]
+    return replace(
+        open_session(path),
+        quantized=any(flags),
+        quantized_outputs=flags,
+        changing_operators=lambda: list(facts["changing_operators"]),
+    )
+
+
+def open_session(path: str) -> Loaded:
+    """Open a file in onnxruntime and return what its session says of inputs and outputs."""
+    session = _session(path)
     return Loaded(
         session,
         _runner(session),
-        inputs,
-        outputs,
-        quantized=any(flags),
-        quantized_outputs=flags,
+        [spec(tensor.name, tensor.shape, ONNX_TYPES.get(tensor.type, tensor.type)) for tensor in session.get_inputs()],
+        [spec(tensor.name, tensor.shape, ONNX_TYPES.get(tensor.type, tensor.type)) for tensor in session.get_outputs()],
         single_threaded=lambda: _runner(_session(path, threads=1)),
-        changing_operators=lambda: list(facts["changing_operators"]),
     )
 
 

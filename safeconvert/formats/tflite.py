@@ -1,0 +1,34 @@
+"""TFLite models: flatbuffers, as LiteRT runs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..workers.runtime import LITERT, TENSORFLOW_INTERPRETER
+from .format import Format
+
+
+def detect_flavour(path: Path, head: bytes) -> str | None:
+    """Tell a flatbuffer by its file identifier."""
+    return "tflite" if head[4:8] == b"TFL3" else None
+
+
+TFLITE = Format(
+    name="tflite",
+    article="a",
+    display_name="TFLite",
+    suffix=".tflite",
+    flavour="tflite",
+    known_suffixes=(".tflite",),
+    example="model.tflite",
+    runtime=LITERT,
+    second_runtime=TENSORFLOW_INTERPRETER,
+    can_resize_batch=True,
+    detect_flavour=detect_flavour,
+    requires=("ai_edge_litert",),
+    default_preprocess="keras",
+    default_layout="nhwc",
+    part="TFLite tensor",
+    layer_naming="tensor",
+    is_named_by_layer=False,
+)
