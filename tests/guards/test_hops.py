@@ -18,12 +18,13 @@ from safeconvert.repair.rewrites.forms import FORMS
 
 from safeconvert.formats import FORMAT_NAMES
 from safeconvert.workers.pool import PRELOADS
+from safeconvert.workers.runtime import RUNTIMES
 
 FOLDER = Path(str(safeconvert.converters.__file__)).parent
 PARENT_FILES = {"__init__", "hop", "hop_function", "scripts"}
 """Modules in the folder itself that are not a hop's."""
-WORDS_OF_EVERYBODY = {*FORMAT_NAMES, *PRELOADS, "convert"}
-"""Names of hops that are names of formats or frameworks as well, or plain verbs."""
+WORDS_OF_EVERYBODY = {*FORMAT_NAMES, *PRELOADS, *(runtime.module for runtime in RUNTIMES), "convert"}
+"""Names of hops that are names of formats, frameworks or runtimes as well, or plain verbs."""
 
 hops = pytest.mark.parametrize("hop", HOPS, ids=lambda hop: f"{hop.label}-{hop.name}")
 
