@@ -7,6 +7,7 @@ in workers. To add a hop, add its file and its entry here: nothing outside this 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..workers.environments import Recipe
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         tf_onnx,
         tflite_onnx,
         torch_onnx,
+        torch_tflite,
     )
 
 TORCH = ("torch", "onnx", "onnxscript")
@@ -55,19 +57,20 @@ HOPS: tuple[Hop, ...] = (
         framework="torch", distribution="torch", requires=TORCH, extra="torch",
         takes=FROM_TORCH, arguments={"opset": 17}, forms=("decomposed",),
     ),
-    Hop(
-        source="onnx", target="torch", name="onnx2torch", converter="onnx2torch",
-        why="the one maintained converter to PyTorch",
-        convert=remote("converters.onnx_torch", "convert", lambda: onnx_torch.convert),
-        framework="torch", distribution="onnx2torch", requires=("torch", "onnx", "onnx2torch"), extra="torch",
-        takes=("shapes",), forms=ONNX_FORMS, script=scripts.ONNX2TORCH,
-    ),
+    # Before onnx -> torch: TFLite files are made from Keras models where both lead to them.
     Hop(
         source="onnx", target="keras", name="onnx2keras", converter="onnx2keras",
         why="gives real Keras layers",
         convert=remote("converters.onnx_keras", "convert", lambda: onnx_keras.convert),
         framework="tensorflow", distribution="onnx2keras", requires=("tensorflow", "onnx", "onnx2keras"),
         extra="tensorflow", forms=ONNX_FORMS, newest_opset=13, layer_names="LAYER_{index}", script=scripts.ONNX2KERAS,
+    ),
+    Hop(
+        source="onnx", target="torch", name="onnx2torch", converter="onnx2torch",
+        why="the one maintained converter to PyTorch",
+        convert=remote("converters.onnx_torch", "convert", lambda: onnx_torch.convert),
+        framework="torch", distribution="onnx2torch", requires=("torch", "onnx", "onnx2torch"), extra="torch",
+        takes=("shapes",), forms=ONNX_FORMS, script=scripts.ONNX2TORCH,
     ),
     Hop(
         source="keras", target="onnx", name="from_function", converter="tf2onnx from_function",
@@ -168,6 +171,20 @@ HOPS: tuple[Hop, ...] = (
             why="ONNX to TFLite straight; pins every dependency exactly",
         ),
         takes=("shapes",), forms=ONNX_FORMS, has_channels_last_outputs=True, script=scripts.ONNX2TF,
+    ),
+    Hop(
+        source="torch", target="tflite", name="litert-torch", converter="litert-torch",
+        why="straight from PyTorch; transformers and recurrent layers too; needs its own environment",
+        convert=remote("converters.torch_tflite", "convert", lambda: torch_tflite.convert),
+        framework="litert-torch", distribution="litert-torch", requires=("torch", "litert_torch"), extra="litert",
+        environment=Recipe(
+            name="litert-torch",
+            requirements=(((3, 11), ("litert-torch==0.10.0",)),),
+            why="PyTorch to TFLite straight; pins an older typing-extensions than Apache TVM takes",
+            shared="torch",
+            constraints=Path(__file__).with_name("litert_torch_constraints.txt"),
+        ),
+        needs_loaded_source=True, takes=("shapes", "input_permutation"),
     ),
 )  # fmt: skip
 

@@ -20,9 +20,11 @@ class Hop:
     name that reports show, ``why`` says when this way is the right one.
 
     Where it runs: ``convert`` is the function that runs the converter, in a worker with ``framework`` loaded.
-    ``fresh_worker``: one process runs it once at most. ``environment`` is the one that it runs in, if one of its own.
+    ``fresh_worker``: one process runs it once at most. ``environment`` is the one that it runs in, if one of its own;
+    a hop that has ``requires`` as well runs without it where they are all installed beside safeconvert.
     ``requires`` are the modules it cannot do without, which the package's ``extra`` installs; ``distribution`` is the
-    package whose version is reported.
+    package whose version is reported. ``needs_loaded_source``: the function takes the Source as it was loaded, so that
+    a worker of the hop's own loads it first.
 
     What it takes: ``takes`` names the parameters that the function declares (:class:`HopArguments`), ``arguments`` has
     fixed values of them. ``forms`` are equivalents of the model that the converter can be fed where it goes wrong on
@@ -49,6 +51,7 @@ class Hop:
     extra: str = "all"
     fresh_worker: bool = False
     environment: Recipe | None = None
+    needs_loaded_source: bool = False
     takes: tuple[str, ...] = ()
     arguments: HopArguments = field(default_factory=lambda: HopArguments())
     forms: tuple[str, ...] = ()

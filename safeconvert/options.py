@@ -54,6 +54,7 @@ class Options:
     max_size: float | None = None
     no_repair: bool = False
     repair_time: float = 300.0
+    auto_env: bool = False
     force: bool = False
 
     def __post_init__(self) -> None:

@@ -14,7 +14,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.support.command import made_by
+from tests.support.environments import hide_installations
 from tests.support.shared_folders import shared_folder
+
+hide_installations()
 
 TORCH = """
 import collections, os, sys, torch

@@ -15,7 +15,8 @@ NUMBERED = re.compile(r"output_\d+")
 def interface_notes(source: LoadedModel, target: LoadedModel) -> list[str]:
     """Return a note for a batch that became fixed, for each dtype that changed, and for lost or swapped names."""
     sources, targets = source.signature.outputs, target.signature.outputs
-    return [*_batch(source, target), *_dtypes("output", sources, targets), *_names(sources, targets)]
+    inputs = _dtypes("input", source.signature.inputs, target.signature.inputs)
+    return [*_batch(source, target), *inputs, *_dtypes("output", sources, targets), *_names(sources, targets)]
 
 
 def _batch(source: LoadedModel, target: LoadedModel) -> list[str]:

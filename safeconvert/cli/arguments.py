@@ -282,6 +282,11 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         help="Size limit of a TFLite Target whose rounded weights change labels: as many of them become float32 as "
         "fit. [default: no limit]",
     ),
+    "auto_env": click.option(
+        "--auto-env",
+        is_flag=True,
+        help="Install a converter's own environment where a route needs it, as `safeconvert env install` does.",
+    ),
     "force": click.option("--force", is_flag=True, help="Replace what stands at --output."),
     "as_json": click.option(
         "--json", "as_json", is_flag=True, help="Print the report as JSON on standard output, and nothing else there."
@@ -292,5 +297,5 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
 
 CONVERTING = (
     "output", "embed_preprocessing", "input_layout", "quantize", "opset", "timeout", "no_repair", "ranking",
-    "core_layers", "repair_time", "max_size", "force",
+    "core_layers", "repair_time", "max_size", "auto_env", "force",
 )  # fmt: skip

@@ -16,10 +16,11 @@ from ..comparison.acceptance import agrees_on_sample
 from ..comparison.compare import all_rows_differ, compare
 from ..comparison.output_rules import OutputRule, rules_from_arrays
 from ..converters.hop import Hop
-from ..errors import Unchanged, WorkerFailed
+from ..errors import BadInput, Unchanged, WorkerFailed
 from ..models.input_mapping import Mismatch, map_inputs
 from ..models.loaded_model import LoadedModel, shorten
 from ..records import Attempt
+from ..workers.environments import Recipe, install
 from .hop_runner import HopRunner
 from .routes import missing, version
 from .stage import ConvertedModel, Rewritten
@@ -49,13 +50,28 @@ class AttemptRunner:
         self.crashed: dict[int, tuple[ConvertedModel, Hop]] = {}
         self.changes: dict[int, tuple[Mapping[str, str], ...]] = {}
         self._sample_rules: tuple[OutputRule, ...] = ()
+        self._installations: dict[str, str] = {}  # by environment, why it could not be installed
         self._done: dict[tuple[object, ...], ConvertedModel | None] = {}
 
     def lacking(self, hop: Hop, *, last: bool) -> str | None:
         """Return why this hop cannot be taken here, or None. ``last``: it would write the Target."""
         if last and hop.float32_only and self.settings.quantize != "none":
             return "is used for float32 only"
-        return missing(hop)
+        reason = missing(hop)
+        if reason is None or hop.environment is None or not self.settings.auto_env:
+            return reason
+        return self._installed(hop.environment) or missing(hop)
+
+    def _installed(self, recipe: Recipe) -> str:
+        """Install the converter's environment, once; return why that failed, or ""."""
+        if recipe.name not in self._installations:
+            self._say(f"installing {recipe.name} in an environment of its own (--auto-env)")
+            try:
+                install(recipe)
+                self._installations[recipe.name] = ""
+            except BadInput as error:
+                self._installations[recipe.name] = str(error)
+        return self._installations[recipe.name]
 
     def refuse(self, hop: Hop, reason: str) -> None:
         """Record, once for each converter, that a hop cannot be taken here."""

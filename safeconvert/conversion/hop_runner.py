@@ -14,9 +14,9 @@ from ..formats import ONNX, format_named
 from ..models.input_mapping import TO_NCHW, TO_NHWC, InputMapping, layout_of, sizes
 from ..models.loaded_model import LoadedModel
 from ..records import NO_LOAD_OPTIONS
-from ..workers.environments import interpreter
 from ..workers.pool import Worker, WorkerPool
 from .remote_functions import PERMUTE_ONNX_INPUTS, WRITE_FORM
+from .routes import python_of
 from .stage import ConversionOptions, ConvertedModel, Rewritten
 from .time_budget import RepairTime
 
@@ -50,6 +50,7 @@ class HopRunner:
         self.input_permutations = input_permutations(settings.input_layout, source, shapes)
         self._calibration, self._before = calibration, before
         self._used_workers: set[int] = set()  # process ids that a hop with ``fresh_worker`` ran in
+        self._loaded_in: set[int] = set()  # process ids of workers in other environments that have the Source
         self.repair_time = RepairTime(settings.repair_time)
 
     @property
@@ -71,7 +72,7 @@ class HopRunner:
             path = self._with_permuted_inputs(path, stage)
         written = self.workers.scratch("model" + format_named(hop.target).suffix)
         self._before(hop)
-        worker = self._worker(hop)
+        worker = self._worker(hop, stage)
         arguments = self.arguments(hop, stage, self.shapes_of(stage) if shapes is None else shapes, form, last=last)
         answer = hop.convert(worker, self.timeout, path=str(path.absolute()), target=str(written), **arguments)
         if answer is HopAnswer.UNCHANGED:
@@ -82,11 +83,13 @@ class HopRunner:
             written = self._with_permuted_inputs(written, stage)
         return written
 
-    def _worker(self, hop: Hop) -> Worker:
+    def _worker(self, hop: Hop, stage: ConvertedModel) -> Worker:
         """Return the worker to run this hop in: the Source's own, with the Source loaded, if it has the framework."""
         if hop.environment is not None:
-            python = interpreter(hop.environment.name) or ""
-            return self.workers.worker(f"convert-{hop.framework}", hop.framework, python)
+            worker = self.workers.worker(f"convert-{hop.framework}", hop.framework, python_of(hop) or "")
+            if hop.needs_loaded_source and stage.model is self.source:
+                self._load_source(worker)
+            return worker
         is_source_worker = hop.framework == self.source.framework
         name = self.source.worker_name if is_source_worker else f"convert-{hop.framework}"
         worker = self.workers.worker(name, hop.framework)
@@ -96,6 +99,14 @@ class HopRunner:
                 worker = self.workers.worker(name, hop.framework)
             self._used_workers.add(worker.process.pid)
         return self.source.worker() if is_source_worker else worker
+
+    def _load_source(self, worker: Worker) -> None:
+        """Load the Source in a worker of another environment, once."""
+        if worker.process.pid in self._loaded_in:
+            return
+        file, options = self.source.file, self.source.options
+        self.source.runtime.load(worker, self.timeout, path=self.source.location, flavour=file.flavour, options=options)
+        self._loaded_in.add(worker.process.pid)
 
     def rewritten(
         self, stage: ConvertedModel, form: str, hop: Hop, nodes: Collection[str] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import sys
 from collections.abc import Iterable
 from importlib import metadata
 
@@ -52,14 +53,20 @@ def pairs() -> tuple[tuple[str, str], ...]:
 
 def missing(hop: Hop) -> str | None:
     """Return what this hop needs and the machine lacks, as an instruction; None where it can run."""
-    if hop.environment is not None:
-        if interpreter(hop.environment.name) is None:
-            return f"needs its own environment: safeconvert env install {hop.environment.name}"
+    if python_of(hop) is not None:
         return None
+    if hop.environment is not None:
+        return f"needs its own environment: safeconvert env install {hop.environment.name}, or --auto-env"
     absent = [name for name in hop.requires if importlib.util.find_spec(name) is None]
-    if absent:
-        return f"needs {', '.join(absent)}: pip install 'safeconvert[{hop.extra}]'"
-    return None
+    return f"needs {', '.join(absent)}: pip install 'safeconvert[{hop.extra}]'"
+
+
+def python_of(hop: Hop) -> str | None:
+    """Return the interpreter that the hop runs under: its environment's, or this one; None where it cannot run."""
+    if hop.environment is not None and (python := interpreter(hop.environment.name)) is not None:
+        return python
+    is_installed_here = bool(hop.requires) and all(importlib.util.find_spec(name) is not None for name in hop.requires)
+    return sys.executable if is_installed_here else None
 
 
 def extra_of(module: str) -> str | None:
@@ -69,9 +76,8 @@ def extra_of(module: str) -> str | None:
 
 def version(hop: Hop) -> str:
     """Return the version of the hop's converter, or "" where it is not installed."""
-    if hop.environment is not None:
-        return installed_version(hop.environment.name) or ""
-    return package_version(hop.distribution)
+    own = None if hop.environment is None else installed_version(hop.environment.name)
+    return own or package_version(hop.distribution)
 
 
 def package_version(distribution: str) -> str:

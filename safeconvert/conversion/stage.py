@@ -29,6 +29,7 @@ class ConversionOptions:
     repair_time: float = 300.0
     comparator: Comparator = TOP1
     engine: str = "onnxruntime"
+    auto_env: bool = False
 
 
 @dataclass(frozen=True)

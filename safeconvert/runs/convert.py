@@ -327,6 +327,7 @@ class ConvertRun(Run):
             options.repair_time,
             options.comparing,
             options.engine,
+            options.auto_env,
         )
         hop_runner = HopRunner(self.workers, self.source, self.shapes, evaluation_set.quantising, asked, before=before)
         return RouteSearch(

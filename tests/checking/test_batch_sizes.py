@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from safeconvert.checking import batch_sizes, further_checks, interface_notes
 from safeconvert.checking.batch_sizes import BATCH_SIZES, NOTHING_COMPARED
 from safeconvert.checking.further_check import CheckResult
 from safeconvert.checking.further_checks import check_probes
-from safeconvert.records import TensorSpec
+from safeconvert.records import Signature, TensorSpec
 from tests.support.command import made_by
 from tests.support.unbatched_nets import save
 
@@ -224,3 +225,13 @@ def test_a_changed_dtype_and_lost_or_swapped_names_are_notes() -> None:
     assert dtypes("output", source, specs(a="float32", b="float32")) == [
         "output 'b' is float32 in the Target and int64 in the Source"
     ]
+
+
+def test_an_input_of_another_dtype_is_a_note() -> None:
+    def model(dtype: str) -> Any:
+        signature = Signature((TensorSpec("ids", (None, 4), dtype),), tuple(specs(y="float32")))
+        return SimpleNamespace(signature=signature)
+
+    notes = interface_notes.interface_notes(model("int64"), model("int32"))
+    assert notes == ["input 'ids' is int32 in the Target and int64 in the Source"]
+    assert interface_notes.interface_notes(model("int64"), model("int64")) == []

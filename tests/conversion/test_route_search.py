@@ -23,9 +23,10 @@ from safeconvert.conversion.node_repair import NodeRepair
 from safeconvert.conversion.route_search import RouteSearch
 from safeconvert.conversion.stage import ConversionOptions, ConvertedModel, Rewritten
 from safeconvert.conversion.time_budget import RepairTime
-from safeconvert.errors import CallRaised, Unchanged, WorkerDied, WorkerFailed
+from safeconvert.errors import BadInput, CallRaised, Unchanged, WorkerDied, WorkerFailed
 from safeconvert.formats import Format, format_named
 from safeconvert.records import Signature, TensorSpec
+from safeconvert.workers.environments import Recipe
 from safeconvert.workers.remote import Remote
 
 SIGNATURE = Signature((TensorSpec("x", (None, 3), "float32"),), (TensorSpec("y", (None, 3), "float32"),))
@@ -87,7 +88,7 @@ class HopsInThisProcess:
             raise outcome
         return Path(outcome)
 
-    def side(self, hop: Hop, written: Path, *, last: bool) -> Any:
+    def load(self, hop: Hop, written: Path, *, last: bool) -> Any:
         return ModelInThisProcess(format_named(hop.target), str(written))
 
 
@@ -138,6 +139,29 @@ def kind_of(model: ConvertedModel | None) -> str:
 
 
 DIRECT = (("torch", "keras"),)
+
+
+def test_an_environment_is_installed_once_where_a_route_needs_it_and_that_was_asked_for(
+    search: Callable[..., RouteSearch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --auto-env nothing is installed; a second route does not try again what failed."""
+    installed: list[str] = []
+
+    def failing(recipe: Recipe) -> str:
+        installed.append(recipe.name)
+        raise BadInput("no network")
+
+    monkeypatch.setattr(attempts, "install", failing)
+    needing = hop("torch", "keras", "needing", environment=Recipe("tool", (), "for this test"))
+    hops = (replace(needing, requires=()), THREE[1])
+    plain = search(hops, {"second": "right"})
+    assert kind_of(plain.find(DIRECT)) == "right"
+    assert plain.attempts[0].status == "refused"
+    assert installed == []
+    asking = search(hops, {"second": "right"}, auto_env=True)
+    assert kind_of(asking.find((*DIRECT, *DIRECT))) == "right"
+    assert (asking.attempts[0].status, asking.attempts[0].message) == ("refused", "no network")
+    assert installed == ["tool"]
 
 
 def test_the_first_hop_that_agrees_ends_the_search(search: Callable[..., RouteSearch]) -> None:

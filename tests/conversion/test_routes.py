@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from dataclasses import replace
 
 import pytest
 from safeconvert.converters import HOPS
 
-from safeconvert.conversion.routes import hops_between, missing, pairs, routes
+from safeconvert.conversion.routes import hops_between, missing, pairs, python_of, routes
 from safeconvert.formats import FORMAT_NAMES
 
 
@@ -43,3 +44,24 @@ def test_a_missing_package_is_said_with_what_to_install() -> None:
     hop = next(hop for hop in HOPS if hop.name == "onnx2torch")
     assert missing(hop) is None
     assert missing(replace(hop, requires=("onnx2torch_x",))) == "needs onnx2torch_x: pip install 'safeconvert[torch]'"
+
+
+def test_a_tflite_file_is_made_straight_from_torch_first_and_from_keras_before_torch_where_both_are_between() -> None:
+    assert routes("torch", "tflite")[0] == ("torch", "tflite")
+    two = [way for way in routes("onnx", "tflite") if len(way) == 3]
+    assert two == [("onnx", "keras", "tflite"), ("onnx", "torch", "tflite")]
+
+
+def test_a_tflite_file_is_a_way_on_where_the_shorter_ones_fail() -> None:
+    assert routes("torch", "keras") == (("torch", "onnx", "keras"), ("torch", "tflite", "onnx", "keras"))
+    assert routes("torch", "onnx")[-1] == ("torch", "tflite", "onnx")
+
+
+def test_a_hop_with_an_environment_runs_without_it_where_its_modules_are_installed_here() -> None:
+    hop = next(hop for hop in HOPS if hop.name == "litert-torch")
+    assert hop.environment is not None
+    assert python_of(hop) is None
+    assert missing(hop) == "needs its own environment: safeconvert env install litert-torch, or --auto-env"
+    assert python_of(replace(hop, requires=("numpy",))) == sys.executable
+    assert missing(replace(hop, requires=("numpy",))) is None
+    assert python_of(replace(hop, requires=())) is None
