@@ -44,14 +44,16 @@ DRAW_SECONDS, JUDGE_SECONDS = 120.0, 120.0
 VERDICTS = {0: "verified", 1: "diverged", 2: "bad input", 3: "failed", 4: "undecided"}
 NUDGES = 3
 Row = dict[str, Any]
+Array = np.ndarray[Any, Any]
 
 
 def main() -> int:
     args = _arguments()
     args.work.mkdir(parents=True, exist_ok=True)
     done = _read(args.results)
-    rows = [row for seed, row in done.items() if args.seed <= seed < args.seed + args.count]
-    seeds = [seed for seed in range(args.seed, args.seed + args.count) if seed not in done]
+    wanted = [(seed, pair_of(seed, args.pairs)) for seed in range(args.seed, args.seed + args.count)]
+    rows = [done[key] for key in wanted if key in done]
+    seeds = [key[0] for key in wanted if key not in done]
     for framework in PRELOADED:  # before the threads, which would each start their own
         zygote(framework)
     with ThreadPoolExecutor(min(AT_ONCE, args.jobs)) as pool, args.results.open("a", encoding="utf-8") as file:
@@ -91,18 +93,23 @@ def _arguments() -> argparse.Namespace:
     return args
 
 
-def _read(path: Path) -> dict[int, Row]:
+def pair_of(seed: int, pairs: Sequence[str]) -> str:
+    """The pair that the seed draws; one that stands there more than once is drawn more often."""
+    return Draw(seed, 9).pick(pairs)
+
+
+def _read(path: Path) -> dict[tuple[int, str], Row]:
     if not path.exists():
         return {}
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return {row["seed"]: row for row in rows}
+    return {(row["seed"], row["pair"]): row for row in rows}
 
 
 def trial(seed: int, args: argparse.Namespace) -> Row | None:
     """Draw a model, convert it and judge what came of it; None where there is no time left."""
     if args.stop is not None and time.monotonic() > args.stop:
         return None
-    pair = Draw(seed, 9).pick(args.pairs)
+    pair = pair_of(seed, args.pairs)
     row: Row = {"seed": seed, "pair": pair}
     folder = args.work / str(seed)
     shutil.rmtree(folder, ignore_errors=True)
@@ -151,6 +158,7 @@ def _converted(pair: str, folder: Path, limit: float) -> Row:
         return row
     try:
         row["differs"] = judge(folder, source, target, kept)
+        row["dtypes"] = judging.other_kinds(*_sides(folder))
     except (AssertionError, subprocess.TimeoutExpired, OSError, ValueError) as error:
         row["differs"] = None
         row["judge"] = _last_line(error)
@@ -200,16 +208,21 @@ def judge(folder: Path, source: str, target: str, path: Path) -> str:
             [f"{format_name}:{label}", str(model), str(folder), *names],
             JUDGE_SECONDS,
         )
-    expected, moved = _outputs(folder, "fresh.source"), [_outputs(folder, f"{name}.source") for name in nudged]
-    names = [json.loads((folder / f"{label}.json").read_text()) for label in ("source", "target")]
+    moved = [_outputs(folder, f"{name}.source") for name in nudged]
     for suffix in ("", ".single", ".three"):
-        actual = judging.in_source_order(*names, _outputs(folder, f"fresh.target{suffix}"))
-        if words := judging.difference(expected, actual, moved):
+        if words := judging.difference(*_sides(folder, suffix), moved):
             return f"{suffix[1:] or 'whole'} batch: {words}"
     return ""
 
 
-def _outputs(folder: Path, name: str) -> list[np.ndarray[Any, Any]]:
+def _sides(folder: Path, suffix: str = "") -> tuple[list[Array], list[Array]]:
+    """The outputs of Source and Target that :func:`judge` had them compute, both in the Source's order."""
+    names = [json.loads((folder / f"{label}.json").read_text()) for label in ("source", "target")]
+    target = judging.in_source_order(*names, _outputs(folder, f"fresh.target{suffix}"))
+    return _outputs(folder, "fresh.source"), target
+
+
+def _outputs(folder: Path, name: str) -> list[Array]:
     with np.load(folder / f"{name}.npz") as stored:
         return [stored[str(place)] for place in range(len(stored.files))]
 
@@ -239,6 +252,7 @@ def summarise(rows: Sequence[Row]) -> Row:
         "right": sum(row["outcome"] == "right" for row in models),
         "wrong with exit 0": [row["seed"] for row in models if row["outcome"] == "wrong"],
         "exit 0 and not judged": [row["seed"] for row in models if row["outcome"] == "not judged"],
+        "another dtype without a note": [row["seed"] for row in models if is_silent_about_dtype(row)],
         "unexpected or without a report": [row["seed"] for row in models if is_without_answer(row)],
         "refused": dict(Counter(row["outcome"] for row in refused).most_common()),
         "refused although the Target agrees": [r["seed"] for r in refused if r.get("differs") == ""],
@@ -254,6 +268,11 @@ def is_without_answer(row: Row) -> bool:
     """Whether the run ended in an unexpected error, in no time, or without a report where it owed one."""
     owes_report = row["outcome"] not in ("bad input", "time", "not drawn")
     return bool(row.get("is_unexpected")) or (owes_report and not row.get("has_report", False))
+
+
+def is_silent_about_dtype(row: Row) -> bool:
+    """Whether a file was handed over that gives integers for floats, or the other way, and no note says so."""
+    return bool(row.get("dtypes")) and row["exit_code"] == 0 and not any("in the Target and" in n for n in row["notes"])
 
 
 def _share(rows: Sequence[Row]) -> str:

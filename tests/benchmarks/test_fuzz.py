@@ -45,13 +45,20 @@ def test_the_judge_sees_a_channel_that_is_small_beside_the_others() -> None:
     ("target", "words"),
     [
         ([np.arange(6).reshape(2, 3)], "integers differ"),
-        ([np.zeros((2, 3), np.float32)], "dtype"),
+        ([np.full((2, 3), 0.5, np.float32)], "off by"),
         ([np.zeros((3, 2), np.int64)], "shape"),
         ([], "0 outputs"),
     ],
 )
-def test_the_judge_sees_other_integers_dtypes_shapes_and_missing_outputs(target: list[Array], words: str) -> None:
+def test_the_judge_sees_other_integers_values_shapes_and_missing_outputs(target: list[Array], words: str) -> None:
     assert words in judging.difference([np.zeros((2, 3), np.int64)], target, [])
+
+
+def test_the_judge_names_outputs_of_another_dtype_whose_values_agree() -> None:
+    source, target = [np.arange(6)], [np.arange(6, dtype=np.float32)]
+    assert judging.difference(source, target, []) == ""
+    assert judging.other_kinds(source, target) == ["output 0 is float32 in the Target and int64 in the Source"]
+    assert judging.other_kinds(source, source) == []
 
 
 def test_the_judge_takes_what_a_nudge_of_the_inputs_does_for_noise() -> None:
