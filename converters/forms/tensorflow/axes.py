@@ -178,13 +178,16 @@ TF2ONNX: dict[str, Rewrite] = {
     "CumulativeLogsumexp": scan(_log_sum_exp, -1e38),
     "EuclideanNorm": euclidean_norm,
     "LowerBound": bound(tf.less),
+    "Roll": roll,
     "UpperBound": bound(tf.less_equal),
 }
 TFLITE: dict[str, Rewrite] = {
-    **{name: TF2ONNX[name] for name in ("Cross", "CumulativeLogsumexp", "EuclideanNorm", "LowerBound", "UpperBound")},
+    **{
+        name: TF2ONNX[name]
+        for name in ("Cross", "CumulativeLogsumexp", "EuclideanNorm", "LowerBound", "Roll", "UpperBound")
+    },
     "Cumprod": scan(tf.multiply, 1.0),
     "Einsum": einsum,
     "MatrixDiagPartV3": diagonal,
-    "Roll": roll,
     "Unpack": unpack,
 }

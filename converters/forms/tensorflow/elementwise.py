@@ -136,7 +136,24 @@ def fake_quantization(node: Node) -> Any:
     return tf.floor(x * np.float32(1.0 / scale) + 0.5) * scale + bottom
 
 
+def sign_bit(node: Node) -> Any:
+    """Take the sign bits of floats by comparisons: both converters lack BitwiseAnd, and Keras's argmax asks for them.
+
+    -0.0 has the sign bit too: its reciprocal is below 0.
+    """
+    bits, mask = node.inputs[0].op, node.known[1]
+    if bits.type != "Bitcast" or bits.inputs[0].dtype != tf.float32 or mask is None or mask.dtype != np.int32:
+        return None
+    if np.any(mask != np.iinfo(np.int32).min):
+        return None
+    x = bits.inputs[0]
+    is_negative_zero = tf.logical_and(tf.equal(x, 0.0), tf.math.reciprocal(x) < 0.0)
+    is_negative = tf.logical_or(x < 0.0, is_negative_zero)
+    return tf.where(is_negative, tf.constant(mask), tf.constant(0, tf.int32))
+
+
 TF2ONNX: dict[str, Rewrite] = {
+    "BitwiseAnd": sign_bit,
     "Erfc": erfc_from_erf,
     "Expm1": exp_minus_one,
     "FakeQuantWithMinMaxArgs": fake_quantization,
@@ -155,6 +172,7 @@ TFLITE: dict[str, Rewrite] = {
     "Asinh": of(_inverse_hyperbolic_sine),
     "Atan": of(lambda x: tf.atan2(x, tf.ones_like(x))),
     "Atanh": of(lambda x: 0.5 * tf.math.log((1.0 + x) / (1.0 - x))),
+    "BitwiseAnd": sign_bit,
     "ClipByValue": of(lambda x, low, high: tf.minimum(tf.maximum(x, low), high)),
     "Cosh": of(lambda x: 0.5 * (tf.exp(x) + tf.exp(-x))),
     "Erf": error_function,
