@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ class EvaluationSet:
     def inputs(self) -> Inputs:
         return self.reference.inputs
 
-    @property
+    @cached_property
     def rows(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Calibration and held-out rows: inputs that are copies of others are left out of both."""
         rows = self.distinct
@@ -159,14 +160,13 @@ class EvaluationSet:
         calibration, heldout = split(len(rows), self.options.holdout, self.options.seed)
         return tuple(rows[index] for index in calibration), tuple(rows[index] for index in heldout)
 
-    @property
+    @cached_property
     def distinct(self) -> tuple[int, ...]:
         """The rows that are no copy of an earlier one."""
         rows = self._distinct.result()
         copies = self.inputs.count - len(rows)
-        note = f"{copies} of the {self.inputs.count} inputs are copies of others and were left out"
-        if copies and note not in self.notes:
-            self.notes.append(note)
+        if copies:
+            self.notes.append(f"{copies} of the {self.inputs.count} inputs are copies of others and were left out")
         return rows
 
     def as_deployed(self) -> EvaluationSet:

@@ -64,7 +64,7 @@ def external_files(path: Path) -> list[str]:
 
 
 def _locations(model: memoryview) -> Iterator[str]:
-    graphs = list(messages(model, MODEL_GRAPH))
+    graphs = messages(model, MODEL_GRAPH)
     nodes = [node for function in messages(model, MODEL_FUNCTIONS) for node in messages(function, FUNCTION_NODES)]
     while graphs or nodes:
         tensors: list[memoryview] = []
@@ -74,8 +74,8 @@ def _locations(model: memoryview) -> Iterator[str]:
             nodes += messages(graph, GRAPH_NODES)
         while nodes:
             for attribute in messages(nodes.pop(), NODE_ATTRIBUTES):
-                tensors += [*messages(attribute, ATTRIBUTE_TENSOR), *messages(attribute, ATTRIBUTE_TENSORS)]
-                graphs += [*messages(attribute, ATTRIBUTE_GRAPH), *messages(attribute, ATTRIBUTE_GRAPHS)]
+                tensors += messages(attribute, ATTRIBUTE_TENSOR, ATTRIBUTE_TENSORS)
+                graphs += messages(attribute, ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS)
         for tensor in tensors:
             for entry in messages(tensor, EXTERNAL_DATA):
                 if [text(key) for key in messages(entry, KEY)] == ["location"]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 
 class Damaged(ValueError):
     """The bytes are no protobuf message."""
@@ -13,8 +11,9 @@ def text(data: memoryview) -> str:
     return bytes(data).decode("utf-8", "replace")
 
 
-def messages(message: memoryview, field: int) -> Iterator[memoryview]:
-    """Yield the values of a field with a length (messages, strings and bytes) in their order."""
+def messages(message: memoryview, *fields: int) -> list[memoryview]:
+    """Return the values of these fields with a length (messages, strings and bytes) in their order."""
+    values = []
     at, end = 0, len(message)
     while at < end:
         key, at = _varint(message, at)
@@ -27,13 +26,14 @@ def messages(message: memoryview, field: int) -> Iterator[memoryview]:
             length, at = _varint(message, at)
             if at + length > end:
                 raise Damaged("is cut off")
-            if key >> 3 == field:
-                yield message[at : at + length]
+            if key >> 3 in fields:
+                values.append(message[at : at + length])
             at += length
         else:
             raise Damaged("is no protobuf message")
     if at != end:
         raise Damaged("is cut off")
+    return values
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:

@@ -172,7 +172,7 @@ def _last(message: memoryview, field: int) -> memoryview:
 
     Protobuf merges messages that stand more often than once. TensorFlow writes none, so such a file is refused.
     """
-    values = list(messages(message, field))
+    values = messages(message, field)
     if len(values) > 1:
         raise Damaged("holds a field twice")
     return values[0] if values else memoryview(b"")

@@ -27,7 +27,6 @@ POLL_SECONDS = 0.02  # how often the copies are asked whether they have ended
 
 def become(request: dict[str, Any], descriptors: list[int]) -> None:
     """Turn this copy into the process that was asked for, and run it to its end."""
-    os.setsid()
     for wanted, given in zip((0, 1, 2), (os.open(os.devnull, os.O_RDONLY), *descriptors[:2]), strict=True):
         os.dup2(given, wanted)
     os.environ.clear()
@@ -69,14 +68,21 @@ def serve(listener: socket.socket) -> None:
             data, descriptors, _, _ = socket.recv_fds(connection, CHUNK_BYTES, MAX_DESCRIPTORS)
             while chunk := connection.recv(CHUNK_BYTES):
                 data += chunk
+            is_leader, leads = os.pipe()
             pid = os.fork()
             if pid == 0:
+                os.setsid()
+                os.close(leads)
+                os.close(is_leader)
                 listener.close()
                 for other in (connection, *waiting.values()):
                     other.close()
                 become(json.loads(data), descriptors)
             for descriptor in descriptors:
                 os.close(descriptor)
+            os.close(leads)
+            os.read(is_leader, 1)  # until the copy leads a process group, by which whoever asked for it may kill it
+            os.close(is_leader)
             connection.sendall(f"{pid}\n".encode())
             waiting[pid] = connection
         for pid, connection in list(waiting.items()):
