@@ -8,9 +8,32 @@ Source computes there (``localization/explanation``).
 
 from __future__ import annotations
 
+import sys
+import types
 from collections.abc import Mapping
+from typing import Any
 
 from .faults.codes import FaultCode
 
 FAULT_TYPES: Mapping[str, str] = {kind.name: kind.value for kind in FaultCode}
 """Code -> name, in the paper's order; workers have the same types as values in ``faults/fault_types``."""
+
+
+class _CallableModule(types.ModuleType):
+    """This package as the function ``safeconvert.repair``.
+
+    Importing any module of the package sets ``safeconvert.repair`` to the package, so the two must be one object.
+    """
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self.__wrapped__(*arguments, **options)
+
+    @property
+    def __wrapped__(self) -> Any:
+        """The function, whose signature and help are shown for this package."""
+        from ..api import repair
+
+        return repair
+
+
+sys.modules[__name__].__class__ = _CallableModule

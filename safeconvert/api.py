@@ -1,120 +1,208 @@
-"""The public functions: :func:`convert`, :func:`check` and :func:`repair`, which the command line calls."""
+"""The public functions: :func:`convert`, :func:`check` and :func:`repair`, which the command line calls.
+
+A model is a path or what Python code holds: a ``torch.nn.Module``, an ``ExportedProgram``, a TorchScript module, a
+Keras model, a ``tf.Module`` or ``tf.function``, an ``onnx.ModelProto``, or the bytes of a TFLite file. It is handed to
+worker processes as a file; the caller's process needs no framework but the one that the model is of.
+
+The options are the command line's. Besides what that takes, ``inputs`` is an array, a tensor, a dict or tuple of these,
+a ``DataLoader`` or a tf.data set; ``preprocess`` is a dict, a torchvision transform, timm's ``pretrained_cfg`` or the
+contents of Hugging Face's ``preprocessor_config.json``; ``input_shape`` is the sizes alone for a model with one input.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from .checking import tvm_check
+from .comparison.comparators import Judging
 from .errors import BadInput
-from .formats import FORMAT_NAMES, TF, TFLITE, Format, ModelFile, format_named
-from .models.detect import detect
+from .formats import FORMAT_NAMES, Format, ModelFile, format_named
+from .live.model_file import is_path
+from .live.output_folder import new_folder
+from .live.preparation import Preparation
 from .options import Observer, Options, Silent
 from .reporting import output_files
-from .runs.base import Result
+from .runs import argument_checks
 from .runs.check import CheckRun
 from .runs.convert import ConvertRun
 from .runs.repair import RepairRun
+from .runs.result import Result
 from .workers.pool import WorkerPool
+
+Layout = Literal["keep", "nchw", "nhwc"]
+Quantization = Literal["none", "float16", "dynamic", "int8"]
+Engine = Literal["onnxruntime", "tvm"]
+Ranking = Literal["replay", "kruskal"]
 
 
 def convert(
-    source: str | Path, to: str, *, output: str | Path | None = None, observer: Observer | None = None, **options: Any
-) -> Result:
-    """Convert a model to the format ``to`` and hand it over only where it agrees with its Source.
-
-    ``to`` is one of ``torch``, ``keras``, ``tf``, ``tflite``, ``onnx``. ``options`` are the fields of :class:`Options`.
-    Writes the Target at ``output`` (default: beside the Source) if it is verified, and the report beside it.
-    Raises :class:`BadInput` where the input or an option cannot be used.
-    """
-    chosen = Options.of(options)
-    tvm_check.require(chosen.engine)
-    if to not in FORMAT_NAMES:
-        raise BadInput(f"{to!r} is no format. Known: {', '.join(FORMAT_NAMES)}.")
-    target = format_named(to)
-    file = detect(Path(source))
-    if chosen.embed_preprocessing and (chosen.quantize != "none" or chosen.input_layout != "keep"):
-        other = "--quantize" if chosen.quantize != "none" else "--input-layout"
-        raise BadInput(f"--embed-preprocessing does not go with {other}. Leave one of them out.")
-    if target == file.format:
-        raise BadInput(f"{source} is a {to} model already. There is nothing to convert.")
-    if chosen.max_size is not None and (target != TFLITE or chosen.quantize not in ("dynamic", "float16")):
-        raise BadInput("--max-size is for weights rounded by --quantize dynamic or float16. Give one of these too.")
-    if chosen.quantize != "none" and target != TFLITE:
-        raise BadInput(f"--quantize {chosen.quantize} is for TFLite Targets; the Target here is {to}.")
-    if chosen.signature is not None and file.format != TF:
-        raise BadInput(f"--signature is for SavedModels; {source} is a {file.format} model.")
-    if chosen.quantize == "int8" and chosen.images is None and chosen.inputs is None:
-        raise BadInput("--quantize int8 is calibrated on real inputs. Pass --images or --inputs.")
-    final = Path(output) if output is not None else default_output(file, target)
-    if final.resolve() == file.path.resolve():
-        raise BadInput(f"--output {final} is the Source itself. Choose another path with -o.")
-    output_files.check_output(final, force=chosen.force)
-    with output_files.sole_writer(final), WorkerPool() as workers:
-        return ConvertRun(workers, file, chosen, observer or Silent()).run(to, final)
-
-
-def check(
-    source: str | Path,
-    target: str | Path,
+    source: Any,
+    to: str,
     *,
     output: str | Path | None = None,
     observer: Observer | None = None,
-    **options: Any,
+    images: str | Path | None = None,
+    inputs: Any = None,
+    preprocess: Any = None,
+    target_preprocess: Any = None,
+    embed_preprocessing: bool = False,
+    input_shape: Mapping[str, Sequence[int]] | Sequence[int] | None = None,
+    batch_axis: Mapping[str, int | None] | None = None,
+    input_layout: Layout = "keep",
+    model_fn: str | None = None,
+    trust_pickle: bool = False,
+    signature: str | None = None,
+    quantize: Quantization = "none",
+    opset: int | None = None,
+    holdout: float = 0.5,
+    max_discrepancy: float = 0.0,
+    comparator: str | Judging = "top1",
+    output_kind: Mapping[str, str] | None = None,
+    class_axis: Mapping[str, int] | None = None,
+    max_error: Mapping[str, float] | None = None,
+    own_inputs_only: bool = False,
+    atol: float | None = None,
+    rtol: float | None = None,
+    seed: int = 0,
+    timeout: float = 600.0,
+    engine: Engine = "onnxruntime",
+    ranking: Ranking = "replay",
+    core_layers: Sequence[str] | None = None,
+    max_size: float | None = None,
+    no_repair: bool = False,
+    repair_time: float = 300.0,
+    force: bool = False,
 ) -> Result:
-    """Compare two models on the same inputs; nothing is converted or changed.
+    """Convert a model to the format ``to`` and hand it over only where it agrees with its Source.
+
+    ``source`` is a path or a live model; ``to`` is one of ``torch``, ``keras``, ``tf``, ``tflite``, ``onnx``. The
+    Target is written at ``output`` if it is verified, and the report beside it. Without ``output`` that is beside the
+    Source, or for a live Source in a temporary folder that lasts as long as the process; ``Result.model`` is the Target
+    itself.
+    Raises :class:`BadInput` where the input or an option cannot be used.
+    """
+    keywords = _option_keywords(locals())
+    if to not in FORMAT_NAMES:
+        raise BadInput(f"{to!r} is no format. Known: {', '.join(FORMAT_NAMES)}.")
+    with WorkerPool() as workers:
+        prepared = Preparation(workers, (source,), keywords)
+        (file,), options = prepared.files, prepared.options
+        final = Path(output) if output is not None else default_output(file, format_named(to))
+        argument_checks.check_convert(file, to, options, final)
+        with output_files.sole_writer(final):
+            return ConvertRun(workers, file, options, observer or Silent()).run(to, final)
+
+
+def check(
+    source: Any,
+    target: Any,
+    *,
+    output: str | Path | None = None,
+    observer: Observer | None = None,
+    images: str | Path | None = None,
+    inputs: Any = None,
+    preprocess: Any = None,
+    target_preprocess: Any = None,
+    input_shape: Mapping[str, Sequence[int]] | Sequence[int] | None = None,
+    batch_axis: Mapping[str, int | None] | None = None,
+    model_fn: str | None = None,
+    trust_pickle: bool = False,
+    signature: str | None = None,
+    holdout: float = 0.5,
+    max_discrepancy: float = 0.0,
+    comparator: str | Judging = "top1",
+    output_kind: Mapping[str, str] | None = None,
+    class_axis: Mapping[str, int] | None = None,
+    max_error: Mapping[str, float] | None = None,
+    own_inputs_only: bool = False,
+    atol: float | None = None,
+    rtol: float | None = None,
+    seed: int = 0,
+    engine: Engine = "onnxruntime",
+) -> Result:
+    """Compare two models, paths or live ones, on the same inputs; nothing is converted or changed.
 
     ``output``: where to put ``<output>.report.json`` and ``.html``; without it no file is written.
     Raises :class:`BadInput` where the input or an option cannot be used.
     """
-    chosen = Options.of(options)
-    tvm_check.require(chosen.engine)
-    if chosen.embed_preprocessing:
-        raise BadInput("--embed-preprocessing changes the Target, and check changes nothing. Use repair.")
-    models = detect(Path(source)), detect(Path(target))
-    report = None if output is None else Path(output)
-    if report is not None:
-        output_files.refuse_special_file(report)
-        output_files.check_output(report.with_name(report.name + ".report.json"), force=True)
-    if chosen.signature is not None and all(model.format != TF for model in models):
-        raise BadInput("--signature is for SavedModels; neither of these is one.")
+    keywords = _option_keywords(locals())
     with WorkerPool() as workers:
-        return CheckRun(workers, models[0], chosen, observer or Silent()).run(models[1], report)
+        prepared = Preparation(workers, (source, target), keywords)
+        report = None if output is None else Path(output)
+        argument_checks.check_check(prepared.files, prepared.options, report)
+        run = CheckRun(workers, prepared.files[0], prepared.options, observer or Silent())
+        return run.run(prepared.files[1], report)
 
 
 def repair(
-    source: str | Path,
-    target: str | Path,
+    source: Any,
+    target: Any,
     *,
-    output: str | Path,
+    output: str | Path | None = None,
     observer: Observer | None = None,
-    **options: Any,
+    images: str | Path | None = None,
+    inputs: Any = None,
+    preprocess: Any = None,
+    target_preprocess: Any = None,
+    embed_preprocessing: bool = False,
+    input_shape: Mapping[str, Sequence[int]] | Sequence[int] | None = None,
+    batch_axis: Mapping[str, int | None] | None = None,
+    model_fn: str | None = None,
+    trust_pickle: bool = False,
+    signature: str | None = None,
+    holdout: float = 0.5,
+    max_discrepancy: float = 0.0,
+    comparator: str | Judging = "top1",
+    output_kind: Mapping[str, str] | None = None,
+    class_axis: Mapping[str, int] | None = None,
+    max_error: Mapping[str, float] | None = None,
+    own_inputs_only: bool = False,
+    atol: float | None = None,
+    rtol: float | None = None,
+    seed: int = 0,
+    timeout: float = 600.0,
+    engine: Engine = "onnxruntime",
+    ranking: Ranking = "replay",
+    core_layers: Sequence[str] | None = None,
+    max_size: float | None = None,
+    no_repair: bool = False,
+    repair_time: float = 300.0,
+    force: bool = False,
 ) -> Result:
     """Find what is wrong with a Target that came from anywhere, repair it, and write it at ``output``.
 
-    It keeps its format. It is written only where it then agrees with the Source; a Target that agrees already is
-    copied. The report stands beside ``output``. Raises :class:`BadInput` where the input or an option cannot be used.
+    Source and Target are paths or live models. The Target keeps its format. It is written only where it then agrees
+    with the Source; a Target that agrees already is copied. The report stands beside ``output``, which only a live
+    Target can go without: it is written in a temporary folder then, and ``Result.model`` is the repaired Target itself.
+    Raises :class:`BadInput` where the input or an option cannot be used.
     """
-    chosen = Options.of(options)
-    tvm_check.require(chosen.engine)
-    models = detect(Path(source)), detect(Path(target))
-    if chosen.max_size is not None and models[1].format != TFLITE:
-        raise BadInput(f"--max-size is for TFLite Targets; {target} is a {models[1].format} model.")
-    final = Path(output)
-    for model in models:
-        if final.resolve() == model.path.resolve():
-            raise BadInput(f"--output {final} is the model {model.path} itself. Choose another path with -o.")
-    if chosen.signature is not None and all(model.format != TF for model in models):
-        raise BadInput("--signature is for SavedModels; neither of these is one.")
-    output_files.check_output(final, force=chosen.force)
-    with output_files.sole_writer(final), WorkerPool() as workers:
-        return RepairRun(workers, models[0], chosen, observer or Silent()).run(models[1], final)
+    keywords = _option_keywords(locals())
+    if output is None and is_path(target):
+        raise BadInput("output is missing: say where the repaired Target goes.")
+    with WorkerPool() as workers:
+        prepared = Preparation(workers, (source, target), keywords)
+        models, options = prepared.files, prepared.options
+        final = Path(output) if output is not None else new_folder() / models[1].path.name
+        argument_checks.check_repair(models, options, final)
+        with output_files.sole_writer(final):
+            return RepairRun(workers, models[0], options, observer or Silent()).run(models[1], final)
+
+
+def _option_keywords(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of a function's parameters that are fields of :class:`Options`; what is None keeps its default."""
+    names = Options.__dataclass_fields__
+    return {name: value for name, value in parameters.items() if name in names and value is not None}
 
 
 def default_output(source: ModelFile, target: Format) -> Path:
-    """Beside the Source: ``model.pt`` -> ``model.keras``; a SavedModel folder is ``model_savedmodel``."""
+    """Beside the Source: ``model.pt`` -> ``model.keras``; a SavedModel folder is ``model_savedmodel``.
+
+    For a live Source, in a folder that lasts as long as the process.
+    """
+    folder = new_folder() if source.is_live else source.path.parent
     stem = source.path.name if source.format.is_folder else source.path.stem
-    return source.path.parent / f"{stem}{target.suffix or '_savedmodel'}"
+    return folder / f"{stem}{target.suffix or '_savedmodel'}"
 
 
 __all__ = ["Observer", "Options", "Result", "Silent", "check", "convert", "repair"]

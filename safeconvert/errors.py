@@ -3,6 +3,7 @@
 SafeconvertError
 ├── BadInput            exit 2: the person can mend it; the message says how
 │   └── NotInstalled    a framework is missing; the message is the install command
+├── Diverged            a result whose verdict is neither verified nor repaired, where Python code asked for one that is
 └── WorkerFailed        a worker process returned no result
     ├── Unchanged       a hop was asked for a form of its model that is the model itself
     ├── CallRaised      the function that it ran raised an exception
@@ -11,6 +12,9 @@ SafeconvertError
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 
 class SafeconvertError(Exception):
@@ -23,6 +27,17 @@ class BadInput(SafeconvertError):
 
 class NotInstalled(BadInput):
     """A framework that the work needs is not installed."""
+
+
+class Diverged(SafeconvertError):
+    """No Target agrees with its Source: the verdict is ``diverged``, ``failed`` or ``undecided``.
+
+    ``verdict`` is that word, ``report`` the report as in its JSON file.
+    """
+
+    def __init__(self, message: str, verdict: str, report: Mapping[str, Any]) -> None:
+        self.verdict, self.report = verdict, report
+        super().__init__(message)
 
 
 class WorkerFailed(SafeconvertError):

@@ -104,12 +104,20 @@ class Options:
 
     @classmethod
     def of(cls, keywords: Mapping[str, Any]) -> Options:
-        """Return the options of these keyword arguments, in which paths may be strings. Raises TypeError."""
+        """Return the options of these keyword arguments. Raises TypeError for an unknown one.
+
+        Paths may be strings, and ``input_shape`` may be the sizes alone for a model with one input.
+        """
         unknown = sorted(set(keywords) - set(cls.__dataclass_fields__))
         if unknown:
             raise TypeError(f"unknown option {unknown[0]!r}; known: {', '.join(cls.__dataclass_fields__)}")
-        paths = {name: Path(keywords[name]) for name in ("images", "inputs") if keywords.get(name) is not None}
-        return cls(**{**keywords, **paths})
+        chosen = dict(keywords)
+        for name in ("images", "inputs"):
+            if chosen.get(name) is not None:
+                chosen[name] = Path(chosen[name])
+        if not isinstance(chosen.get("input_shape", {}), Mapping):
+            chosen["input_shape"] = {"": tuple(chosen["input_shape"])}
+        return cls(**chosen)
 
     def arguments(self) -> list[str]:
         """Return the command line's words for these options, without those that are the default."""

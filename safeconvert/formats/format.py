@@ -90,8 +90,17 @@ class ModelFile:
 
     Flavours: torch ``pt2``, ``torchscript``, ``module`` (a pickled nn.Module), ``state_dict``; keras ``keras``,
     ``h5``; tf ``savedmodel``; tflite ``tflite``; onnx ``onnx``.
+
+    ``origin`` is what the file was written from where Python code gave the model itself, such as
+    ``torch.nn.Module ResNet``; such a file holds the person's own code, and is read as one. Empty for a person's file.
     """
 
     path: Path
     format: Format
     flavour: str
+    origin: str = ""
+
+    @property
+    def is_live(self) -> bool:
+        """Was it written from a model that Python code gave?"""
+        return bool(self.origin)

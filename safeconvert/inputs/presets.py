@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import BadInput
+from .foreign_preprocess import preprocess_of
 from .preprocess import ChannelOrder, Interpolation, Preprocess, form
 
 _NAMED = ("torch", "keras", "caffe", "unit", "raw")
@@ -25,8 +26,9 @@ _NAMED = ("torch", "keras", "caffe", "unit", "raw")
 def load_preprocess(name_or_json_path: str | Path) -> Preprocess:
     """A preset by name (``PRESETS``; case and ``-`` do not matter) or a JSON file.
 
-    Raises ``BadInput`` for an unknown name, showing near ones, and for a file that cannot be read or is not
-    in ``from_json``'s form.
+    The file is in ``from_json``'s form, timm's ``pretrained_cfg`` or a ``preprocessor_config.json`` of Hugging Face.
+    Raises ``BadInput`` for an unknown name, showing near ones, and for a file that cannot be read or is in none of
+    these forms.
     """
     path = Path(name_or_json_path)
     name = str(name_or_json_path).strip().lower().replace("-", "_")
@@ -40,10 +42,10 @@ def load_preprocess(name_or_json_path: str | Path) -> Preprocess:
     except (OSError, ValueError, RecursionError) as error:  # ValueError: bad JSON and bad UTF-8 alike
         raise BadInput(f"cannot read preprocess file {path}: {error}") from error
     try:
-        loaded = Preprocess.from_json(data)
+        loaded = preprocess_of(data) if isinstance(data, dict) else Preprocess.from_json(data)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from error
-    return loaded if "name" in data else replace(loaded, name=path.stem)
+    return loaded if "name" in data or "schema" not in data else replace(loaded, name=path.stem)
 
 
 def _is_file(path: Path) -> bool:

@@ -48,7 +48,8 @@ def load(model: LoadedModel) -> None:
 def guard(file: ModelFile, options: Options) -> None:
     """Refuse, before anything is loaded, what would run code from the file or lacks what only a person knows."""
     path = file.path
-    if file.flavour == "module" and not options.trust_pickle:
+    is_trusted = options.trust_pickle or file.is_live
+    if file.flavour == "module" and not is_trusted:
         raise BadInput(
             f"{path} is a pickled module: reading it runs code from the file.\n"
             "If you trust where it comes from, pass --trust-pickle; else ask for a .pt2 or a state dict."
@@ -58,11 +59,11 @@ def guard(file: ModelFile, options: Options) -> None:
             f"{path} is a state dict: weights without an architecture.\n"
             "Name the function that makes it: --model-fn torchvision.models:mobilenet_v2"
         )
-    if file.flavour == "pt2" and not options.trust_pickle and (code := code_in_pt2(path)):
+    if file.flavour == "pt2" and not is_trusted and (code := code_in_pt2(path)):
         raise BadInput(
             f"{path} would run code when it is read: {code}.\nIf you trust where it comes from, pass --trust-pickle."
         )
-    if not options.trust_pickle and (part := acts_outside(file)):
+    if not is_trusted and (part := acts_outside(file)):
         raise BadInput(
             f"{path} holds {part}, which acts outside the model when it runs.\n"
             "If you trust where it comes from, pass --trust-pickle."
@@ -80,7 +81,7 @@ def _load_options(file: ModelFile, options: Options) -> LoadOptions:
         given_shapes(options) if file.flavour in FLAVOURS_WITHOUT_SHAPES else {},
         options.model_fn,
         str(Path.cwd()),
-        options.trust_pickle,
+        options.trust_pickle or file.is_live,
         options.signature,
     )
 

@@ -27,29 +27,7 @@ from ..reporting import output_files
 from ..reporting.document import build, render
 from ..reporting.reproduction import stale
 from ..workers.pool import WorkerPool, remove
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run returns.
-
-    ``target`` is the file that now stands at the output path: only where it was verified or repaired; ``unverified`` is
-    where a diverged one was kept. ``report`` is the report as in its JSON file. ``reasons`` say why the verdict is not
-    ``verified``. ``files`` are all files that the run wrote, with what each is for. ``traceback`` is of what stopped
-    the run, empty if nothing did.
-    """
-
-    verdict: Verdict
-    target: Path | None
-    unverified: Path | None
-    report: Mapping[str, Any]
-    reasons: tuple[str, ...] = ()
-    files: tuple[tuple[Path, str], ...] = ()
-    traceback: str = ""
-
-    @property
-    def exit_code(self) -> int:
-        return self.verdict.exit_code
+from .result import Result
 
 
 @dataclass(frozen=True)
@@ -84,7 +62,7 @@ class Run:
         self.workers, self.options, self.observer = workers, options, observer
         self.source = loader.model_of(workers, "source", source, options)
         self.timings: dict[str, float] = {}
-        self.notes: list[str] = []
+        self.notes = _notes_on_origin(source)
         self.attempts: list[Attempt] = []  # conversions so far
         self.models = [self.source]  # the person's own, which must stay as they are while they are compared
         self._begun = time.monotonic()
@@ -248,6 +226,13 @@ class Run:
             self.timings[step] = self.timings.get(step, 0.0) + seconds - self._seconds_inside.pop()
             if self._seconds_inside:
                 self._seconds_inside[-1] += seconds
+
+
+def _notes_on_origin(source: ModelFile) -> list[str]:
+    """A note where the Source came from Python code and its file is gone when the run is over."""
+    return (
+        [f"the Source is a {source.origin} that Python code gave; it was saved for this run"] if source.origin else []
+    )
 
 
 def _stopped(error: Exception) -> Judgement:

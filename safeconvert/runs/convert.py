@@ -28,7 +28,8 @@ from ..repair.layer_ranking import Ranker, check_core_layers
 from ..repair.strategies import float_weights
 from ..repair.strategies.preprocessing import Deployment
 from ..reporting.reproduction import Reproducer
-from .base import Result, Run, RunOutcome
+from .base import Run, RunOutcome
+from .result import Result
 
 
 @dataclass(frozen=True)

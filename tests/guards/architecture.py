@@ -18,6 +18,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("repair.*",),  # strategies, the gate, faults in the words of the Target's own format
     ("conversion.*",),
     ("checking.*",),
+    ("live.*",),
     ("models.*",),
     ("options",),
     ("comparison.*",),
@@ -95,8 +96,8 @@ def upward_imports(modules: Mapping[str, Module]) -> set[tuple[str, str]]:
 
 
 def is_lazy_home(module: Module) -> bool:
-    """``safeconvert/__init__.py`` names types of the modules that it loads when they are asked for."""
-    return module.name == "safeconvert"
+    """``safeconvert/__init__.py`` and ``repair/__init__.py`` name public functions, loaded when they are asked for."""
+    return module.name in ("safeconvert", "safeconvert.repair")
 
 
 def import_edges(modules: Mapping[str, Module]) -> dict[str, set[str]]:

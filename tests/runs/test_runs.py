@@ -20,9 +20,10 @@ from safeconvert.models.loaded_model import LoadedModel
 from safeconvert.options import Options, Silent
 from safeconvert.records import Diagnosis, Verdict
 from safeconvert.runs import repair as repair_run
-from safeconvert.runs.base import Result, Run
+from safeconvert.runs.base import Run
 from safeconvert.runs.check import CheckRun
 from safeconvert.runs.convert import ConvertRun
+from safeconvert.runs.result import Result
 from safeconvert.workers.pool import WorkerPool
 from tests.support.seeded_faults import broken
 from tests.support.seeded_nets import inputs, net
