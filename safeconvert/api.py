@@ -72,6 +72,7 @@ def convert(
     max_size: float | None = None,
     no_repair: bool = False,
     repair_time: float = 300.0,
+    auto_env: bool = False,
     force: bool = False,
 ) -> Result:
     """Convert a model to the format ``to`` and hand it over only where it agrees with its Source.
@@ -168,6 +169,7 @@ def repair(
     max_size: float | None = None,
     no_repair: bool = False,
     repair_time: float = 300.0,
+    auto_env: bool = False,
     force: bool = False,
 ) -> Result:
     """Find what is wrong with a Target that came from anywhere, repair it, and write it at ``output``.

@@ -25,7 +25,7 @@ NOT_FOR = {
     "convert": set(),
     "check": {
         "embed_preprocessing", "input_layout", "quantize", "opset", "timeout", "no_repair", "ranking", "core_layers",
-        "repair_time", "max_size", "force",
+        "repair_time", "max_size", "auto_env", "force",
     },
     "repair": {"input_layout", "quantize", "opset"},
 }  # fmt: skip
