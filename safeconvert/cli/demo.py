@@ -58,8 +58,8 @@ def run(output: Path, *, quiet: bool, verbose: bool) -> int:
     terminal = Terminal(quiet=quiet, verbose=verbose)
     done: list[Shown] = []
     with terminal:
-        layouts: dict[str, Layout] = {"keras": "keep", "tflite": "nhwc"}
-        for to, layout in layouts.items():
+        targets: tuple[tuple[str, Layout], ...] = (("keras", "keep"), ("tflite", "nhwc"))
+        for to, layout in targets:
             begun = time.monotonic()
             target = output / f"efficientnet_lite0.{to}"
             result = convert(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..workers.runtime import Runtime
 
@@ -14,6 +14,9 @@ LayerNaming = Literal["module scopes", "layer scopes", "graph scopes", "tensor",
 DetectFlavour = Callable[[Path, bytes], str | None]
 """Takes a path and its first 4,096 bytes (none for a folder); returns the flavour of the model there, None where it is
 no model of this format. Only reads bytes. Raises :class:`BadInput` for a damaged model of this format."""
+LoadObject = Callable[["ModelFile"], Any]
+"""Returns the model as an object of its own framework, in the process of a person who asked for it: that framework is
+imported, and no other."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Format:
     ``suffix`` ends the files that hops write (empty: a folder), ``flavour`` is their kind; ``known_suffixes`` are all
     that such files usually have, and ``example`` is a path for help texts. ``runtime`` has the functions of the
     framework that runs it; ``second_runtime`` is another one that people deploy it in. ``requires`` are the modules
-    that must be importable. ``detect_flavour`` tells a model of this format by its bytes.
+    that must be importable. ``detect_flavour`` tells a model of this format by its bytes; ``load_object`` is for people
+    who call safeconvert from Python.
 
     ``default_preprocess`` is the preset where a person names none: both sides get the same tensors, so that agreement
     is well tested with any sensible one. ``default_layout`` decides where sizes do not tell the layout.
@@ -47,6 +51,7 @@ class Format:
     runtime: Runtime
     requires: tuple[str, ...]
     detect_flavour: DetectFlavour
+    load_object: LoadObject
     default_preprocess: str
     default_layout: Layout
     part: str

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from ..errors import BadInput
 from ..workers.runtime import TENSORFLOW
-from .format import Format
+from .format import Format, ModelFile
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -27,6 +29,11 @@ def detect_flavour(path: Path, head: bytes) -> str | None:
     return None
 
 
+def load_object(file: ModelFile) -> Any:
+    """Return a ``keras.Model``."""
+    return importlib.import_module("keras").saving.load_model(file.path, compile=False)
+
+
 KERAS = Format(
     name="keras",
     article="a",
@@ -37,6 +44,7 @@ KERAS = Format(
     example="model.keras",
     runtime=TENSORFLOW,
     detect_flavour=detect_flavour,
+    load_object=load_object,
     requires=("tensorflow", "keras"),
     default_preprocess="keras",
     default_layout="nhwc",

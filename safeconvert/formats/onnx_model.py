@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 from ..workers.runtime import ONNXRUNTIME
-from .format import Format
+from .format import Format, ModelFile
 
 FIRST_TAGS = (b"\x08", b"\x12", b"\x1a", b"\x22", b"\x28", b"\x32", b"\x3a", b"\x42", b"\x72")
 """The protobuf tags of a ``ModelProto``'s fields: ir_version (1, varint), producer_name (2), producer_version (3),
@@ -18,6 +20,11 @@ def detect_flavour(path: Path, head: bytes) -> str | None:
     return "onnx" if head[:1] in FIRST_TAGS and not is_text else None
 
 
+def load_object(file: ModelFile) -> Any:
+    """Return an ``onnx.ModelProto``."""
+    return importlib.import_module("onnx").load(str(file.path))
+
+
 ONNX = Format(
     name="onnx",
     article="an",
@@ -28,6 +35,7 @@ ONNX = Format(
     example="model.onnx",
     runtime=ONNXRUNTIME,
     detect_flavour=detect_flavour,
+    load_object=load_object,
     requires=("onnx", "onnxruntime"),
     default_preprocess="torch",
     default_layout="nchw",

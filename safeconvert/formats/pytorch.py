@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from pathlib import Path
+from typing import Any
 
 from ..workers.runtime import PYTORCH
-from .format import Format
+from .format import Format, ModelFile
 from .torch_archive import is_legacy_torch, torch_flavour
 
 
@@ -14,6 +17,20 @@ def detect_flavour(path: Path, head: bytes) -> str | None:
     if head.startswith(b"PK\x03\x04") or is_legacy_torch(head):
         return torch_flavour(path) or None
     return None
+
+
+def load_object(file: ModelFile) -> Any:
+    """Return a ``torch.nn.Module`` with the parameters of the file, which can be trained."""
+    torch = importlib.import_module("torch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if file.flavour == "module":
+            return torch.load(file.path, map_location="cpu", weights_only=False)
+        program = torch.export.load(file.path)
+        try:
+            return torch.export.unflatten(program)  # has modules by name, and train() and eval()
+        except Exception:  # noqa: BLE001 - programs that it does not take run flat all the same
+            return program.module()
 
 
 TORCH = Format(
@@ -26,6 +43,7 @@ TORCH = Format(
     example="model.pt2",
     runtime=PYTORCH,
     detect_flavour=detect_flavour,
+    load_object=load_object,
     requires=("torch",),
     default_preprocess="torch",
     default_layout="nchw",

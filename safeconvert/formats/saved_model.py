@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import BadInput
 from ..workers.runtime import TENSORFLOW
-from .format import Format
+from .format import Format, ModelFile
 
 
 def detect_flavour(path: Path, head: bytes) -> str | None:
@@ -17,6 +19,11 @@ def detect_flavour(path: Path, head: bytes) -> str | None:
     if (path / "saved_model.pbtxt").is_file():
         raise BadInput(f"{path} is a SavedModel in text form, which TensorFlow no longer writes. Save it again.")
     return None
+
+
+def load_object(file: ModelFile) -> Any:
+    """Return what ``tf.saved_model.load`` returns."""
+    return importlib.import_module("tensorflow").saved_model.load(str(file.path))
 
 
 TF = Format(
@@ -30,6 +37,7 @@ TF = Format(
     # A SavedModel is a traced graph: it has no layers whose settings or sizes could be changed.
     runtime=replace(TENSORFLOW, read_settings=None, change_settings=None, change_input_shapes=None),
     detect_flavour=detect_flavour,
+    load_object=load_object,
     requires=("tensorflow",),
     default_preprocess="keras",
     default_layout="nhwc",

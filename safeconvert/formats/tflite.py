@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..workers.runtime import LITERT, TENSORFLOW_INTERPRETER
-from .format import Format
+from .format import Format, ModelFile
 
 
 def detect_flavour(path: Path, head: bytes) -> str | None:
     """Tell a flatbuffer by its file identifier."""
     return "tflite" if head[4:8] == b"TFL3" else None
+
+
+def load_object(file: ModelFile) -> bytes:
+    """Return the bytes, which every interpreter takes."""
+    return file.path.read_bytes()
 
 
 TFLITE = Format(
@@ -25,6 +30,7 @@ TFLITE = Format(
     second_runtime=TENSORFLOW_INTERPRETER,
     can_resize_batch=True,
     detect_flavour=detect_flavour,
+    load_object=load_object,
     requires=("ai_edge_litert",),
     default_preprocess="keras",
     default_layout="nhwc",

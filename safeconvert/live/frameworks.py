@@ -1,11 +1,10 @@
 """The frameworks of a person's own process, where safeconvert runs as a library.
 
-None is imported here but the one that a result's model is asked for in: two frameworks in one process can abort it.
+None is imported here: two frameworks in one process can abort it.
 """
 
 from __future__ import annotations
 
-import importlib
 import sys
 from typing import Any
 
@@ -20,8 +19,3 @@ def is_instance(value: object, module: str, *class_names: str) -> bool:
     owner = imported(module)
     classes = [getattr(owner, name, None) for name in class_names]
     return any(isinstance(kind, type) and isinstance(value, kind) for kind in classes)
-
-
-def for_result(name: str) -> Any:
-    """Import the framework that a person asks for a result's model in."""
-    return importlib.import_module(name)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput, Diverged
-from ..live import native_object
+from ..models.detect import detect
 from ..records import Verdict
 
 
@@ -52,7 +52,8 @@ class Result:
         if self.target is None:
             self.raise_for_verdict()
             raise BadInput("check makes no model. Use convert or repair.")
-        return native_object.load(self.target)
+        file = detect(self.target)
+        return file.format.load_object(file)
 
     def raise_for_verdict(self) -> None:
         """Raise :class:`Diverged`, with the report, unless the verdict is ``verified`` or ``repaired``."""
