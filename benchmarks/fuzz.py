@@ -158,6 +158,7 @@ def _converted(pair: str, folder: Path, limit: float) -> Row:
         return row
     try:
         row["differs"] = judge(folder, source, target, kept)
+        row["batches"] = json.loads((folder / "target.failed.json").read_text())
         row["dtypes"] = judging.other_kinds(*_sides(folder))
     except (AssertionError, subprocess.TimeoutExpired, OSError, ValueError) as error:
         row["differs"] = None
@@ -253,6 +254,7 @@ def summarise(rows: Sequence[Row]) -> Row:
         "wrong with exit 0": [row["seed"] for row in models if row["outcome"] == "wrong"],
         "exit 0 and not judged": [row["seed"] for row in models if row["outcome"] == "not judged"],
         "another dtype without a note": [row["seed"] for row in models if is_silent_about_dtype(row)],
+        "a batch that does not run without a note": [row["seed"] for row in models if is_silent_about_batch(row)],
         "unexpected or without a report": [row["seed"] for row in models if is_without_answer(row)],
         "refused": dict(Counter(row["outcome"] for row in refused).most_common()),
         "refused although the Target agrees": [r["seed"] for r in refused if r.get("differs") == ""],
@@ -273,6 +275,12 @@ def is_without_answer(row: Row) -> bool:
 def is_silent_about_dtype(row: Row) -> bool:
     """Whether a file was handed over that gives integers for floats, or the other way, and no note says so."""
     return bool(row.get("dtypes")) and row["exit_code"] == 0 and not any("in the Target and" in n for n in row["notes"])
+
+
+def is_silent_about_batch(row: Row) -> bool:
+    """Whether a file was handed over that does not run at a batch of 3 or 8, as the Source does, without a note."""
+    fails = bool(row.get("batches")) and row["batch"] is None and row["exit_code"] == 0
+    return fails and not any("batch" in note or "at a time" in note for note in row["notes"])
 
 
 def _share(rows: Sequence[Row]) -> str:

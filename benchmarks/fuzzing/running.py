@@ -1,7 +1,7 @@
-"""Runs a model with its framework alone: ``python -m benchmarks.fuzzing.running FORMAT MODEL FOLDER NAME...``.
+"""Runs a model with its framework alone: ``python -m benchmarks.fuzzing.running FORMAT:LABEL MODEL FOLDER NAME...``.
 
-Reads the inputs ``FOLDER/NAME.npz`` and writes the outputs ``FOLDER/NAME.<label>.npz`` by place; FORMAT may be followed
-by ``:label``. Nothing of safeconvert is imported here: this is the judge's own view of a model.
+Reads the inputs ``FOLDER/NAME.npz`` and writes the outputs ``FOLDER/NAME.LABEL.npz`` by place. Nothing of safeconvert
+is imported here: this is the judge's own view of a model.
 """
 
 from __future__ import annotations
@@ -129,6 +129,7 @@ def tflite_model(path: str) -> Runnable:
 
     interpreter = Interpreter(model_path=path)
     details = {detail["index"]: detail for detail in interpreter.get_input_details()}
+    places = list(details)
     signatures = interpreter._get_full_signature_list()
     if signatures:
         signature = next(iter(signatures.values()))
@@ -144,14 +145,15 @@ def tflite_model(path: str) -> Runnable:
             tuple(int(size) if size >= 0 else None for size in details[index]["shape_signature"]),
             details[index]["dtype"],
         )
-        for name, index in by_name[0].items()
+        for name, index in sorted(by_name[0].items(), key=lambda item: places.index(item[1]))
     ]
 
     def run(arrays: Sequence[Array]) -> Mapping[str, Array]:
-        for index, array in zip(by_name[0].values(), arrays, strict=True):
+        fed = [(by_name[0][name], array) for (name, _, _), array in zip(inputs, arrays, strict=True)]
+        for index, array in fed:
             interpreter.resize_tensor_input(index, array.shape)
         interpreter.allocate_tensors()
-        for index, array in zip(by_name[0].values(), arrays, strict=True):
+        for index, array in fed:
             interpreter.set_tensor(index, array)
         interpreter.invoke()
         return {name: interpreter.get_tensor(by_name[1][name]).copy() for name in sorted(by_name[1], key=by_number)}
@@ -205,18 +207,45 @@ def outputs(model: Runnable, arrays: Mapping[str, Array], rows: int | None) -> d
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+def write_outputs(model: Runnable, label: str, folder: Path, name: str, batches: Mapping[str, int | None]) -> list[str]:
+    """Write the outputs for each of the batches, as ``NAME.LABEL<suffix>.npz``; return what did not run.
+
+    Where a batch does not run, the outputs for one row at a time are written. Raises what that raises.
+    """
+    with np.load(folder / f"{name}.npz") as stored:
+        arrays = _in_source_order(dict(stored), folder / "inputs.json", model)
+    failed = []
+    single = outputs(model, arrays, 1)
+    for suffix, rows in batches.items():
+        try:
+            result = single if rows == 1 else outputs(model, arrays, rows)
+        except Exception as error:  # noqa: BLE001 - each framework has its own
+            failed.append(f"{rows or 'all'} at a time: {str(error)[-200:]}")
+            result = single
+        np.savez(folder / f"{name}.{label}{suffix}.npz", **{str(i): v for i, v in enumerate(result.values())})
+    (folder / f"{label}.json").write_text(json.dumps(list(single)))
+    return failed
+
+
+def _in_source_order(arrays: dict[str, Array], order: Path, model: Runnable) -> dict[str, Array]:
+    """The arrays in the order of the Source's own inputs, which the Source, run first, writes down."""
+    if not order.exists():
+        order.write_text(json.dumps([bare(name) for name, _, _ in model.inputs]))
+    names = json.loads(order.read_text())
+    by_name = {bare(name): name for name in arrays}
+    return {by_name[name]: arrays[by_name[name]] for name in names} if set(names) == set(by_name) else arrays
+
+
+BATCHES = {"": None, ".single": 1, ".three": 3}
+
+
 def main() -> None:
     kind, _, label = sys.argv[1].partition(":")
     model, folder = MODELS[kind](sys.argv[2]), Path(sys.argv[3])
+    failed = []
     for name in sys.argv[4:]:
-        with np.load(folder / f"{name}.npz") as stored:
-            arrays = dict(stored)
-        for suffix, rows in (("", None), (".single", 1), (".three", 3)) if name == "fresh" else (("", None),):
-            result = outputs(model, arrays, rows)
-            np.savez(
-                folder / f"{name}.{label or kind}{suffix}.npz", **{str(i): v for i, v in enumerate(result.values())}
-            )
-            (folder / f"{label or kind}.json").write_text(json.dumps(list(result)))
+        failed += write_outputs(model, label, folder, name, BATCHES if name == "fresh" else {"": None})
+    (folder / f"{label}.failed.json").write_text(json.dumps(failed))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,9 +41,12 @@ def map_inputs(
 ) -> tuple[InputMapping, ...] | Mismatch:
     """Match the Target's inputs to the Source's, by name where the names agree, else by position.
 
-    ``shapes`` are the Source's input shapes in this run; ``permutations`` are those of Source inputs that were
-    brought into another layout on purpose. Another number of inputs is a mismatch: a Target that needs an input which
-    the Source does not have is another model.
+    What TensorFlow puts around a name (``serving_default_image:0``) does not make it another one: converters leave it
+    there, and list the inputs in another order.
+
+    ``shapes`` are the Source's input shapes in this run; ``permutations`` are those of Source inputs that were brought
+    into another layout on purpose. Another number of inputs is a mismatch: a Target that needs an input which the
+    Source does not have is another model.
     """
     source_specs = {spec.name: spec for spec in source.inputs}
     if len(target.inputs) != len(source_specs):
@@ -51,10 +55,8 @@ def map_inputs(
             f"the Target takes {len(target.inputs)} inputs {target_names}, "
             f"the Source {len(source_specs)} {list(source_specs)[:6]}"
         )
-    by_name = {spec.name for spec in target.inputs} == set(source_specs)
     mapping = []
-    for spec, name in zip(target.inputs, source_specs, strict=True):
-        origin = spec.name if by_name else name
+    for spec, origin in zip(target.inputs, _origins(target.inputs, list(source_specs)), strict=True):
         permutation = (permutations or {}).get(origin)
         shape = tuple(shapes[origin])
         axes = _axes(shape if permutation is None else tuple(shape[a] for a in permutation), spec)
@@ -64,6 +66,20 @@ def map_inputs(
             axes = permutation if axes is None else tuple(permutation[a] for a in axes)
         mapping.append(InputMapping(spec, origin, axes))
     return tuple(mapping)
+
+
+def _origins(inputs: Sequence[TensorSpec], source_names: Sequence[str]) -> Sequence[str]:
+    """The name of the Source's input for each of the Target's."""
+    for plain in (str, _without_decoration):
+        by_name = {plain(name): name for name in source_names}
+        if len(by_name) == len(source_names) and {plain(spec.name) for spec in inputs} == set(by_name):
+            return [by_name[plain(spec.name)] for spec in inputs]
+    return source_names
+
+
+def _without_decoration(name: str) -> str:
+    """A tensor's name without what TensorFlow puts around the name of a signature's input."""
+    return re.sub(r":\d+$", "", name.removeprefix("serving_default_"))
 
 
 def _axes(shape: tuple[int | None, ...], spec: TensorSpec) -> tuple[int, ...] | Mismatch | None:

@@ -19,6 +19,7 @@ from ..conversion.stage import ConversionOptions, ConvertedModel
 from ..conversion.time_budget import RepairTime
 from ..converters.hop import Hop
 from ..formats import format_named
+from ..models.input_mapping import Mismatch
 from ..models.loaded_model import LoadedModel
 from ..records import Diagnosis, Fault, Localisation, Verdict
 from ..repair.acceptance import MAX_ROWS_COMPARED, repaired, repaired_on_the_way
@@ -28,7 +29,7 @@ from ..repair.layer_ranking import Ranker, check_core_layers
 from ..repair.strategies import float_weights
 from ..repair.strategies.preprocessing import Deployment
 from ..reporting.reproduction import Reproducer
-from .base import Run, RunOutcome
+from .base import Run, RunOutcome, mismatched
 from .result import Result
 
 
@@ -113,7 +114,7 @@ class ConvertRun(Run):
         """The verdict on the Target, with the deployment's preprocessing built in where that was asked for."""
         deployed = evaluation_set.as_deployed()
         target, reasons = self._with_preprocessing(evaluation_set, deployed, stage, router)
-        judgement = judge(deployed, target.model, target.mapping)
+        judgement = judged(deployed, target)
         if judgement.verdict is Verdict.DIVERGED:
             judgement = replace(judgement, reasons=(*judgement.reasons, *reasons))
         else:
@@ -337,3 +338,11 @@ class ConvertRun(Run):
             after=lambda hop: evaluation_set.ahead(),
             say=self.observer.say,
         )
+
+
+def judged(evaluation_set: EvaluationSet, target: ConvertedModel) -> Judgement:
+    """The judgement of what the converters gave; a Target that does not take the Source's inputs cannot be run."""
+    problems = () if target.comparison is None else target.comparison.problems
+    if evaluation_set.source.signature.inputs and not target.mapping and problems:
+        return mismatched(evaluation_set, Mismatch(problems[0]))
+    return judge(evaluation_set, target.model, target.mapping)

@@ -74,6 +74,22 @@ def test_inputs_are_matched_by_name_before_position() -> None:
     assert [one.source for one in mapping] == ["b", "a"]
 
 
+@pytest.mark.parametrize("written", ["serving_default_{}:0", "serving_default_{}", "{}:0"])
+def test_inputs_are_matched_by_name_whatever_tensorflow_puts_around_it(written: str) -> None:
+    source = takes(("y", (None, 4)), ("x", (None, 4)))
+    target = takes((written.format("x"), (None, 4)), (written.format("y"), (None, 4)))
+    mapping = map_inputs(source, {"y": (None, 4), "x": (None, 4)}, target)
+    assert not isinstance(mapping, Mismatch)
+    assert [mapped.source for mapped in mapping] == ["x", "y"]
+
+
+def test_names_that_only_decoration_tells_apart_are_matched_by_position() -> None:
+    source = takes(("x", (None, 4)), ("x:0", (None, 4)))
+    mapping = map_inputs(source, {"x": (None, 4), "x:0": (None, 4)}, takes(("a", (None, 4)), ("b", (None, 4))))
+    assert not isinstance(mapping, Mismatch)
+    assert [mapped.source for mapped in mapping] == ["x", "x:0"]
+
+
 def test_outputs_are_matched_by_name_where_the_names_are_the_same() -> None:
     one, two = np.zeros(1), np.ones(1)
     assert match_outputs(["a", "b"], ["b", "a"], [two, one]) == [one, two]

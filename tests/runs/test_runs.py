@@ -14,11 +14,13 @@ import onnx
 import pytest
 from safeconvert.repair.context import Findings, Proposal, RepairContext, RepairState, Strategy
 
+from safeconvert.comparison.compare import all_rows_differ
 from safeconvert.conversion.stage import ConvertedModel
 from safeconvert.models.detect import detect
 from safeconvert.models.loaded_model import LoadedModel
 from safeconvert.options import Options, Silent
 from safeconvert.records import Diagnosis, Verdict
+from safeconvert.runs import convert as convert_run
 from safeconvert.runs import repair as repair_run
 from safeconvert.runs.base import Run
 from safeconvert.runs.check import CheckRun
@@ -80,6 +82,17 @@ def test_a_conversion_writes_the_target_last_and_lists_it_first(models: Path) ->
     assert result.target == final
     assert result.files[0][0] == final
     assert [fault["status"] for fault in result.report["faults"]] in ([], ["repaired"])
+
+
+def test_a_target_that_does_not_take_the_sources_inputs_is_told_so_and_not_run(models: Path) -> None:
+    with workers() as pool:
+        run = Run(pool, detect(models / "source.onnx"), Options(inputs=models / "x.npz"), Silent())
+        with run.evaluation_set() as evaluation_set:
+            target = LoadedModel(pool, "other", detect(models / "other.onnx"))
+            stage = ConvertedModel(target, (), (), all_rows_differ(2, "it takes five channels"))
+            judgement = convert_run.judged(evaluation_set, stage)
+    assert judgement.verdict is Verdict.DIVERGED
+    assert judgement.reasons == ("it takes five channels",)
 
 
 # --- the loop over the strategies
