@@ -102,10 +102,10 @@ class RepairContext:
         """
         self.observer.say(f"making the ONNX view of {model.path.name}")
         by_name = {name: list(shape) for name, shape in shapes.items()}
-        made = view(self.workers, model, by_name, sample, self.conversion_options, self.observer.say)
-        if made is not None:
-            self.attempts.extend(made.attempts)
-        return made
+        result = view(self.workers, model, by_name, sample, self.conversion_options, self.observer.say)
+        if result is not None:
+            self.attempts.extend(result.attempts)
+        return result
 
     def convert(self, model: LoadedModel, to: Format, shapes: Shapes, sample: Sample) -> ConvertedModel | None:
         """Convert a model to the format ``to``; None where no result agrees with the sample's outputs."""

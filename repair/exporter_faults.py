@@ -21,7 +21,7 @@ from ..models.loaded_model import LoadedModel
 from ..records import Attempt, Diagnosis, Localisation
 from ..workers.pool import WorkerPool
 from .localization.finding import NamedFault
-from .native_format.names import told, trace
+from .native_format.names import display_name, trace
 from .remote_functions import LOCATE_ALONG_TRACE
 from .second_runtime_faults import differing_operators
 
@@ -108,7 +108,7 @@ def _searched(
         workers.worker("onnx_tflite", "onnx_tflite"),
         None,
         target=str(target_view.path),
-        given=apply_mapping(target_view.mapping, apply_mapping(diverged.mapping, arrays)),
+        target_inputs=apply_mapping(target_view.mapping, apply_mapping(diverged.mapping, arrays)),
         store=store,
         records=records,
         outputs=match_outputs(
@@ -122,7 +122,7 @@ def _searched(
     faults = []
     for fault in located.faults:
         record = by_node.get(fault.source_node)
-        source_name = fault.source_node if record is None else told(source.format, record)
+        source_name = fault.source_node if record is None else display_name(source.format, record)
         target_name = fault.target_tensor if is_named_by_tensor else fault.target_node
         evidence = {**fault.evidence, "source_operation": fault.source_node}
         faults.append(NamedFault(fault.type, source_name, target_name, evidence, evidence.get("local_difference")))

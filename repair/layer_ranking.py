@@ -25,7 +25,7 @@ from ..options import Observer, Options
 from ..records import Localisation
 from ..workers.pool import Worker, WorkerPool
 from .located_target import LocatedTarget
-from .native_format.names import Blame, layer_names, native_name, told, traced
+from .native_format.names import Blame, display_name, layer_names, native_name, traced
 from .remote_functions import CHOOSE_GROUPS, LOCATE, OUTPUT_DIFFERENCES, RANK_LAYERS, UNKNOWN_OPERATORS
 from .statistics.ranking_values import AlignedLayer, InputGroups, LayerScore, ViewInputs
 from .strategies.view_edits import SHOWN
@@ -101,13 +101,13 @@ class Ranker:
             try:
                 pair, located = self._locate(fed, diverged, settings)
                 runs = located.result.model_runs
-                one, note = self._rank_pair(pair, located, replace(localisation, model_runs=runs))
+                ranked_pair, note = self._rank_pair(pair, located, replace(localisation, model_runs=runs))
             except (WorkerFailed, _NoView) as error:
                 return localisation, (_unchanged(shorten(_reason(error))),)
-            parts.append(one)
+            parts.append(ranked_pair)
             notes.append(note)
-        runs = localisation.model_runs + sum(one.model_runs for one in parts)
-        ranking = tuple(entry for one in parts for entry in one.ranking)
+        runs = localisation.model_runs + sum(ranked_pair.model_runs for ranked_pair in parts)
+        ranking = tuple(entry for ranked_pair in parts for entry in ranked_pair.ranking)
         return Localisation("kruskal", "onnxruntime", runs, ranking), tuple(notes)
 
     # -- one pair
@@ -123,29 +123,32 @@ class Ranker:
             raise _NoView(f"what {fed.format}->{diverged.format} gave does not take the Source's inputs")
         sample = self.evaluation_set.sample()
         differing = () if diverged.comparison is None else diverged.comparison.differing
-        theirs, source = self._view(fed, sample, settings)
-        ours, target = self._view(diverged, sample, settings)
+        source_view, source = self._view(fed, sample, settings)
+        target_view, target = self._view(diverged, sample, settings)
         rows = list(dict.fromkeys([*differing, *range(sample.count)]))
-        fixed = min((one.batch for one in (theirs, ours) if one.batch), default=SHOWN)
+        fixed = min((onnx_view.batch for onnx_view in (source_view, target_view) if onnx_view.batch), default=SHOWN)
         rows = (rows * fixed)[:fixed]
         arrays = {name: array[rows] for name, array in sample.arrays.items()}
-        order = ordered(theirs, source.output_names, target.output_names)
+        order = ordered(source_view, source.output_names, target.output_names)
         is_unquantized = not (source.signature.quantized or target.signature.quantized)
         pair = Pair(
-            source, target, theirs, ours, fed.mapping, diverged.mapping, tuple(order),
+            source, target, source_view, target_view, fed.mapping, diverged.mapping, tuple(order),
             {name: array[:1] for name, array in arrays.items()}, is_unquantized,
         )  # fmt: skip
         self.observer.say("aligning the layers of both models")
-        source_arrays, target_arrays = _view_arrays(pair.given, theirs, arrays), _view_arrays(pair.taken, ours, arrays)
+        source_arrays, target_arrays = (
+            _view_arrays(pair.source_mapping, source_view, arrays),
+            _view_arrays(pair.target_mapping, target_view, arrays),
+        )
         located = LocatedTarget(
             self.workers,
             lambda worker: LOCATE(
                 worker,
                 None,
-                source=str(theirs.path),
-                target=str(ours.path),
+                source=str(source_view.path),
+                target=str(target_view.path),
                 arrays=source_arrays,
-                given=target_arrays,
+                target_inputs=target_arrays,
                 order=order,
                 is_unquantized=is_unquantized,
                 seconds=settings.repair_time,
@@ -155,22 +158,24 @@ class Ranker:
 
     def _view(self, stage: ConvertedModel, sample: Sample, settings: ConversionOptions) -> tuple[View, LoadedModel]:
         """The view of a stage's model, and the model in a child that no converter uses, unless it is the Source."""
-        side = stage.model
-        if side is not self.evaluation_set.source:
-            side = LoadedModel(self.workers, f"ranked-{side.framework}", side.file, side.options)
-            side.worker()
+        model = stage.model
+        if model is not self.evaluation_set.source:
+            model = LoadedModel(self.workers, f"ranked-{model.framework}", model.file, model.options)
+            model.worker()
         shapes = sizes(stage.mapping, {name: list(shape) for name, shape in self.shapes.items()})
-        taken = apply_mapping(stage.mapping, sample.arrays)
-        found = view(self.workers, side, shapes, Sample(taken, side.run(taken)), settings, self.observer.say)
-        if found is None:
-            raise _NoView(f"no converter gives an ONNX view that agrees with the {side.format} model")
-        return found, side
+        model_inputs = apply_mapping(stage.mapping, sample.arrays)
+        onnx_view = view(
+            self.workers, model, shapes, Sample(model_inputs, model.run(model_inputs)), settings, self.observer.say
+        )
+        if onnx_view is None:
+            raise _NoView(f"no converter gives an ONNX view that agrees with the {model.format} model")
+        return onnx_view, model
 
     def _rank_pair(self, pair: Pair, located: LocatedTarget, localisation: Localisation) -> tuple[Localisation, str]:
         """Rank the layers of one pair; also returns the note for the report. Raises :class:`WorkerFailed`."""
         core = self.options.core_layers
         self.observer.say("ranking layers by the Kruskal-Wallis test")
-        aligned = located.aligned_layers(pair.theirs.path, core)
+        aligned = located.aligned_layers(pair.source_view.path, core)
         if not aligned.layers:
             kind = "layers with weights" if core is None else f"layers of type {' or '.join(core)}"
             unaligned = " that correspond to anything in the Source" if aligned.unaligned else ""
@@ -220,31 +225,31 @@ class Ranker:
         """The two views, and these of the run's inputs as they take them."""
         arrays = self.evaluation_set.inputs.read(rows)
         return ViewInputs(
-            source=str(pair.theirs.path),
-            target=str(pair.ours.path),
-            source_arrays=_view_arrays(pair.given, pair.theirs, arrays),
-            target_arrays=_view_arrays(pair.taken, pair.ours, arrays),
-            source_batch=pair.theirs.batch or 1,
-            target_batch=pair.ours.batch or 1,
+            source=str(pair.source_view.path),
+            target=str(pair.target_view.path),
+            source_arrays=_view_arrays(pair.source_mapping, pair.source_view, arrays),
+            target_arrays=_view_arrays(pair.target_mapping, pair.target_view, arrays),
+            source_batch=pair.source_view.batch or 1,
+            target_batch=pair.target_view.batch or 1,
         )
 
     def _names(self, pair: Pair, located: LocatedTarget, layers: Sequence[AlignedLayer]) -> list[tuple[str, str]]:
         """The native names of each layer, in the Source and in the Target, as faults have them."""
         blames = [Blame("", layer.op_type) for layer in layers]
-        found = [
+        records = [
             traced(self.workers, side, role, apply_mapping(mapping, pair.row), blames, located, tensors)
             for side, role, mapping, tensors in (
-                (pair.source, "source", pair.given, [layer.source_tensor for layer in layers]),
-                (pair.target, "target", pair.taken, [layer.target_tensor for layer in layers]),
+                (pair.source, "source", pair.source_mapping, [layer.source_tensor for layer in layers]),
+                (pair.target, "target", pair.target_mapping, [layer.target_tensor for layer in layers]),
             )
         ]
         known = layer_names(pair.target)
         return [
             (
-                one.source_node if origin is None else told(pair.source.format, origin),
-                native_name(pair.target.format, one, known) if own is None else told(pair.target.format, own),
+                layer.source_node if origin is None else display_name(pair.source.format, origin),
+                native_name(pair.target.format, layer, known) if own is None else display_name(pair.target.format, own),
             )
-            for one, origin, own in zip(layers, *found, strict=True)
+            for layer, origin, own in zip(layers, *records, strict=True)
         ]
 
 

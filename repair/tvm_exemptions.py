@@ -40,24 +40,24 @@ class TvmExemptions:
     engine: str = "onnxruntime"  # the one whose activations the walk went along
 
     def before(
-        self, source: Path, arrays: Mapping[str, Array], target: Path, given: Mapping[str, Array]
+        self, source: Path, arrays: Mapping[str, Array], target: Path, target_arrays: Mapping[str, Array]
     ) -> tuple[Path, Path | None]:
         """Run both views in TVM; return the Source's view to walk along, and the file of TVM's activations of it.
 
-        ``arrays`` are the Source view's inputs, ``given`` the Target view's. The view is unchanged and has no such file
-        without ``--engine tvm``, or where TVM cannot compute every tensor of the Source's view.
+        ``arrays`` are the Source view's inputs, ``target_arrays`` the Target view's. Without ``--engine tvm``, or where
+        TVM cannot compute every tensor of the Source's view, the view is unchanged and there is no such file.
         """
         if self.options.engine != "tvm":
             return source, None
         same = self.workers.scratch("source.onnx")  # the graph that the walk goes along, in its canonical form
         worker = self.workers.worker("onnx_tflite", "onnx_tflite")
         WRITE_CANONICAL(worker, None, path=str(source), target=str(same))
-        theirs = self._ask("source view", source, same, arrays, keep=True)
-        self._ask("target view", target, target, given)
-        if theirs.kept is None:
+        source_comparison = self._ask("source view", source, same, arrays, keep=True)
+        self._ask("target view", target, target, target_arrays)
+        if source_comparison.kept is None:
             return source, None
-        self.engine = theirs.engine
-        return same, theirs.kept
+        self.engine = source_comparison.engine
+        return same, source_comparison.kept
 
     def after(self, located: LocatedTarget) -> str:
         """Dismiss the located faults that are differences between the runtimes; these are in ``refused`` then.

@@ -140,15 +140,15 @@ class RuntimeActivations(Contents):
         self.own = Contents(dict(zip(own, arrays[len(names) :], strict=True)), is_unquantized=is_unquantized)
 
     def find(self, array: Array) -> list[Match]:
-        found = super().find(array)
-        shaped = (one for one in self.own.find(array) if self._same_shape(one.name))
-        return found or [RuntimeMatch(one.name, one.arrangement, one.apart) for one in shaped]
+        matches = super().find(array)
+        shaped = (match for match in self.own.find(array) if self._same_shape(match.name))
+        return matches or [RuntimeMatch(match.name, match.arrangement, match.apart) for match in shaped]
 
-    def fits(self, match: Match, given: Array) -> bool:
-        if super().fits(match, given):
+    def fits(self, match: Match, value: Array) -> bool:
+        if super().fits(match, value):
             return True
         own = self.own.tensors.get(match.name)
-        return own is not None and bool(self.apart(match.arrangement.of(own), given) <= self.limit)
+        return own is not None and bool(self.apart(match.arrangement.of(own), value) <= self.limit)
 
     def _same_shape(self, name: str) -> bool:
         """Can one value stand in for the other? Where even the shapes differ, what follows could not be compared."""

@@ -148,7 +148,7 @@ class Walk:
         plain = {m.name for matches in self.aligned.values() for m in matches if m.arrangement.plain}
         return plain.issuperset(self.order)
 
-    def taken(self) -> set[str]:
+    def aligned_sources(self) -> set[str]:
         """Name the Source's tensors that something of the Target is aligned with."""
         return {match.name for matches in self.aligned.values() for match in matches}
 
@@ -169,7 +169,7 @@ class Walk:
 
     def pairs(self, node: onnx.NodeProto) -> Iterator[tuple[str, str]]:
         """Pair tensors behind ``node`` with what they should hold, likeliest first: those that few nodes compute."""
-        aligned = self.taken()
+        aligned = self.aligned_sources()
         outputs = [name for name in node.output if name]
         behind = [name for name in self.target.following(outputs, DEPTH - 1) if name not in self.aligned]
         targets = {n: len(core(self.target.between(n, self.aligned))) for n in dict.fromkeys((*outputs, *behind))}
@@ -254,7 +254,7 @@ class Walk:
         A node with weights, or one that joins two tensors, has to: an activation of the same content proves nothing.
         Only where no such node follows are the others believed.
         """
-        ahead = set(self.source.following([source], MAX_NODES_FOLLOWED)) - self.taken() - {source}
+        ahead = set(self.source.following([source], MAX_NODES_FOLLOWED)) - self.aligned_sources() - {source}
         values = {**self.values, tensor: value}
         fresh, steps = {tensor}, 0
         agreed = tested = False
@@ -300,7 +300,7 @@ class Walk:
         return Divergence(tensor, source, arrangement, tuple(nodes), tuple(origins), apart, value)
 
     def _known(self, nodes: Sequence[onnx.NodeProto]) -> set[str]:
-        return self.taken() | self.bases(nodes)
+        return self.aligned_sources() | self.bases(nodes)
 
     def patch(self, divergence: Divergence, *, afresh: bool = False) -> None:
         """Give the tensor what it should hold, and go on from there.

@@ -135,23 +135,23 @@ def outputs(walk: Walk, names: Mapping[str, str]) -> tuple[tuple[Edit, ...], dic
     ``names`` are the Source's outputs and what the Target calls them. Returns edits, evidence, the node to name
     and the output that it makes.
     """
-    given: list[tuple[str, str]] = []
+    output_names: list[tuple[str, str]] = []
     for index, name in enumerate(walk.order):
         holding = [t for t, matches in walk.aligned.items() if any(m.name == name for m in matches)]
         own = walk.target.outputs[index] if index < len(walk.target.outputs) else None
         plain = [t for t in holding if _as_given(walk, t, name)]
         if own in plain:
-            given.append((str(own), names.get(name, str(own))))
+            output_names.append((str(own), names.get(name, str(own))))
         elif plain:
             # The last tensor that holds it, unless another output of the Target does.
             others = [t for t in plain if t in walk.target.outputs]
-            given.append(((others or plain)[-1], names.get(name, own or name)))
+            output_names.append(((others or plain)[-1], names.get(name, own or name)))
         else:
             return None
     have = list(walk.target.outputs)
-    if [tensor for tensor, _ in given] == have:
+    if [tensor for tensor, _ in output_names] == have:
         return None
-    kept = [tensor for tensor, _ in given]
+    kept = [tensor for tensor, _ in output_names]
     if set(kept) <= set(have) and len(have) > len(kept):
         words = f"{len(have) - len(kept)} outputs too many taken away"
     elif set(kept) == set(have):
@@ -161,7 +161,7 @@ def outputs(walk: Walk, names: Mapping[str, str]) -> tuple[tuple[Edit, ...], dic
     extra = next((t for t in have if t not in kept), have[0])
     node = walk.target.maker.get(extra)
     evidence = {"operator": node.op_type if node is not None else "", "difference": words, "outputs": have}
-    return (Give(words, tuple(given)),), evidence, node.name if node is not None else extra, extra
+    return (Give(words, tuple(output_names)),), evidence, node.name if node is not None else extra, extra
 
 
 def _as_given(walk: Walk, tensor: str, name: str) -> bool:

@@ -103,7 +103,9 @@ def _constant_settings(walk: Walk, node: onnx.NodeProto, source_node: onnx.NodeP
 
 def _moved_settings(walk: Walk, node: onnx.NodeProto, source_node: onnx.NodeProto) -> Iterator[Setting]:
     """Settings that are an attribute in one of the two opsets and an input in the other, as axes of reductions are."""
-    schemas = [_schema(side.model, one) for side, one in ((walk.target, node), (walk.source, source_node))]
+    schemas = [
+        _schema(runner.model, operator) for runner, operator in ((walk.target, node), (walk.source, source_node))
+    ]
     if schemas[0] is None or schemas[1] is None:
         return
     (target_inputs, target_attributes), (source_inputs, source_attributes) = (

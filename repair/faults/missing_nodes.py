@@ -38,7 +38,7 @@ def insertions(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:
     computed = {name for node in divergence.nodes for name in node.output}
     read = [name for node in divergence.nodes for name in walk.target.dynamic(node)]
     outside = dict.fromkeys(name for name in read if name not in computed and name in walk.aligned)
-    known = walk.taken()
+    known = walk.aligned_sources()
     for source_node in core(divergence.origins)[:-1]:
         tensor = source_node.output[0]
         if tensor in walk.contents.tensors and tensor not in known:

@@ -141,12 +141,12 @@ class Give(Edit):
     def make(self, model: onnx.ModelProto) -> None:
         graph = model.graph
         names = [name for _, name in self.outputs]
-        taken = {tensor: tensor for tensor, _ in self.outputs}
+        tensors = {tensor: tensor for tensor, _ in self.outputs}
         for tensor, name in self.outputs:  # an output's name may be that of another tensor: it steps aside
             if tensor != name and any(name in node.output for node in graph.node):
                 aside = fresh(model, f"{name}/before")
                 rename(model, name, aside)
-                taken = {k: aside if v == name else v for k, v in taken.items()}
+                tensors = {k: aside if v == name else v for k, v in tensors.items()}
         infos = {o.name: o for o in graph.output}
         del graph.output[:]
         for name in names:
@@ -155,8 +155,8 @@ class Give(Edit):
             info.type.tensor_type.elem_type = old.type.tensor_type.elem_type if old is not None else 1
             graph.output.append(info)
         for tensor, name in self.outputs:
-            if taken[tensor] != name:
-                node = onnx.helper.make_node("Identity", [taken[tensor]], [name], fresh(model, f"{name}/given"))
+            if tensors[tensor] != name:
+                node = onnx.helper.make_node("Identity", [tensors[tensor]], [name], fresh(model, f"{name}/given"))
                 graph.node.append(node)
         in_order(model)
 
@@ -170,8 +170,8 @@ def applied(model: onnx.ModelProto, edits: Sequence[Edit]) -> onnx.ModelProto:
         if isinstance(edit, Rewire):
             edit = edit.reading(instead)
             readers = {node.name for node in copy.graph.node if edit.before in node.input}
-            given = any(output.name == edit.before for output in copy.graph.output)
-            everyone = edit.nodes is None or (readers <= {*edit.nodes} and not given)
+            is_graph_output = any(output.name == edit.before for output in copy.graph.output)
+            everyone = edit.nodes is None or (readers <= {*edit.nodes} and not is_graph_output)
             if everyone and edit.before != edit.after:
                 instead[edit.before] = edit.after
         edit.make(copy)
@@ -186,10 +186,10 @@ def find(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
 
 def fresh(model: onnx.ModelProto, wanted: str) -> str:
     """A name that no node and no tensor has."""
-    taken = {n for node in model.graph.node for n in (node.name, *node.output)}
-    taken |= {t.name for t in model.graph.initializer} | {i.name for i in model.graph.input}
+    used_names = {n for node in model.graph.node for n in (node.name, *node.output)}
+    used_names |= {t.name for t in model.graph.initializer} | {i.name for i in model.graph.input}
     name, count = wanted, 1
-    while name in taken:
+    while name in used_names:
         name, count = f"{wanted}_{count}", count + 1
     return name
 
@@ -212,13 +212,13 @@ def in_order(model: onnx.ModelProto) -> None:
     """Sort the nodes so that each comes after what it reads."""
     from .runner import captured
 
-    made = {name for node in model.graph.node for name in node.output if name}
+    produced = {name for node in model.graph.node for name in node.output if name}
     have = {t.name for t in model.graph.initializer} | {i.name for i in model.graph.input}
     pending, done = list(model.graph.node), []
     while pending:
         later = []
         for node in pending:
-            if all(not n or n in have or n not in made for n in (*node.input, *captured(node))):
+            if all(not n or n in have or n not in produced for n in (*node.input, *captured(node))):
                 done.append(node)
                 have.update(node.output)
             else:

@@ -150,7 +150,7 @@ class _Search:
         likely = self.fallbacks.get("likely")
         if likely is None:
             return None
-        counts = [len(effective_operators(self.walk.target, one.nodes)) for one in (likely[0], divergence)]
+        counts = [len(effective_operators(self.walk.target, candidate.nodes)) for candidate in (likely[0], divergence)]
         return likely if counts[0] <= counts[1] else None
 
     def reordered(self, divergence: Divergence) -> Iterator[Explanation]:
@@ -166,7 +166,7 @@ class _Search:
 
     def is_right_but_one(self, first: Divergence, divergence: Divergence) -> bool:
         """Is the divergence explained by that of its first nodes, and one other array or setting behind them?"""
-        inner, outer = ({node.name for node in one.nodes} for one in (first, divergence))
+        inner, outer = ({node.name for node in candidate.nodes} for candidate in (first, divergence))
         match = Match(first.source, first.arrangement, first.apart)
         return inner < outer and self.is_right_by_one(first.target, match, divergence)
 

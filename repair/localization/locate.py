@@ -37,7 +37,7 @@ def locate(
     source: str,
     target: str,
     arrays: Mapping[str, Array],
-    given: Mapping[str, Array],
+    target_inputs: Mapping[str, Array],
     order: Sequence[str],
     *,
     is_unquantized: bool = True,
@@ -46,10 +46,11 @@ def locate(
 ) -> LocateResult:
     """Locate the Target's faults on these few inputs, and hold them in a session of this worker.
 
-    ``arrays`` are the Source view's inputs, ``given`` the same content as the Target's view takes it (batch first),
-    ``order`` the Source's outputs in the order in which the Target should give them. ``is_unquantized`` is False for
-    quantised models. The search ends after ``seconds``. ``activations`` is the file of what another runtime gave for
-    the Source (``RuntimeActivations``); without one, onnxruntime runs it.
+    ``arrays`` are the Source view's inputs; ``target_inputs`` hold the same content in the Target view's own shapes and
+    layouts (batch first, by the view's input names). ``order`` lists the Source's outputs in the order in which the
+    Target should give them. ``is_unquantized`` is False for quantised models. The search ends after ``seconds``.
+    ``activations`` is the file of the Source's tensors as another runtime computed them (``RuntimeActivations``);
+    without one, onnxruntime runs the Source.
     """
     make_room()
     deadline = time.monotonic() + seconds
@@ -60,7 +61,7 @@ def locate(
         contents = Contents(source_runner.everything(arrays), is_unquantized=is_unquantized)
     else:
         contents = RuntimeActivations(activations, is_unquantized=is_unquantized)
-    walk = Walk(target_runner, source_runner, contents, given, order)
+    walk = Walk(target_runner, source_runner, contents, target_inputs, order)
     faults, stop_reason = _walk_to_the_end(walk, deadline)
     if not stop_reason:
         faults += _faults_at_outputs(walk)
@@ -69,7 +70,7 @@ def locate(
         faults += _missing_outputs(walk)
     aligned = {name: matches[0] for name, matches in walk.aligned.items()}
     kept_walk = None if activations is None else walk
-    session = LocalizationSession(target_model, faults, given, contents.tensors, aligned, kept_walk)
+    session = LocalizationSession(target_model, faults, target_inputs, contents.tensors, aligned, kept_walk)
     return LocateResult(
         session_id=hold(session),
         faults=tuple(fault.summary() for fault in faults),

@@ -45,18 +45,18 @@ def _piece(
     model: onnx.ModelProto, shapes: Mapping[str, list[int]], node: str
 ) -> tuple[onnx.ModelProto, dict[str, str]]:
     """The node alone, with plain names for what goes in and out, and which tensor each input is."""
-    piece, made = take_apart(model, dict(shapes), [node])
-    outputs = [output.name for output in made.outputs]
+    piece, cut = take_apart(model, dict(shapes), [node])
+    outputs = [output.name for output in cut.outputs]
     used = {name for n in piece.graph.node for name in (*n.input, *n.output)} | {
         t.name for t in piece.graph.initializer
     }
-    new = _plain("x", list(made.inputs), used) | _plain("y", outputs, used)
+    new = _plain("x", list(cut.inputs), used) | _plain("y", outputs, used)
     for n in piece.graph.node:
         n.input[:] = [new.get(name, name) for name in n.input]
         n.output[:] = [new.get(name, name) for name in n.output]
     for value in (*piece.graph.input, *piece.graph.output):
         value.name = new[value.name]
-    return piece, {new[name]: tensor for name, tensor in made.inputs.items()}
+    return piece, {new[name]: tensor for name, tensor in cut.inputs.items()}
 
 
 def _plain(letter: str, names: Sequence[str], used: set[str]) -> dict[str, str]:

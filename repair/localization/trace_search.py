@@ -29,7 +29,7 @@ PREPARING = frozenset({"Resize", "Upsample", "Mul", "Add", "Sub", "Div"})
 
 def locate(
     target: str,
-    given: Mapping[str, Array],
+    target_inputs: Mapping[str, Array],
     store: str,
     records: Sequence[TraceRecord],
     outputs: Sequence[Array],
@@ -39,16 +39,16 @@ def locate(
 ) -> TraceSearchResult:
     """Find the nodes of the view ``target`` whose output no tensor of the traced Source holds, in order.
 
-    ``given`` are the view's inputs, ``outputs`` the Source's outputs for them in the view's order. ``is_unquantized``
-    is False for quantised models. ``tflite``: the view is of such a file, and the evidence names the operators as
-    TFLite does.
+    ``target_inputs`` are the view's inputs, ``outputs`` the Source's outputs for them in the view's order.
+    ``is_unquantized`` is False for quantised models. With ``tflite`` the view was made of a TFLite file, and the
+    evidence names the operators as TFLite does.
     """
     runner = GraphRunner(canonical(target))
     with np.load(store) as stored:
         tensors = {record.tensor: stored[record.key] for record in records}
     contents = Contents(tensors, is_unquantized=is_unquantized)
     ends = [next((match.name for match in contents.find(array)), "") for array in outputs]
-    walk = Walk(runner, GraphRunner(graph(records)), contents, given, ends)
+    walk = Walk(runner, GraphRunner(graph(records)), contents, target_inputs, ends)
     faults = _faults(walk, {record.tensor: record.layer for record in records})
     if tflite:
         faults = [_with_tflite_operator(fault) for fault in faults]

@@ -16,7 +16,7 @@ from ...runtimes.trace_store import TraceRecord
 from ...workers.pool import WorkerPool
 from ..localization.finding import FaultSummary
 from ..located_target import LocatedTarget
-from .names import Blame, layer_names, native_name, told, traced
+from .names import Blame, display_name, layer_names, native_name, traced
 from .parameters import parameters, unlike
 
 Array = np.ndarray[Any, Any]
@@ -43,23 +43,27 @@ class Names:
     pairs: list[tuple[str, str]] = field(default_factory=list)
     _operators: list[tuple[TraceRecord | None, TraceRecord | None]] = field(default_factory=list)
 
-    def look(self, located: LocatedTarget, arrays: Mapping[str, Array], given: Mapping[str, Array]) -> None:
-        """Find the names, on one input: ``arrays`` as the Source takes it, ``given`` as the Target does."""
+    def look(self, located: LocatedTarget, arrays: Mapping[str, Array], target_arrays: Mapping[str, Array]) -> None:
+        """Find the names, on one input: ``arrays`` as the Source takes it, ``target_arrays`` as the Target does."""
         faults = located.faults
         heavy = any(fault.type == "WB" for fault in faults)
         blames = [Blame.of(fault) for fault in faults]
         own, original = (self.changed if heavy else None) or ([], [])
-        theirs = traced(self.workers, self.source, "source", arrays, blames, located, changed=original)
-        tensors = [_told_by(self.target.format, one) for one in faults]
-        ours = traced(self.workers, self.target, "target", given, blames, located, tensors, changed=own)
+        source_records = traced(self.workers, self.source, "source", arrays, blames, located, changed=original)
+        tensors = [_view_tensor(self.target.format, fault) for fault in faults]
+        target_records = traced(
+            self.workers, self.target, "target", target_arrays, blames, located, tensors, changed=own
+        )
         layers = layer_names(self.target)
-        self._operators = list(zip(theirs, ours, strict=True))
+        self._operators = list(zip(source_records, target_records, strict=True))
         self.pairs = [
             (
-                one.source_node if origin is None else told(self.source.format, origin),
-                native_name(self.target.format, one, layers) if own is None else told(self.target.format, own),
+                fault.source_node if origin is None else display_name(self.source.format, origin),
+                native_name(self.target.format, fault, layers)
+                if own is None
+                else display_name(self.target.format, own),
             )
-            for one, origin, own in zip(faults, theirs, ours, strict=True)
+            for fault, origin, own in zip(faults, source_records, target_records, strict=True)
         ]
 
     @property
@@ -83,12 +87,19 @@ class Names:
         if self.source.format.is_view or self.target.format.is_view or not self.is_unquantized:
             return None
         try:
-            own, theirs = parameters(self.workers, self.target), parameters(self.workers, self.source)
+            target_parameters, source_parameters = (
+                parameters(self.workers, self.target),
+                parameters(self.workers, self.source),
+            )
         except WorkerFailed:
             return None
-        left, free = unlike(own, theirs)
-        layers = [one.layer for one in left], [theirs[number].layer for number in free], [one.layer for one in own]
-        return _Layers(*layers) if own else None
+        left, free = unlike(target_parameters, source_parameters)
+        layers = (
+            [parameter.layer for parameter in left],
+            [source_parameters[number].layer for number in free],
+            [parameter.layer for parameter in target_parameters],
+        )
+        return _Layers(*layers) if target_parameters else None
 
     def place(self, index: int) -> str | None:
         """The Target's own layer or operator at that fault, by which its settings are asked for; None for none."""
@@ -99,17 +110,17 @@ class Names:
 
     def operations(self, index: int, fault: FaultSummary) -> dict[str, str]:
         """The single operators behind the names: in the views, and in the models' own graphs where they were found."""
-        found = {"view_node": fault.target_node, "source_view_node": fault.source_node}
+        names = {"view_node": fault.target_node, "source_view_node": fault.source_node}
         for key, record in zip(("source_operation", "target_operation"), self._operators[index], strict=True):
             if record is not None:
-                found[key] = str(record.node)
-        return found
+                names[key] = str(record.node)
+        return names
 
 
 FUSED = frozenset({"Relu", "Clip"})
 
 
-def _told_by(format: Format, fault: FaultSummary) -> str:
+def _view_tensor(format: Format, fault: FaultSummary) -> str:
     """The view's tensor whose operator has the fault's name: of an activation that a TFLite file lacks it is the one
     that gives what ought to be activated, since TFLite has the two in one operator."""
     missing = fault.missing_operators

@@ -12,11 +12,11 @@ from .fault_names import Names
 
 def natively_typed(faults: Sequence[Diagnosis], names: Names) -> list[Diagnosis]:
     """The faults, with the types that the models' own arrays give those which a view alone cannot tell."""
-    told = [_of_an_extra_layer(fault, names.trained) for fault in faults]
-    told = [_of_a_layer(fault, names.trained) if _scales(fault) else fault for fault in told]
-    if any(fault.type == "WB" for fault in told) and names.changed == ([], []):
-        told = [_not_of_weights(fault) for fault in told]
-    return told
+    typed = [_of_an_extra_layer(fault, names.trained) for fault in faults]
+    typed = [_of_a_layer(fault, names.trained) if _scales(fault) else fault for fault in typed]
+    if any(fault.type == "WB" for fault in typed) and names.changed == ([], []):
+        typed = [_not_of_weights(fault) for fault in typed]
+    return typed
 
 
 def _scales(fault: Diagnosis) -> bool:
@@ -57,12 +57,12 @@ def _not_of_weights(fault: Diagnosis) -> Diagnosis:
 
 def merged(faults: Sequence[Diagnosis]) -> list[Diagnosis]:
     """One fault for each type and native node: a view may show one layer's fault in several of its nodes."""
-    found: dict[tuple[str, str, str], Diagnosis] = {}
+    by_place: dict[tuple[str, str, str], Diagnosis] = {}
     for fault in faults:
         key = fault.type, fault.target_node, fault.source_node
-        first = found.get(key)
+        first = by_place.get(key)
         if first is None:
-            found[key] = fault
+            by_place[key] = fault
         elif fault.repair not in first.repair:
-            found[key] = dataclasses.replace(first, repair=f"{first.repair}; {fault.repair}")
-    return list(found.values())
+            by_place[key] = dataclasses.replace(first, repair=f"{first.repair}; {fault.repair}")
+    return list(by_place.values())

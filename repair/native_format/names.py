@@ -107,11 +107,11 @@ def trace(
     ``with_integers`` keeps whole numbers and truth values too; an ONNX model's trace has none.
     """
     store = str(workers.scratch("trace.npz"))
-    given: dict[str, Any] = {"path": side.location, "arrays": dict(arrays), "store": store}
+    arguments: dict[str, Any] = {"path": side.location, "arrays": dict(arrays), "store": store}
     run_trace = side.format.runtime.trace
     if run_trace is None:  # an ONNX graph, which repair runs node by node
-        return store, TRACE_VIEW(workers.worker("onnx_tflite", "onnx_tflite"), None, **given)
-    return store, run_trace(side.worker(), None, **given, with_integers=with_integers)
+        return store, TRACE_VIEW(workers.worker("onnx_tflite", "onnx_tflite"), None, **arguments)
+    return store, run_trace(side.worker(), None, **arguments, with_integers=with_integers)
 
 
 def origins(
@@ -119,25 +119,25 @@ def origins(
     source: LoadedModel,
     arrays: Mapping[str, Array],
     target: LoadedModel,
-    given: Mapping[str, Array],
+    target_arrays: Mapping[str, Array],
 ) -> dict[str, str]:
-    """What the Source calls the operators behind the Target's tensors, by the tensors' names in the Target's trace.
+    """Name the Source's operator behind each of the Target's tensors, by the tensor's name in the Target's trace.
 
-    Told by content, on one input: ``arrays`` as the Source takes it, ``given`` as the Target does. Where the Target's
-    operator does in one what the Source does in several, it is named after the Source's convolution, if there is one.
+    Tensors are matched by their values on one input: ``arrays`` for the Source, ``target_arrays`` for the Target. Where
+    one operator of the Target stands for several of the Source, it is named after the Source's convolution, if any.
     """
-    theirs, ours = trace(workers, source, arrays), trace(workers, target, given)
+    source_trace, target_trace = trace(workers, source, arrays), trace(workers, target, target_arrays)
     light = workers.worker("onnx_tflite", "onnx_tflite")
-    found = MATCH_BY_CONTENT(light, None, source=theirs, target=ours)
-    makers = {one.tensor: one for one in theirs[1]}
-    operators = {one.tensor: one.operator for one in ours[1]}
+    matches = MATCH_BY_CONTENT(light, None, source=source_trace, target=target_trace)
+    makers = {record.tensor: record for record in source_trace[1]}
+    operators = {record.tensor: record.operator for record in target_trace[1]}
     named = {}
-    for tensor, origin in found.items():
+    for tensor, origin in matches.items():
         kind = "Conv" if "CONV" in operators[tensor].upper() else ""
         rounded = Blame(
             "WB", kind, has_scaled_channels_only=False
         )  # a convolution's, not the normalisation's behind it
-        named[tensor] = told(source.format, _meant(makers[origin], makers, rounded))
+        named[tensor] = display_name(source.format, _meant(makers[origin], makers, rounded))
     return named
 
 
@@ -146,20 +146,20 @@ def renamings(
     model: LoadedModel,
     arrays: Mapping[str, Array],
     reconvert: LoadedModel,
-    given: Mapping[str, Array],
+    reconvert_arrays: Mapping[str, Array],
 ) -> dict[str, str]:
-    """What a model calls the layers of one that was made of it, told by content on one input as each takes it.
+    """What a model calls the layers of one that was made of it, matched by content on one input as each takes it.
 
     Where several hold the same content, it is the one that does the same to it.
     """
-    first, second = trace(workers, model, arrays), trace(workers, reconvert, given)
+    first, second = trace(workers, model, arrays), trace(workers, reconvert, reconvert_arrays)
     light = workers.worker("onnx_tflite", "onnx_tflite")
-    found = MATCH_BY_CONTENT(light, None, source=first, target=second)
-    makers = {one.tensor: one for one in first[1]}
+    matches = MATCH_BY_CONTENT(light, None, source=first, target=second)
+    makers = {record.tensor: record for record in first[1]}
     return {
-        told(reconvert.format, one): told(model.format, makers[found[one.tensor]])
-        for one in second[1]
-        if one.tensor in found
+        display_name(reconvert.format, record): display_name(model.format, makers[matches[record.tensor]])
+        for record in second[1]
+        if record.tensor in matches
     }
 
 
@@ -172,20 +172,20 @@ def _meant(
     """
     if blame.type == "LH" and (not blame.setting_names or "pads" in blame.setting_names):
         before = [makers[name] for name in record.inputs if name in makers]
-        if any("pad" in one.operator.lower() for one in before):  # exporters fold a Pad into what reads it
-            return next(one for one in before if "pad" in one.operator.lower())
-    if blame.type == "WB" and (found := _nearest(record, makers, lambda one: one.layer in changed)):
-        return found
+        if any("pad" in operator.operator.lower() for operator in before):  # exporters fold a Pad into what reads it
+            return next(operator for operator in before if "pad" in operator.operator.lower())
+    if blame.type == "WB" and (nearest := _nearest(record, makers, lambda operator: operator.layer in changed)):
+        return nearest
     if blame.op_type != "Conv":
         return record
     if blame.type == "WB" and blame.has_scaled_channels_only:
         return record
-    return _nearest(record, makers, lambda one: "conv" in one.operator.lower()) or record
+    return _nearest(record, makers, lambda operator: "conv" in operator.operator.lower()) or record
 
 
 def _mover(record: TraceRecord, makers: Mapping[str, TraceRecord]) -> TraceRecord:
     """The operator that moves values, nearest before this one: exporters push transposes through what follows them."""
-    return _nearest(record, makers, lambda one: moves(one.operator)) or record
+    return _nearest(record, makers, lambda operator: moves(operator.operator)) or record
 
 
 def _nearest(
@@ -194,13 +194,13 @@ def _nearest(
     """The first operator that is meant, from this one back; None where none is near."""
     front = [record]
     for _ in range(BACK):
-        if found := next((one for one in front if meant(one)), None):
-            return found
-        front = [makers[name] for one in front for name in one.inputs if name in makers]
+        if match := next((candidate for candidate in front if meant(candidate)), None):
+            return match
+        front = [makers[name] for candidate in front for name in candidate.inputs if name in makers]
     return None
 
 
-def told(format: Format, record: TraceRecord) -> str:
+def display_name(format: Format, record: TraceRecord) -> str:
     """What to call a native operator: its layer where layers are what a person knows, else its own name."""
     if format.is_named_by_layer:
         return record.layer or record.node
@@ -226,16 +226,16 @@ def native_name(format: Format, node: ViewNode, layers: Collection[str]) -> str:
 def _layer(name: str, layers: Collection[str]) -> str:
     """The innermost layer in a name like ``model_1/block_1/conv_1/Conv2D``: Keras numbers scopes as it enters them."""
     for part in reversed(name.split("/")):
-        for one in (part, re.sub(r"_\d+$", "", part)):
-            if one in layers:
-                return one
+        for candidate in (part, re.sub(r"_\d+$", "", part)):
+            if candidate in layers:
+                return candidate
     return ""
 
 
 def _module(scopes: str) -> str:
     """The innermost module of a list like ``['', 'features', 'features.0', 'conv2d']``, its own node left out."""
     try:
-        names = [str(one) for one in ast.literal_eval(scopes)][:-1]
+        names = [str(scope) for scope in ast.literal_eval(scopes)][:-1]
     except (SyntaxError, ValueError):
         return ""
     return names[-1] if names else ""

@@ -59,17 +59,17 @@ def by_change(own: Sequence[Parameter], before: Array, after: Array, layer: str)
 
     Several layers may hold the same numbers: then it is the one of ``layer``, the name of what was found.
     """
-    found = []
-    for one in own:
-        if one.array.size != before.size:
+    changed = []
+    for parameter in own:
+        if parameter.array.size != before.size:
             continue
-        slack = 1e-6 * float(np.abs(before).max(initial=0.0)) if one.quantized else 1e-9
-        for laid, back in _laid_out(one.array, before.shape):
+        slack = 1e-6 * float(np.abs(before).max(initial=0.0)) if parameter.quantized else 1e-9
+        for laid, back in _laid_out(parameter.array, before.shape):
             if np.allclose(laid, before, rtol=1e-6, atol=slack):
-                found.append((one, back(after)))
+                changed.append((parameter, back(after)))
                 break
-    named = [pair for pair in found if layer and (pair[0].layer == layer or pair[0].name.startswith(layer))]
-    return (named or found)[0] if len(found) == 1 or named else None
+    named = [pair for pair in changed if layer and (pair[0].layer == layer or pair[0].name.startswith(layer))]
+    return (named or changed)[0] if len(changed) == 1 or named else None
 
 
 @dataclass(frozen=True)
@@ -99,22 +99,22 @@ def unfolded(
     beta change; else the kernel, and beta. None where no such pair, or more than one, is found.
     """
     kernels = [
-        (one, laid, back)
-        for one in own
-        for laid, back in _laid_out(one.array, before[0].shape)
+        (parameter, laid, back)
+        for parameter in own
+        for laid, back in _laid_out(parameter.array, before[0].shape)
         if _multiples(laid, before[0]) is not None
     ]
-    found = []
+    folded = []
     for kernel, laid, back in kernels:
         ratio = _multiples(laid, before[0])
         assert ratio is not None
         for norm in _normalisations(own, len(ratio)):
             epsilon = next((e for e in EPSILONS if _scales(norm, e, ratio)), None)
             if epsilon is not None:
-                found.append((kernel, laid, back, ratio, norm))
-    if len(found) != 1:
+                folded.append((kernel, laid, back, ratio, norm))
+    if len(folded) != 1:
         return None
-    kernel, laid, back, ratio, norm = found[0]
+    kernel, laid, back, ratio, norm = folded[0]
     scaled = _multiples(before[0], after[0])
     changes: list[tuple[Parameter, Array]] = []
     # The view's bias is beta - (mean - the convolution's own bias) * ratio.
@@ -128,7 +128,9 @@ def unfolded(
     beta = after[1] + inner * new_ratio
     if not np.allclose(beta, norm.beta.array, rtol=1e-5, atol=1e-6 * float(np.abs(beta).max(initial=1.0))):
         changes.append((norm.beta, beta))
-    return [(one, np.asarray(value, np.float32).reshape(one.array.shape)) for one, value in changes] or None
+    return [
+        (parameter, np.asarray(value, np.float32).reshape(parameter.array.shape)) for parameter, value in changes
+    ] or None
 
 
 def _laid_out(array: Array, wanted: tuple[int, ...]) -> Iterator[tuple[Array, Callable[[Array], Array]]]:
@@ -146,7 +148,7 @@ def _multiples(base: Array, other: Array) -> Array | None:
     """By how much each channel (first axis) of ``base`` is multiplied in ``other``; None where it is not."""
     if base.shape != other.shape or base.ndim < 2:
         return None
-    a, b = (one.reshape(len(one), -1).astype(np.float64) for one in (base, other))
+    a, b = (array.reshape(len(array), -1).astype(np.float64) for array in (base, other))
     squares = (a * a).sum(axis=1)
     if not np.all(squares > 0):
         return None
@@ -159,9 +161,9 @@ def _multiples(base: Array, other: Array) -> Array | None:
 
 def _normalisations(own: Sequence[Parameter], channels: int) -> Iterator[_Normalisation]:
     layers: dict[str, dict[str, Parameter]] = {}
-    for one in own:
-        if one.array.size == channels:
-            layers.setdefault(one.layer, {})[one.name.replace(".", "/").rpartition("/")[2]] = one
+    for parameter in own:
+        if parameter.array.size == channels:
+            layers.setdefault(parameter.layer, {})[parameter.name.replace(".", "/").rpartition("/")[2]] = parameter
     for named in layers.values():
         for endings in ENDINGS:
             if all(ending in named for ending in endings):
@@ -176,15 +178,19 @@ def _scales(norm: _Normalisation, epsilon: float, ratio: Array) -> bool:
 def unlike(own: Sequence[Parameter], source: Sequence[Parameter]) -> tuple[list[Parameter], list[int]]:
     """The parameters that no array of the Source equals in any layout, and the numbers of those that equal none."""
     index: dict[int, list[int]] = {}
-    for number, one in enumerate(source):
-        index.setdefault(one.array.size, []).append(number)
+    for number, parameter in enumerate(source):
+        index.setdefault(parameter.array.size, []).append(number)
     used: set[int] = set()
     left: list[Parameter] = []
-    for one in own:
-        same = [n for n in index.get(one.array.size, ()) if _laid(source[n].array, one.array, exact=True) is not None]
+    for parameter in own:
+        same = [
+            n
+            for n in index.get(parameter.array.size, ())
+            if _laid(source[n].array, parameter.array, exact=True) is not None
+        ]
         used.update(same)
         if not same:
-            left.append(one)
+            left.append(parameter)
     return left, [n for n in range(len(source)) if n not in used]
 
 
@@ -195,17 +201,17 @@ def leftovers(own: Sequence[Parameter], source: Sequence[Parameter]) -> list[tup
     """
     left, free = unlike(own, source)
     pairs = []
-    for one in left:
+    for parameter in left:
         options = []
         for number in free:
-            laid = _laid(source[number].array, one.array, exact=False)
+            laid = _laid(source[number].array, parameter.array, exact=False)
             if laid is not None:
-                options.append((float(np.abs(laid - one.array).mean()), number, laid))
+                options.append((float(np.abs(laid - parameter.array).mean()), number, laid))
         if not options:
             return []
         _, number, laid = min(options, key=lambda option: option[:2])
         free.remove(number)
-        pairs.append((one, laid))
+        pairs.append((parameter, laid))
     return pairs
 
 

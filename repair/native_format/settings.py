@@ -62,12 +62,12 @@ def reset(
     return ModelFile(target, model.format, flavour), values
 
 
-def translated(found: Mapping[str, Any], name: str, before: Any, after: Any) -> dict[str, Any] | None:
-    """The change in the framework's words, where ``found`` are the settings as they stand; None where it has none."""
-    key = next((key for key in NAMES.get(name, ()) if key in found), None)
+def translated(settings: Mapping[str, Any], name: str, before: Any, after: Any) -> dict[str, Any] | None:
+    """Return the changed setting in the framework's words, given the current ``settings``; None where it has none."""
+    key = next((key for key in NAMES.get(name, ()) if key in settings), None)
     if key is None or before is None or after is None:
         return None
-    have = found[key]
+    have = settings[key]
     if name == "fused_activation":
         return {key: after} if have == before else None
     if isinstance(have, str):  # of Keras and TFLite: "same" or "valid"
@@ -98,7 +98,7 @@ def _like(have: Any, value: Any) -> Any:
     several = list(np.atleast_1d(value).tolist())
     if isinstance(have, (list, tuple)):
         kind: Any = type(have[0])
-        return [kind(one) for one in (several * len(have))[: max(len(have), len(several))]]
+        return [kind(number) for number in (several * len(have))[: max(len(have), len(several))]]
     if len(set(several)) > 1:
         return several
     return type(have)(several[0])

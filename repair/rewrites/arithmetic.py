@@ -36,23 +36,23 @@ class Terms:
     def high(self, a: ir.Value, b: ir.Value | float) -> ir.Value:
         return self.at.op("Max", a, b if isinstance(b, ir.Value) else self.number(b))
 
-    def one(self, op_type: str, a: ir.Value) -> ir.Value:
+    def unary(self, op_type: str, a: ir.Value) -> ir.Value:
         return self.at.op(op_type, a)
 
     def expm1_below_zero(self, scale: float, inner: float = 1.0) -> ir.Value:
         """scale * (exp(min(x, 0) / inner) - 1)."""
         below = self.low(self.x, 0.0)
-        power = self.one("Exp", below if inner == 1.0 else self.mul(below, 1 / inner))
+        power = self.unary("Exp", below if inner == 1.0 else self.mul(below, 1 / inner))
         return self.mul(self.add(power, -1.0), scale)
 
     def softplus(self, x: ir.Value) -> ir.Value:
         """log(1 + exp(x)) without overflow."""
-        inner = self.one("Exp", self.low(x, self.mul(x, -1.0)))
-        return self.add(self.one("Relu", x), self.one("Log", self.add(inner, 1.0)))
+        inner = self.unary("Exp", self.low(x, self.mul(x, -1.0)))
+        return self.add(self.unary("Relu", x), self.unary("Log", self.add(inner, 1.0)))
 
     def unit(self, x: ir.Value) -> ir.Value:
         """x clipped to [0, 1]."""
-        return self.low(self.one("Relu", x), 1.0)
+        return self.low(self.unary("Relu", x), 1.0)
 
     def sub(self, a: ir.Value, b: ir.Value) -> ir.Value:
         return self.at.op("Sub", a, b)
@@ -67,7 +67,7 @@ class Terms:
 
     def is_positive(self, a: ir.Value) -> ir.Value:
         """a > 0 as a bool, of floats that are no NaN: a Cast to bool asks whether a number is other than 0."""
-        return self.cast(self.one("Relu", a), np.bool_)
+        return self.cast(self.unary("Relu", a), np.bool_)
 
     def step(self, a: ir.Value) -> ir.Value:
         """1 where a > 0, else 0."""

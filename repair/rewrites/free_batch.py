@@ -63,7 +63,7 @@ def shape_at_batches(model: ir.Model, node: ir.Node, index: int, rows: Collectio
 
     rows: the graph's inputs that have the batch, by name; free first axes of others have another size.
     """
-    name, found = node.outputs[0].name, list[list[int]]()
+    name, shapes = node.outputs[0].name, list[list[int]]()
     for batch in (*_BATCHES, *_OTHERS):
         value = _at_batch(model, batch, name, rows).get(name)
         twin = value.producer() if value is not None else None
@@ -73,10 +73,10 @@ def shape_at_batches(model: ir.Model, node: ir.Node, index: int, rows: Collectio
         else:  # folded: a constant of that shape
             array = constant_of(value)
             read = None if array is None else list(array.shape)
-        if not read or read[0] != batch or (found and found[0] != read[1:]):
+        if not read or read[0] != batch or (shapes and shapes[0] != read[1:]):
             return None
-        found.append(read[1:])
-    return found[0]
+        shapes.append(read[1:])
+    return shapes[0]
 
 
 def _at_batch(
@@ -138,12 +138,12 @@ def _freeze(model: ir.Model, node: ir.Node, first: _Reading, second: _Reading, o
     for index, value in enumerate(node.inputs):
         if index == 0 or value is None or constant_of(value) is not None:
             continue
-        found = [
+        constants = [
             constant_of(t.inputs[index])
             for t in twins
             if t is not None and t.op_type == node.op_type and index < len(t.inputs)
         ]
-        arrays = [a for a in found if a is not None]
+        arrays = [a for a in constants if a is not None]
         frozen = _common(arrays[0], arrays[1], node.op_type == "Reshape") if len(arrays) == 2 else None
         for twin in checks:
             if frozen is None or twin is None or twin.op_type != node.op_type or index >= len(twin.inputs):
@@ -206,8 +206,8 @@ def _undo_added_rows(node: ir.Node, first: _Reading, second: _Reading) -> None:
     joined, batch = producer.outputs[0], producer.inputs[0]
     if batch is None or len(joined.uses()) != 1 or node.outputs[0].is_graph_output():
         return
-    found = [dims_of(reading.get(batch.name)) for reading in (first, second)]
-    if [dims[0] if dims else None for dims in found] != list(_BATCHES):
+    shapes = [dims_of(reading.get(batch.name)) for reading in (first, second)]
+    if [dims[0] if dims else None for dims in shapes] != list(_BATCHES):
         return
     ir.convenience.replace_all_uses_with(joined, batch)
     ir.convenience.replace_all_uses_with(node.outputs[0], node.inputs[0])
@@ -224,7 +224,7 @@ def _takes_batch(node: ir.Node, batch: int, reading: _Reading) -> bool:
     twin = value.producer() if value is not None else None
     if twin is None or twin.op_type != "Slice":
         return False
-    arrays = [constant_of(one) for one in twin.inputs[1:] if one is not None]
+    arrays = [constant_of(value) for value in twin.inputs[1:] if value is not None]
     dims = dims_of(twin.inputs[0])
     known = [array for array in arrays if array is not None]
     if dims is None or len(known) < len(arrays) or len(twin.inputs) != 1 + len(known):

@@ -55,8 +55,8 @@ def _raise(graph: ir.Model, current: int) -> ir.Model:
     try:
         raised = onnx.version_converter.convert_version(ir.to_proto(graph), FLOOR)
     except RuntimeError as error:
-        found = re.search(r"for (\w+)", str(error))
-        raise NotConvertible(found[1] if found else str(error), current, FLOOR) from error
+        match = re.search(r"for (\w+)", str(error))
+        raise NotConvertible(match[1] if match else str(error), current, FLOOR) from error
     result = ir.from_proto(raised)
     if current < 11:
         settle(result)

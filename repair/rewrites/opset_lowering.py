@@ -148,10 +148,10 @@ def _resize(graph: ir.Model, node: ir.Node, target: int) -> Outcome:
 
 
 def _average_pool(graph: ir.Model, node: ir.Node, target: int) -> Outcome:
-    given = Site(graph, node).attr("dilations")
-    if given is None or target >= 19:
+    dilations = Site(graph, node).attr("dilations")
+    if dilations is None or target >= 19:
         return False
-    if set(given) == {1}:
+    if set(dilations) == {1}:
         return Site(graph, node).retain(dilations=None)
     return average_pooling.BY_NAME["averagepool-valid"].apply(graph, node)
 

@@ -78,10 +78,10 @@ class Site:
         return dims_of(self.input(index))
 
     def attr(self, name: str, default: Any = None) -> Any:
-        found = self.node.attributes.get(name)
-        if found is None:
+        attribute = self.node.attributes.get(name)
+        if attribute is None:
             return default
-        value = found.value
+        value = attribute.value
         return list(value) if isinstance(value, (tuple, list)) else value
 
     @property
@@ -130,12 +130,12 @@ class Site:
         """Append a node like another one, of a subgraph say, on these inputs; its outputs."""
         name = self._fresh(f"{self._base}/{node.op_type.lower()}")
         attributes = list(node.attributes.values())
-        made = ir.Node(node.domain, node.op_type, inputs, attributes, num_outputs=len(node.outputs), name=name)
-        self._note_origin(made)
-        for i, (new, old) in enumerate(zip(made.outputs, node.outputs, strict=True)):
+        twin = ir.Node(node.domain, node.op_type, inputs, attributes, num_outputs=len(node.outputs), name=name)
+        self._note_origin(twin)
+        for i, (new, old) in enumerate(zip(twin.outputs, node.outputs, strict=True)):
             new.name = self._fresh(f"{name}_out{i or ''}") if old.name else ""
-        self._new.append(made)
-        return list(made.outputs)
+        self._new.append(twin)
+        return list(twin.outputs)
 
     def reduce(self, op_type: str, x: ir.Value, axes: Sequence[int], keepdims: int = 1) -> ir.Value:
         """Reduce over axes, given as the attribute or the input that this opset wants."""
@@ -176,12 +176,12 @@ class Site:
         if dims is not None:
             self.correct(dims)
         graph, node = self._graph, self.node
-        made = {id(v) for n in self._new for v in n.outputs}
+        new_values = {id(v) for n in self._new for v in n.outputs}
         finals = list(values)
         for i, (old, new) in enumerate(zip(node.outputs, finals, strict=False)):
-            if old.is_graph_output() and (id(new) not in made or id(new) in map(id, finals[:i])):
+            if old.is_graph_output() and (id(new) not in new_values or id(new) in map(id, finals[:i])):
                 finals[i] = self.op("Identity", new)
-                made.add(id(finals[i]))
+                new_values.add(id(finals[i]))
         used = {id(v) for n in self._new for v in n.inputs}
         for constant in self._constants:
             if id(constant) in used or any(constant is v for v in finals):
@@ -190,10 +190,10 @@ class Site:
         for old, new in zip(node.outputs, finals, strict=False):
             name, shape, kind = old.name, old.shape, old.type
             old.replace_all_uses_with(new, replace_graph_outputs=True)
-            if id(new) in made:
+            if id(new) in new_values:
                 old.name = None
                 new.name, new.shape, new.type = name, shape, kind
-                made.discard(id(new))
+                new_values.discard(id(new))
         graph.remove(node, safe=True)
         return True
 

@@ -82,10 +82,10 @@ def _block(values: Array, similar: Array, draws: Sequence[Array]) -> tuple[Array
         return p, h
     if not varies.all():
         values = values[:, varies]
-    found = np.median([statistic(values[rows], similar[rows]) for rows in draws], axis=0)
-    h[varies] = found
+    medians = np.median([statistic(values[rows], similar[rows]) for rows in draws], axis=0)
+    h[varies] = medians
     # Ranks of so few inputs give few values of H, and the tail of the distribution costs as much as the ranks do.
-    values_of_h, places = np.unique(found, return_inverse=True)
+    values_of_h, places = np.unique(medians, return_inverse=True)
     p[varies] = np.minimum(1.0, stats.chi2.sf(values_of_h, 1) * (2 if len(draws) > 1 else 1))[places]
     return p, h
 
@@ -97,8 +97,8 @@ def significant(p: Array, *, level: float = LEVEL) -> Array:
     Elements of NaN were not tested and count as no test: that all their values are equal has nothing to do with the
     groups, and to leave such out is independent filtering (Bourgon, Gentleman, Huber 2010).
     """
-    found = np.zeros(p.shape, bool)
+    is_significant = np.zeros(p.shape, bool)
     there = ~np.isnan(p)
     if there.any():
-        found[there] = stats.false_discovery_control(p[there]) <= level
-    return found
+        is_significant[there] = stats.false_discovery_control(p[there]) <= level
+    return is_significant

@@ -150,8 +150,8 @@ def rank_layers(
         model_runs += count
         for piece, values in zip(pieces, differences, strict=True):
             if piece.tensor not in reshaped | not_per_input:
-                found = kruskal.probabilities(values, groups.is_similar, groups.draws)
-                probabilities[piece.tensor].append(found)
+                p_values = kruskal.probabilities(values, groups.is_similar, groups.draws)
+                probabilities[piece.tensor].append(p_values)
     scores = _scores([tensor for tensor in tensors if tensor not in not_per_input], probabilities, reshaped)
     ranking = [LayerScore(index, *scores[tensor]) for index, tensor in enumerate(compared) if tensor in scores]
     ranking.sort(key=_suspicion)

@@ -140,14 +140,14 @@ class _Search:
         context = self.context
         rows = tuple(context.evaluation_set.rows[0][:MAX_ROWS_COSTED])
         arrays = apply_mapping(self.mapping, context.evaluation_set.inputs.read(rows))
-        found = ROUNDING_COSTS(
+        measured = ROUNDING_COSTS(
             _worker(context), _seconds(context), path=context.target.location, twin=self.twin.location,
             names=self.names, arrays=arrays, seconds=context.budget.left / 3,
         )  # fmt: skip
-        self.runs += len(found) + 1
+        self.runs += len(measured) + 1
         # What was not reached is large, and goes last.
-        self.order = sorted(self.names, key=lambda name: -found.get(name, 0.0) / max(1, weights[name].extra_bytes))
-        return found
+        self.order = sorted(self.names, key=lambda name: -measured.get(name, 0.0) / max(1, weights[name].extra_bytes))
+        return measured
 
     def first(self, count: int) -> Mixed:
         """Return the file with the first ``count`` weights of the order in float32."""

@@ -235,8 +235,8 @@ class _InputShapes:
         arrays = apply_mapping(stage.mapping, evaluation_set.inputs.read(tuple(evaluation_set.rows[0][:1])))
         pairs = zip(self.target.signature.inputs, stage.model.signature.inputs, strict=True)
         given_arrays = {
-            given.name: np.transpose(arrays[new.name], permutations.get(given.name) or range(arrays[new.name].ndim))
-            for given, new in pairs
+            spec.name: np.transpose(arrays[new.name], permutations.get(spec.name) or range(arrays[new.name].ndim))
+            for spec, new in pairs
         }
         try:
             return renamings(self.context.workers, self.target, given_arrays, stage.model, arrays)

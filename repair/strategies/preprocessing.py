@@ -134,10 +134,10 @@ def decide(context: RepairContext, state: RepairState) -> Proposal:
         return Proposal(evaluation_set=context.deployed, judgement=judgement)
     percent = judgement.compared[0].percent
     if not state.is_good:
-        found: tuple[Diagnosis, ...] = ()
+        diagnoses: tuple[Diagnosis, ...] = ()
         if is_closer(state.comparison, judgement.compared[0]):
-            found = (deployment.diagnose(stage, percent, "the model must be right first", is_repaired=False),)
-        return Proposal(evaluation_set=context.deployed, judgement=state.judgement, findings=Findings(found))
+            diagnoses = (deployment.diagnose(stage, percent, "the model must be right first", is_repaired=False),)
+        return Proposal(evaluation_set=context.deployed, judgement=state.judgement, findings=Findings(diagnoses))
     if judgement.verdict is Verdict.VERIFIED:  # the Target was wrong, and what the deployment does is right
         return Proposal(evaluation_set=context.deployed, judgement=judgement)
     if context.options.no_repair:

@@ -20,7 +20,7 @@ from ...records import Diagnosis, Localisation
 from ...runtimes.tensor_layout import arrangements
 from ..acceptance import Candidate, Gate
 from ..context import Findings, Proposal, RepairContext, RepairState
-from ..native_format.names import told, trace
+from ..native_format.names import display_name, trace
 from ..native_format.parameters import Parameter, parameters
 from ..remote_functions import FIRST_DIVERGENCES
 from . import float_weights, view_edits
@@ -113,8 +113,8 @@ def first_divergences(
         Diagnosis(
             type=divergence.type,
             hop=context.hop,
-            source_node="" if divergence.source is None else told(context.source.format, divergence.source),
-            target_node=told(context.target.format, divergence.target),
+            source_node="" if divergence.source is None else display_name(context.source.format, divergence.source),
+            target_node=display_name(context.target.format, divergence.target),
             evidence=divergence.evidence,
             repair="",
             percent_before=before.percent,

@@ -145,7 +145,7 @@ class _Search:
                 source=str(source),
                 target=str(target_view.path),
                 arrays=source_arrays,
-                given=target_arrays,
+                target_inputs=target_arrays,
                 order=order,
                 is_unquantized=is_unquantized,
                 seconds=seconds,

@@ -132,16 +132,16 @@ class EvaluationSet:
         return ImageInput(self.specs[0].name, height, width, channels, layout, self.specs[0].dtype)
 
     def _images(self, paths: Sequence[Path], skipped: Sequence[Skipped], preprocess: Preprocess) -> Inputs:
-        one = self.image_input()
+        image_input = self.image_input()
         return ImageInputs.prepare(
             paths,
             preprocess,
-            name=one.name,
-            height=one.height,
-            width=one.width,
-            channels=one.channels,
-            layout=one.layout,
-            dtype=one.dtype,
+            name=image_input.name,
+            height=image_input.height,
+            width=image_input.width,
+            channels=image_input.channels,
+            layout=image_input.layout,
+            dtype=image_input.dtype,
             cache=self.workers.scratch("pixels").parent,
             skipped=skipped,
             on_progress=lambda done, total: self.observer.progress("reading images", done, total),
@@ -257,17 +257,26 @@ class EvaluationSet:
         """The Target's input contract as JSON text: the preprocessing that its verdict holds for."""
         if self.preprocess is None:
             return None
-        one, spec = self.image_input(), target.inputs[0]
+        image_input, spec = self.image_input(), target.inputs[0]
         used = self.target_preprocess or self.preprocess
-        layout = _layout(spec, one)
-        return json.dumps(contract(used, spec.name, one.height, one.width, one.channels, layout, spec.dtype), indent=1)
+        layout = _layout(spec, image_input)
+        return json.dumps(
+            contract(used, spec.name, image_input.height, image_input.width, image_input.channels, layout, spec.dtype),
+            indent=1,
+        )
 
 
-def _layout(spec: TensorSpec, one: ImageInput) -> Layout:
+def _layout(spec: TensorSpec, image_input: ImageInput) -> Layout:
     """The layout in which the Target takes the image; the Source's where its sizes do not tell."""
     if spec.shape is None or len(spec.shape) != 4:
-        return one.layout
+        return image_input.layout
     sizes = spec.shape[1:]
-    nhwc = all(a in (None, b) for a, b in zip(sizes, (one.height, one.width, one.channels), strict=True))
-    nchw = all(a in (None, b) for a, b in zip(sizes, (one.channels, one.height, one.width), strict=True))
-    return one.layout if nhwc == nchw else "nhwc" if nhwc else "nchw"
+    nhwc = all(
+        a in (None, b)
+        for a, b in zip(sizes, (image_input.height, image_input.width, image_input.channels), strict=True)
+    )
+    nchw = all(
+        a in (None, b)
+        for a, b in zip(sizes, (image_input.channels, image_input.height, image_input.width), strict=True)
+    )
+    return image_input.layout if nhwc == nchw else "nhwc" if nhwc else "nchw"

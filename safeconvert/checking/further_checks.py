@@ -90,14 +90,14 @@ def compare_probes(
         moves |= not scales.is_constant
         wide.append(rule.on_other_inputs(scales))
     try:
-        given = target_outputs(source, target, mapping, arrays, expected)
+        outputs = target_outputs(source, target, mapping, arrays, expected)
     except WorkerFailed as error:
         return all_rows_differ(count, f"the Target does not run: {shorten(str(error))}"), moves
-    comparison = compare(range(count), expected, given, source.output_names, wide, options.comparing)
+    comparison = compare(range(count), expected, outputs, source.output_names, wide, options.comparing)
     if not comparison.agrees(max_discrepancy=options.max_discrepancy):
         noise = evaluation_set.behaviour.noise_on(arrays, expected)
         wide = [rule.with_noise(part) for rule, part in zip(wide, noise, strict=True)]
-        comparison = compare(range(count), expected, given, source.output_names, wide, options.comparing)
+        comparison = compare(range(count), expected, outputs, source.output_names, wide, options.comparing)
     return comparison, moves
 
 

@@ -29,9 +29,9 @@ def _batch(source: LoadedModel, target: LoadedModel) -> list[str]:
 
 def _dtypes(what: str, sources: Sequence[TensorSpec], targets: Sequence[TensorSpec]) -> list[str]:
     return [
-        f"{what} {one.name!r} is {other.dtype} in the Target and {one.dtype} in the Source"
-        for one, other in zip(sources, _in_source_order(sources, targets), strict=False)
-        if one.dtype != other.dtype
+        f"{what} {expected.name!r} is {other.dtype} in the Target and {expected.dtype} in the Source"
+        for expected, other in zip(sources, _in_source_order(sources, targets), strict=False)
+        if expected.dtype != other.dtype
     ]
 
 
@@ -42,10 +42,15 @@ def _in_source_order(sources: Sequence[TensorSpec], targets: Sequence[TensorSpec
 
 def _names(sources: Sequence[TensorSpec], targets: Sequence[TensorSpec]) -> list[str]:
     """A single output cannot be mistaken, and numbers say no more than the order."""
-    names, given = [spec.name for spec in sources], [spec.name for spec in targets]
-    if len(names) < 2 or names == given or len(names) != len(given) or all(map(NUMBERED.fullmatch, names)):
+    names, target_names = [spec.name for spec in sources], [spec.name for spec in targets]
+    if (
+        len(names) < 2
+        or names == target_names
+        or len(names) != len(target_names)
+        or all(map(NUMBERED.fullmatch, names))
+    ):
         return []
-    if set(names) == set(given):
-        return [f"the outputs come in another order: {', '.join(given)}; the Source's is {', '.join(names)}"]
-    pairs = ", ".join(f"{name} is {other}" for name, other in zip(names, given, strict=True))
+    if set(names) == set(target_names):
+        return [f"the outputs come in another order: {', '.join(target_names)}; the Source's is {', '.join(names)}"]
+    pairs = ", ".join(f"{name} is {other}" for name, other in zip(names, target_names, strict=True))
     return [f"the outputs' names are lost: {pairs}"]

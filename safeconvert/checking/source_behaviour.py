@@ -243,16 +243,16 @@ def _change(
     source: LoadedModel, first: Sequence[Array], second: Sequence[Array], rules: Sequence[OutputRule] | None
 ) -> tuple[str, str] | None:
     """The first output that is another one in the second answer, and by how much; None where all are the same."""
-    for index, (one, other) in enumerate(zip(first, second, strict=True)):
+    for index, (before, after) in enumerate(zip(first, second, strict=True)):
         name = source.output_names[index] if index < len(source.output_names) else f"output {index}"
-        if one.shape != other.shape:
-            return f"output {name!r}", f" (shape {list(one.shape)}, then {list(other.shape)})"
-        if one.dtype.kind not in "fcV":
-            if (one != other).any():
+        if before.shape != after.shape:
+            return f"output {name!r}", f" (shape {list(before.shape)}, then {list(after.shape)})"
+        if before.dtype.kind not in "fcV":
+            if (before != after).any():
                 return f"output {name!r}", ""
             continue
-        distance = moved(one, other)
-        allowed = _rounding(one) if rules is None else rules[index].allowed_without_noise()
+        distance = moved(before, after)
+        allowed = _rounding(before) if rules is None else rules[index].allowed_without_noise()
         if (distance > np.broadcast_to(allowed, distance.shape)).any():
             return f"output {name!r}", f" (by up to {distance.max():.3g})"
     return None

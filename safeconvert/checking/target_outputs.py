@@ -26,5 +26,5 @@ def target_outputs(
     Rows of outputs that have as many as an input has objects come in the Source's order too.
     Raises :class:`WorkerFailed`.
     """
-    given = match_outputs(source.output_names, target.output_names, target.run(apply_mapping(mapping, arrays)))
-    return in_source_order(expected, given, source.varying) if source.varying else given
+    outputs = match_outputs(source.output_names, target.output_names, target.run(apply_mapping(mapping, arrays)))
+    return in_source_order(expected, outputs, source.varying) if source.varying else outputs

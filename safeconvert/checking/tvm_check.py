@@ -52,8 +52,8 @@ class Difference:
     @property
     def words(self) -> str:
         call = f"TVM's {self.call}" if self.call else "TVM"
-        ours = f"{self.operator} {self.node}: onnxruntime gives {self.onnxruntime}"
-        return f"{ours}, {call} {self.tvm} for the same inputs"
+        values = f"{self.operator} {self.node}: onnxruntime gives {self.onnxruntime}"
+        return f"{values}, {call} {self.tvm} for the same inputs"
 
     def refusal(self, target_node: str) -> Refusal:
         """Return the refusal of a Target's node that differs as the two runtimes do, and is no fault."""
@@ -128,17 +128,17 @@ def ask(
     where an engine cannot run the model, ``agrees`` is None.
     """
     store, kept = workers.scratch("tvm.npz"), workers.scratch("kept.npz")
-    given = {name: np.asarray(array) for name, array in arrays.items()}
+    inputs = {name: np.asarray(array) for name, array in arrays.items()}
     who = "TVM"
     try:
         worker = workers.worker("tvm", "tvm")
-        ran = TVM_ACTIVATIONS(worker, timeout, path=str(path), arrays=given, store=str(store))
+        ran = TVM_ACTIVATIONS(worker, timeout, path=str(path), arrays=inputs, store=str(store))
         who = "onnxruntime"
         compared = COMPARE_RUNTIMES(
             workers.worker("onnx_tflite", "onnx_tflite"),
             timeout,
             path=str(path),
-            arrays=given,
+            arrays=inputs,
             store=str(store),
             records=ran.records,
             atol=tolerance.atol,
@@ -177,7 +177,7 @@ def _message(compared: RuntimeDifferences, differences: tuple[Difference, ...], 
         return f"nothing could be compared{': ' + shorten(why) if why else ''}"
     partly = f" (layers not compared: {shorten(why, 160)})" if why else ""
     if differences:
-        more = len({one.node for one in differences}) - 1
+        more = len({difference.node for difference in differences}) - 1
         others = f", and {more if more <= LATER else f'more than {LATER}'} other nodes differ" if more else ""
         reach = f"outputs differ too: {', '.join(outputs)}" if outputs else "the outputs agree all the same"
         return f"{differences[0].words}{others}; {reach}. This is the runtime's difference, not the converter's{partly}"
@@ -200,23 +200,27 @@ def of_files(
     options, source = evaluation_set.options, evaluation_set.source
     if options.engine != "tvm":
         return ()
-    found = list(known)
+    comparisons = list(known)
     for model, side in (("source", source), ("target", target)):
-        if side is None or not side.format.is_view or any(str(one.path) == side.location for one in found):
+        if (
+            side is None
+            or not side.format.is_view
+            or any(str(known_comparison.path) == side.location for known_comparison in comparisons)
+        ):
             continue
         mapping = map_inputs(source.signature, shapes, side.signature)
         rows = evaluation_set.rows[0][:FEW]
         if isinstance(mapping, Mismatch) or not rows:
             reason = mapping.reason if isinstance(mapping, Mismatch) else "there are no calibration inputs"
-            found.append(RuntimeComparison(model, side.path, None, f"not asked: {reason}"))
+            comparisons.append(RuntimeComparison(model, side.path, None, f"not asked: {reason}"))
             continue
         arrays = apply_mapping(mapping, evaluation_set.inputs.read(rows))
         path, fixed = Path(side.location), fixed_batch(side)
         opinion = ask(workers, model, path, _filled(arrays, fixed), options.tolerance, options.timeout)
         if opinion.agrees is None and fixed is None and len(rows) > 1:  # files fix the batch inside the graph too
             opinion = ask(workers, model, path, _filled(arrays, 1), options.tolerance, options.timeout)
-        found.append(opinion)
-    return tuple(found)
+        comparisons.append(opinion)
+    return tuple(comparisons)
 
 
 def fixed_batch(side: LoadedModel) -> int | None:

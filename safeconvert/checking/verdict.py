@@ -78,11 +78,11 @@ def _on_inputs(
     judged = {"calibration": compared[0]} | ({"held-out": compared[1]} if compared[1].count else {})
     reasons = tuple(
         f"{name}: {reason}"
-        for name, one in judged.items()
-        for reason in one.differences(max_discrepancy=options.max_discrepancy)
+        for name, comparison in judged.items()
+        for reason in comparison.differences(max_discrepancy=options.max_discrepancy)
     )
     judgement = Judgement(Verdict.VERIFIED, (), compared, rules=behaviour.rules_for(target))
-    if not all(one.decidable for one in judged.values()):
+    if not all(comparison.decidable for comparison in judged.values()):
         undecidable = "the Source gives NaN or infinity on some inputs, which cannot be compared"
         if not all(comparison.outputs for comparison in judged.values()):
             undecidable = "the Source has no outputs, so nothing was compared"
@@ -120,9 +120,9 @@ def _in_second_runtime(
     rows = evaluation_set.rows[0][:SAMPLE]
     few = compare_rows(evaluation_set, other, mapping, rows, "running it elsewhere")
     if not few.agrees():
-        found = judge(evaluation_set, other, mapping)
-        if found.verdict is Verdict.DIVERGED:
-            return replace(found, in_second_runtime=other)
+        second_judgement = judge(evaluation_set, other, mapping)
+        if second_judgement.verdict is Verdict.DIVERGED:
+            return replace(second_judgement, in_second_runtime=other)
     return judgement
 
 
@@ -159,9 +159,9 @@ def compare_rows(
     names = evaluation_set.source.output_names
     rules: tuple[OutputRule, ...] = ()
     for batch, arrays, expected in evaluation_set.reference.each(rows):
-        given = arrays if deployed is None else deployed.read(batch)
+        target_arrays = arrays if deployed is None else deployed.read(batch)
         try:
-            outputs = target_outputs(evaluation_set.source, target, mapping, given, expected)
+            outputs = target_outputs(evaluation_set.source, target, mapping, target_arrays, expected)
         except WorkerFailed as error:
             total += all_rows_differ(len(batch), f"the Target does not run: {shorten(str(error))}")
         else:

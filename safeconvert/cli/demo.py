@@ -83,8 +83,8 @@ def run(output: Path, *, quiet: bool, verbose: bool) -> int:
 
 def _find(package: str, inside: str) -> Path:
     """A file or folder inside an installed package, found without importing the package."""
-    found = importlib.util.find_spec(package)
-    for folder in (found.submodule_search_locations or ()) if found else ():
+    spec = importlib.util.find_spec(package)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
         if (path := Path(folder) / inside).exists():
             return path
     raise NotInstalled(f"the demo needs {inside} of the package {package}: pip install 'safeconvert[demo]'")

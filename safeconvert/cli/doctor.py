@@ -71,25 +71,25 @@ def _has_route(source: str, target: str) -> bool:
     )
 
 
-def show(found: dict[str, Any]) -> None:
+def show(diagnosis: dict[str, Any]) -> None:
     """Print the diagnosis as tables."""
     console = Console(highlight=False)
-    console.print(f"Python {found['python']} on {found['platform']}")
+    console.print(f"Python {diagnosis['python']} on {diagnosis['platform']}")
     table = Table("package", "version", box=None, pad_edge=False)
-    for name, version in found["packages"].items():
+    for name, version in diagnosis["packages"].items():
         table.add_row(name, version or "not installed")
     console.print(table)
     hosted = runtimes_of_workers()
-    for name, state in found["runtimes"].items():
+    for name, state in diagnosis["runtimes"].items():
         console.print(f"{' and '.join(runtime.name for runtime in hosted[name])}: {state}", markup=False)
-    for name, version in found["environments"].items():
+    for name, version in diagnosis["environments"].items():
         console.print(
             f"environment {name}: {version or f'not installed (optional): safeconvert env install {name}'}",
             markup=False,
         )
-    lacking = found["pairs_without_route"]
+    lacking = diagnosis["pairs_without_route"]
     console.print(
         f"{20 - len(lacking)} of 20 pairs have a route" + (f"; without: {', '.join(lacking)}" if lacking else "")
     )
-    for line in found["advice"]:
+    for line in diagnosis["advice"]:
         console.print(f"to add what is missing: {line}", markup=False)

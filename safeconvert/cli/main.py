@@ -64,7 +64,7 @@ def _pair(source: Format, target: Format) -> click.Command:
     )
     @click.argument("model", type=click.Path(path_type=Path))
     @options()
-    def run(model: Path, **given: Any) -> None:
+    def run(model: Path, **arguments: Any) -> None:
         from ..models.detect import detect
 
         def work(observer: Any, output: Path | None, **chosen: Any) -> Any:
@@ -73,7 +73,7 @@ def _pair(source: Format, target: Format) -> click.Command:
             detect(model, source)
             return convert(model, target.name, output=output, observer=observer, **chosen)
 
-        _call(work, given)
+        _call(work, arguments)
 
     return run
 
@@ -92,7 +92,7 @@ for _source in FORMATS:
 @click.argument("target", type=click.Path(path_type=Path))
 @output("Write OUTPUT.report.json and OUTPUT.report.html.")
 @options(*(n for n in OPTIONS if n not in CONVERTING))
-def check(source: Path, target: Path, **given: Any) -> None:
+def check(source: Path, target: Path, **arguments: Any) -> None:
     """Compare TARGET with SOURCE on the same inputs; nothing is converted."""
 
     def work(observer: Any, output: Path | None, **chosen: Any) -> Any:
@@ -100,7 +100,7 @@ def check(source: Path, target: Path, **given: Any) -> None:
 
         return check(source, target, output=output, observer=observer, **chosen)
 
-    _call(work, given)
+    _call(work, arguments)
 
 
 @cli.command(
@@ -111,7 +111,7 @@ def check(source: Path, target: Path, **given: Any) -> None:
 @click.argument("target", type=click.Path(path_type=Path))
 @output("Where the repaired Target goes.")
 @options(*(n for n in OPTIONS if n not in ("output", "input_layout", "quantize", "opset")))
-def repair(source: Path, target: Path, **given: Any) -> None:
+def repair(source: Path, target: Path, **arguments: Any) -> None:
     """Find what is wrong with TARGET, from any converter, and write it repaired in its own format."""
 
     def work(observer: Any, output: Path, **chosen: Any) -> Any:
@@ -119,7 +119,7 @@ def repair(source: Path, target: Path, **given: Any) -> None:
 
         return repair(source, target, output=output, observer=observer, **chosen)
 
-    _call(work, given, is_output_required=True)
+    _call(work, arguments, is_output_required=True)
 
 
 @cli.command()
@@ -142,11 +142,11 @@ def doctor(as_json: bool) -> None:
     """Show what is installed, what works with it, and what to install."""
     from .doctor import diagnose, show
 
-    found = diagnose()
+    diagnosis = diagnose()
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json.dumps(diagnosis, indent=1))
     else:
-        show(found)
+        show(diagnosis)
 
 
 @cli.group()
@@ -192,19 +192,19 @@ def demo(output: Path, quiet: bool, verbose: bool) -> None:
     sys.exit(_guarded(lambda: run(output, quiet=quiet, verbose=verbose), verbose=verbose))
 
 
-def _call(work: Callable[..., Any], given: dict[str, Any], *, is_output_required: bool = False) -> None:
+def _call(work: Callable[..., Any], arguments: dict[str, Any], *, is_output_required: bool = False) -> None:
     """Run ``work`` with the options given, show its result, and exit with its code."""
-    as_json, quiet, verbose = given.pop("as_json"), given.pop("quiet"), given.pop("verbose")
-    path = take_output(given, is_required=is_output_required)
+    as_json, quiet, verbose = arguments.pop("as_json"), arguments.pop("quiet"), arguments.pop("verbose")
+    path = take_output(arguments, is_required=is_output_required)
     for name in ("input_shape", "batch_axis", "output_kind", "class_axis", "max_error"):
-        given[name] = dict(given.pop(name))
+        arguments[name] = dict(arguments.pop(name))
 
     def run() -> int:
         from .terminal import Terminal
 
         terminal = Terminal(quiet=quiet or as_json, verbose=verbose)
         with terminal:
-            result = work(terminal, path, **given)
+            result = work(terminal, path, **arguments)
         if verbose and result.traceback:
             click.echo(result.traceback, err=True)
         if as_json:

@@ -77,12 +77,12 @@ class Terminal:
         if report["check"]["after"] is not None:
             out.print(_check(report["check"]))
             self._line(_tolerance(report["check"]))
-            measured = {one["name"]: one for one in report["check"]["after"]["calibration"]["outputs"]}
+            measured = {entry["name"]: entry for entry in report["check"]["after"]["calibration"]["outputs"]}
             for output in report["check"]["outputs"]:
                 self._line(_output(output, measured.get(output["name"], {}).get("figures", {})))
         skipped = report["check"]["inputs"]["skipped"]
-        for one in skipped[:5]:
-            self._line(f"skipped {one['path']}: {one['reason']}")
+        for entry in skipped[:5]:
+            self._line(f"skipped {entry['path']}: {entry['reason']}")
         if len(skipped) > 5:
             self._line(f"... and {len(skipped) - 5} more: see the report")
         for note in report["notes"]:
@@ -117,10 +117,10 @@ def _route(attempts: list[dict[str, Any]]) -> Table:
     """The hops of the Target's own route, and what was tried beside them, the same outcomes together."""
     table = Table("hop", "converter", "graph", "status", "s", box=None, pad_edge=False)
     groups: dict[tuple[str, ...], list[float]] = {}
-    for one in attempts:
-        status = one["status"] + (" *" if one["used"] else "")
-        key = (one["hop"], f"{one['converter']} {one['version']}".strip(), graph_of(one), status)
-        groups.setdefault(key, []).append(one["seconds"])
+    for attempt in attempts:
+        status = attempt["status"] + (" *" if attempt["used"] else "")
+        key = (attempt["hop"], f"{attempt['converter']} {attempt['version']}".strip(), graph_of(attempt), status)
+        groups.setdefault(key, []).append(attempt["seconds"])
     for group, seconds in groups.items():
         times = f" ({len(seconds)} times)" if len(seconds) > 1 else ""
         table.add_row(*group[:3], group[3] + times, f"{sum(seconds):.1f}")
@@ -130,12 +130,12 @@ def _route(attempts: list[dict[str, Any]]) -> Table:
 def _why(attempts: list[dict[str, Any]], most: int = 6) -> list[str]:
     """What went wrong on the way, each message once."""
     lines: dict[str, str] = {}
-    for one in attempts:
-        if one["message"]:
-            start = f"{one['hop']} with {one['converter']} {one['status']}: "
-            lines.setdefault(start + one["message"][:60], start + _cut(one["message"]))
-    found = list(lines.values())
-    return found if len(found) <= most else [*found[:most], f"... and {len(found) - most} more: see the report"]
+    for attempt in attempts:
+        if attempt["message"]:
+            start = f"{attempt['hop']} with {attempt['converter']} {attempt['status']}: "
+            lines.setdefault(start + attempt["message"][:60], start + _cut(attempt["message"]))
+    reasons = list(lines.values())
+    return reasons if len(reasons) <= most else [*reasons[:most], f"... and {len(reasons) - most} more: see the report"]
 
 
 def _check(check: dict[str, Any]) -> Table:
@@ -151,17 +151,17 @@ def _check(check: dict[str, Any]) -> Table:
         pad_edge=False,
     )
     for name in ("calibration", "heldout"):
-        one = check["after"][name]
-        if one["count"]:
-            bound = "-" if one["upper_bound_95"] is None else f"< {one['upper_bound_95']:.2f} %"
-            largest = "-" if one["max_abs"] is None else f"{one['max_abs']:.2g}"
+        comparison = check["after"][name]
+        if comparison["count"]:
+            bound = "-" if comparison["upper_bound_95"] is None else f"< {comparison['upper_bound_95']:.2f} %"
+            largest = "-" if comparison["max_abs"] is None else f"{comparison['max_abs']:.2g}"
             table.add_row(
                 name,
-                str(one["count"]),
-                str(one["labels_differ"]),
-                f"{one['percent']:.2f} %",
+                str(comparison["count"]),
+                str(comparison["labels_differ"]),
+                f"{comparison['percent']:.2f} %",
                 bound,
-                str(one["near_ties"]),
+                str(comparison["near_ties"]),
                 largest,
             )
     return table

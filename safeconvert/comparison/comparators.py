@@ -61,37 +61,38 @@ class Comparator:
         assert self.judging is not None
         try:
             with _stdout_is_stderr():
-                given = np.asarray(self.judging(source, target))
+                agreement = np.asarray(self.judging(source, target))
         except (Exception, SystemExit) as error:
             first = str(error).strip().partition("\n")[0][:200]
             raise BadInput(f"--comparator {self.name} raised {type(error).__name__}: {first}") from error
-        if given.dtype != np.bool_ or given.shape != (count,):
+        if agreement.dtype != np.bool_ or agreement.shape != (count,):
             raise BadInput(
-                f"--comparator {self.name} gave {given.dtype} of shape {list(given.shape)} for {count} inputs.\n"
+                f"--comparator {self.name} gave {agreement.dtype} of shape {list(agreement.shape)} "
+                f"for {count} inputs.\n"
                 f"It must give one boolean for each: an array of shape [{count}], True where the two agree."
             )
-        return given
+        return agreement
 
 
 TOP1 = Comparator()
 
 
-def comparator(given: str | Judging) -> Comparator:
+def comparator(choice: str | Judging) -> Comparator:
     """``top1``, ``top5``, ``logits``, ``module:function`` or a function. Raises :class:`BadInput` for anything else."""
-    if given == TOP1.name:
+    if choice == TOP1.name:
         return TOP1
-    if callable(given):
-        return Comparator(_name(given), 0, given)
-    if not isinstance(given, str):
-        raise BadInput(f"comparator is of type {type(given).__name__}, neither a name nor a function.")
-    if given == "logits":
-        return Comparator(given, 0)
-    if (found := re.fullmatch(r"top([1-9]\d*)", given)) is not None:
-        return Comparator(given, int(found[1]))
-    module, _, function = given.partition(":")
+    if callable(choice):
+        return Comparator(_name(choice), 0, choice)
+    if not isinstance(choice, str):
+        raise BadInput(f"comparator is of type {type(choice).__name__}, neither a name nor a function.")
+    if choice == "logits":
+        return Comparator(choice, 0)
+    if (match := re.fullmatch(r"top([1-9]\d*)", choice)) is not None:
+        return Comparator(choice, int(match[1]))
+    module, _, function = choice.partition(":")
     if not module or not function:
-        raise BadInput(f"--comparator {given!r} is not top1, top5 (any number), logits or package.module:function.")
-    return Comparator(given, 0, _loaded(given, module, function))
+        raise BadInput(f"--comparator {choice!r} is not top1, top5 (any number), logits or package.module:function.")
+    return Comparator(choice, 0, _loaded(choice, module, function))
 
 
 def _name(judging: Judging) -> str:
@@ -119,16 +120,16 @@ def _stdout_is_stderr() -> Iterator[None]:
             os.close(kept)
 
 
-def _loaded(given: str, module: str, function: str) -> Judging:
+def _loaded(choice: str, module: str, function: str) -> Judging:
     """The person's function; modules of the folder they work in are found, as they are for ``--model-fn``."""
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     try:
         with _stdout_is_stderr():
-            found = getattr(importlib.import_module(module), function)
+            loaded = getattr(importlib.import_module(module), function)
     except (Exception, SystemExit) as error:
-        raise BadInput(f"--comparator {given} cannot be imported: {type(error).__name__}: {error}") from error
-    if not callable(found):
-        raise BadInput(f"--comparator {given} is of type {type(found).__name__}, not a function.")
-    judging: Judging = found
+        raise BadInput(f"--comparator {choice} cannot be imported: {type(error).__name__}: {error}") from error
+    if not callable(loaded):
+        raise BadInput(f"--comparator {choice} is of type {type(loaded).__name__}, not a function.")
+    judging: Judging = loaded
     return judging

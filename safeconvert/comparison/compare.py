@@ -272,16 +272,16 @@ def compare(
         if index >= len(target):
             seen.append(all_rows_of_output_differ(count))
             continue
-        given = target[index]
-        shapes = tuple(expected.shape[1:]), tuple(given.shape[1:])
+        output = target[index]
+        shapes = tuple(expected.shape[1:]), tuple(output.shape[1:])
         if shapes[0] != shapes[1]:
             problems.append(
                 f"output {rule.name!r} has shape {list(shapes[0])} in the Source, {list(shapes[1])} in the Target"
             )
-        if expected.shape[1:] != given.shape[1:] and expected.size == given.size and len(given) == count:
-            given = given.reshape(expected.shape)
-        fits = expected.shape == given.shape
-        result = compare_rows_of_output(rule, expected, given, by) if fits else all_rows_of_output_differ(count)
+        if expected.shape[1:] != output.shape[1:] and expected.size == output.size and len(output) == count:
+            output = output.reshape(expected.shape)
+        fits = expected.shape == output.shape
+        result = compare_rows_of_output(rule, expected, output, by) if fits else all_rows_of_output_differ(count)
         seen.append(result)
         differ = int((result.values_differ & ~result.source_not_finite).sum())
         outputs.append(

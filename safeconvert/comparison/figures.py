@@ -21,10 +21,10 @@ def _zeros() -> Array:
     return np.zeros(0)
 
 
-def _added(one: Array, other: Array) -> Array:
-    if not one.size or not other.size:
-        return other if not one.size else one
-    return one + other if one.shape == other.shape else one
+def _added(first: Array, second: Array) -> Array:
+    if not first.size or not second.size:
+        return second if not first.size else first
+    return first + second if first.shape == second.shape else first
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,14 +128,16 @@ def box_iou(source: Array, target: Array) -> Array | None:
     The forms are two corners, and centre with width and height.
     """
     if (source[..., 2:] > source[..., :2]).all():
-        one, other = source, target
+        source_corners, target_corners = source, target
     elif (source[..., 2:] > 0).all():
-        one, other = (np.concatenate([b[..., :2] - b[..., 2:] / 2, b[..., :2] + b[..., 2:] / 2], -1) for b in (
-            source, target
-        ))  # fmt: skip
+        source_corners, target_corners = (
+            np.concatenate([b[..., :2] - b[..., 2:] / 2, b[..., :2] + b[..., 2:] / 2], -1) for b in (source, target)
+        )
     else:
         return None
-    sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
+    sides = np.minimum(source_corners[..., 2:], target_corners[..., 2:]) - np.maximum(
+        source_corners[..., :2], target_corners[..., :2]
+    )
     overlap = np.prod(np.maximum(sides, 0), axis=-1)
-    areas = [np.prod(np.maximum(b[..., 2:] - b[..., :2], 0), axis=-1) for b in (one, other)]
+    areas = [np.prod(np.maximum(b[..., 2:] - b[..., :2], 0), axis=-1) for b in (source_corners, target_corners)]
     return np.asarray(overlap / np.maximum(areas[0] + areas[1] - overlap, SAME_SIZE))

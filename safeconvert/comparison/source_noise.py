@@ -37,7 +37,11 @@ def moved(base: Array, other: Array) -> Array:
 
 def slice_noise(distance: Array, axis: int | None) -> Array:
     """The noise of each channel, at each position of the output without its batch; ``axis`` counts the batch."""
-    noise = [largest_along(distance, one) for one in channel_axes(axis, distance.ndim)] if distance.size else [distance]
+    noise = (
+        [largest_along(distance, channel_axis) for channel_axis in channel_axes(axis, distance.ndim)]
+        if distance.size
+        else [distance]
+    )
     return np.asarray(np.minimum.reduce(np.broadcast_arrays(*noise)) if len(noise) > 1 else noise[0])
 
 

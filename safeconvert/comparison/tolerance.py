@@ -160,7 +160,7 @@ class ScaleMeter:
             return ChannelScales(zero, zero, np.asarray(np.inf), zero, axis, True, False, self.count)
         low, high = np.nan_to_num(self._low), np.nan_to_num(self._high)
         axes = channel_axes(axis, low.ndim)
-        parts = [self._along(one, low, high) for one in axes]
+        parts = [self._along(channel_axis, low, high) for channel_axis in axes]
         spread, floor, mask_from = parts[0]
         for other in parts[1:]:
             spread = np.minimum(spread, other[0])

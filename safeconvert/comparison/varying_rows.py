@@ -77,8 +77,8 @@ def _order(source: Sequence[Array], target: Sequence[Array]) -> Array:
 
     count = len(source[0])
     distance = np.zeros((count, count))
-    for expected, given in zip(source, target, strict=True):
-        a, b = (np.nan_to_num(x.reshape(count, -1).astype(np.float64)) for x in (expected, given))
+    for expected, output in zip(source, target, strict=True):
+        a, b = (np.nan_to_num(x.reshape(count, -1).astype(np.float64)) for x in (expected, output))
         scale = np.abs(a).max(axis=0, initial=0.0) + 1e-12
         for column in range(a.shape[1]):
             distance += np.abs(a[:, column, None] - b[None, :, column]) / scale[column]

@@ -36,18 +36,18 @@ class View:
 
 @dataclass(frozen=True)
 class Pair:
-    """Source and Target as a walk was made on them.
+    """Hold what a layer ranking compares: Source and Target, each with the ONNX view of it.
 
-    ``given`` and ``taken`` say how the run's inputs become theirs; ``order`` are the Source view's outputs in the
-    Target's order; ``row`` is the first of the run's inputs that were walked on.
+    ``source_mapping`` and ``target_mapping`` turn the inputs of the run into those of the two models. ``order`` lists
+    the Source view's outputs in the Target's order. ``row`` holds the first of the run's inputs that were compared.
     """
 
     source: LoadedModel
     target: LoadedModel
-    theirs: View
-    ours: View
-    given: tuple[InputMapping, ...]
-    taken: tuple[InputMapping, ...]
+    source_view: View
+    target_view: View
+    source_mapping: tuple[InputMapping, ...]
+    target_mapping: tuple[InputMapping, ...]
     order: tuple[str, ...]
     row: Mapping[str, Array]
     is_unquantized: bool

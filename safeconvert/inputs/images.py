@@ -66,8 +66,8 @@ class ImageInputs(Inputs):
         Raises ``BadInput`` where ``directory`` is not a readable folder.
         """
         if not directory.is_dir():
-            found = "a file" if directory.exists() else "nothing"
-            raise BadInput(f"--images takes a folder of images; {directory} is {found}")
+            obstacle = "a file" if directory.exists() else "nothing"
+            raise BadInput(f"--images takes a folder of images; {directory} is {obstacle}")
         paths: list[Path] = []
         skipped: list[Skipped] = []
         for entry in _visible(directory):

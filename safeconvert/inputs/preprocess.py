@@ -169,8 +169,8 @@ class Preprocess:
 
     def to_json(self) -> dict[str, Any]:
         """A dict that ``json.dump`` writes and ``from_json`` reads back to an equal value."""
-        given = {key: value for key, value in asdict(self).items() if value is not None}
-        return {"schema": SCHEMA, **{k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}}
+        values = {key: value for key, value in asdict(self).items() if value is not None}
+        return {"schema": SCHEMA, **{k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Preprocess:

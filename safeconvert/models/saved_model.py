@@ -156,9 +156,11 @@ def _nodes(message: memoryview, field: int) -> Iterator[Node]:
         functions = []
         for entry in messages(node, NODE_ATTRIBUTES):
             value = _last(entry, VALUE)
-            functions += [text(_last(one, FUNCTION_NAME)) for one in messages(value, VALUE_FUNCTION)]
+            functions += [text(_last(message_part, FUNCTION_NAME)) for message_part in messages(value, VALUE_FUNCTION)]
             for listed in messages(value, VALUE_LIST):
-                functions += [text(_last(one, FUNCTION_NAME)) for one in messages(listed, LISTED_FUNCTIONS)]
+                functions += [
+                    text(_last(message_part, FUNCTION_NAME)) for message_part in messages(listed, LISTED_FUNCTIONS)
+                ]
         yield Node(
             text(_last(node, NODE_NAME)),
             text(_last(node, NODE_OPERATOR)),

@@ -105,17 +105,17 @@ def _sets(compared: tuple[Comparison, Comparison] | None) -> dict[str, Any] | No
 
 def environment() -> dict[str, Any]:
     """Versions that a verdict was reached with."""
-    found = {}
+    versions = {}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
     return {
         "safeconvert": metadata.version("safeconvert"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": found,
+        "packages": versions,
     }
 
 

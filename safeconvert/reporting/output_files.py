@@ -94,8 +94,8 @@ def sole_writer(output: Path) -> Iterator[None]:
         lock.release()
 
 
-def put(workers: WorkerPool, made: Path, final: Path) -> None:
-    """Copy ``made`` next to ``final`` and rename it: under the final name it is whole or not there.
+def put(workers: WorkerPool, scratch_path: Path, final: Path) -> None:
+    """Copy ``scratch_path`` next to ``final`` and rename it: under the final name it is whole or not there.
 
     What stood there is replaced. Raises :class:`BadInput` where the disk is full or not writable.
     """
@@ -104,13 +104,13 @@ def put(workers: WorkerPool, made: Path, final: Path) -> None:
     partial = final.parent / f"{hidden}.partial"
     with workers.temporary_file(partial):
         try:
-            if made.is_dir():
-                shutil.copytree(made, partial)
+            if scratch_path.is_dir():
+                shutil.copytree(scratch_path, partial)
             else:
-                shutil.copyfile(made, partial)
+                shutil.copyfile(scratch_path, partial)
                 with partial.open("rb+") as file:
                     os.fsync(file.fileno())
-            if sha256(partial) != sha256(made):
+            if sha256(partial) != sha256(scratch_path):
                 raise BadInput(f"{final} could not be written: the copy differs from what was checked.")
             if final.is_dir() and not final.is_symlink():
                 # A folder cannot be replaced in one step: the old one steps aside first.
@@ -128,12 +128,12 @@ def put(workers: WorkerPool, made: Path, final: Path) -> None:
 
 def put_text(workers: WorkerPool, text: str, final: Path) -> None:
     """The same for a small text file."""
-    made = workers.scratch(final.name)
+    scratch_path = workers.scratch(final.name)
     try:
-        made.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of images may be any bytes
+        scratch_path.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of images may be any bytes
     except OSError as error:
-        raise BadInput(f"{made} cannot be written: {error.strerror or error}.") from error
-    put(workers, made, final)
+        raise BadInput(f"{scratch_path} cannot be written: {error.strerror or error}.") from error
+    put(workers, scratch_path, final)
 
 
 def set_aside(output: Path) -> Path | None:

@@ -38,8 +38,8 @@ class Reproducer:
 
     def __call__(self, faults: Sequence[Diagnosis], findings: Sequence[HopFinding]) -> list[dict[str, Any]]:
         """Return the ``reproduce`` entry of each fault; their order is the report's, which numbers them."""
-        found = {f"fault-F{number}": {"run": self.run} for number, _ in enumerate(faults, 1)}
-        numbered = list(zip(found, faults, strict=True))
+        entries = {f"fault-F{number}": {"run": self.run} for number, _ in enumerate(faults, 1)}
+        numbered = list(zip(entries, faults, strict=True))
         for finding in findings:
             if finding.fed.model is self.hop_runner.source and len(finding.ranking) == 1:
                 continue  # the Source is that node alone already
@@ -50,21 +50,21 @@ class Reproducer:
                 if fault.hop == finding.hop.label and fault.source_node in nodes
             }
             for tag, more in self._alone(finding, chosen).items():
-                found[tag] |= more
-        return list(found.values())
+                entries[tag] |= more
+        return list(entries.values())
 
     def crashed(self, attempts: Sequence[Attempt], crashes: Sequence[Crash]) -> list[Attempt]:
         """The route, with the nodes that a converter does not convert alone either where it crashed."""
-        found, count = list(attempts), itertools.count(1)
+        route, count = list(attempts), itertools.count(1)
         for crash in crashes:
             chosen = {f"crash-{next(count)}": local for local in crash.nodes[:MOST]}
             files = self._alone(crash, chosen)
-            told = [
+            failing_nodes = [
                 {"node": local.node, "operator": local.operator, "says": local.failed, **files.get(tag, {})}
                 for tag, local in chosen.items()
             ]
-            found[crash.attempt] = replace(found[crash.attempt], fails_on=tuple(told))
-        return found
+            route[crash.attempt] = replace(route[crash.attempt], fails_on=tuple(failing_nodes))
+        return route
 
     def _alone(self, finding: Replayed, chosen: Mapping[str, NodeDifference]) -> dict[str, dict[str, Any]]:
         """Models of the nodes alone, by the tag of their files; nothing of those that cannot stand alone."""
@@ -89,26 +89,26 @@ class Reproducer:
         except WorkerFailed:
             return {}  # a help to those who mend the converter; the report stands without it
         return {
-            tag: self._told(finding.hop, local, tag, node, scratch)
+            tag: self._entry(finding.hop, local, tag, node, scratch)
             for (tag, local), node in zip(chosen.items(), nodes, strict=True)
             if isinstance(node, SingleNode)
         }
 
-    def _told(self, hop: Hop, local: NodeDifference, tag: str, node: SingleNode, scratch: Path) -> dict[str, Any]:
+    def _entry(self, hop: Hop, local: NodeDifference, tag: str, node: SingleNode, scratch: Path) -> dict[str, Any]:
         endings = (".onnx", ".npz") if node.row_count else (".onnx",)
         places = [self.final.with_name(f"{self.final.name}.{tag}{ending}") for ending in endings]
         if self._kept & {place.resolve() for place in places}:
             return {}  # what this run read is never replaced
         self.files += [(scratch / f"{tag}{ending}", place) for ending, place in zip(endings, places, strict=True)]
         names = [place.name for place in places]
-        told = {
+        entry = {
             "model": names[0],
             "inputs": names[1] if node.row_count else None,
             "issue": issue(hop, local, node, *names),
         }
         if node.has_batch_axis:
-            told["command"] = self._command(hop, *names)
-        return told
+            entry["command"] = self._command(hop, *names)
+        return entry
 
     def _command(self, hop: Hop, model: str, inputs: str | None = None) -> str:
         words = ["safeconvert", f"{hop.source}2{hop.target}", model, "--no-repair"]
@@ -138,7 +138,7 @@ def _read(source: Path, options: Options) -> set[Path]:
 def issue(hop: Hop, local: NodeDifference, node: SingleNode, model: str, inputs: str | None = None) -> str:
     """A bug report for the converter's tracker, as Markdown."""
     names = dict.fromkeys((hop.distribution, *hop.requires, "onnx", "onnxruntime", "numpy"))
-    versions = [f"{name} {found}" for name in names if (found := package_version(name))]
+    versions = [f"{name} {installed}" for name in names if (installed := package_version(name))]
     if hop.environment is not None:
         versions = [f"{hop.distribution} {version(hop)} with the versions it pins"]
     what = "conversion fails" if local.failed else "wrong output"

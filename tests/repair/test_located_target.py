@@ -54,7 +54,7 @@ def located(workers: WorkerPool, folder: Path, *faults: str) -> LocatedTarget:
             source=str(folder / "source.onnx"),
             target=str(folder / "target.onnx"),
             arrays=x,
-            given=x,
+            target_inputs=x,
             order=["y"],
         ),
     )

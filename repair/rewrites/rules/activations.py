@@ -34,9 +34,9 @@ _ERF_Q = (
 def _gelu(t: Terms) -> ir.Value:
     if t.at.attr("approximate", "none") == "tanh":
         cube = t.mul(t.mul(t.mul(t.x, t.x), t.x), 0.044715)
-        inner = t.one("Tanh", t.mul(t.add(cube, t.x), math.sqrt(2 / math.pi)))
+        inner = t.unary("Tanh", t.mul(t.add(cube, t.x), math.sqrt(2 / math.pi)))
     else:
-        inner = t.one("Erf", t.mul(t.x, math.sqrt(0.5)))
+        inner = t.unary("Erf", t.mul(t.x, math.sqrt(0.5)))
     return t.mul(t.mul(t.x, 0.5), t.add(inner, 1.0))
 
 
@@ -45,7 +45,7 @@ def _hard_sigmoid(t: Terms, alpha: float, beta: float) -> ir.Value:
 
 
 def _elu(t: Terms) -> ir.Value:
-    return t.add(t.one("Relu", t.x), t.expm1_below_zero(t.at.attr("alpha", 1.0)))
+    return t.add(t.unary("Relu", t.x), t.expm1_below_zero(t.at.attr("alpha", 1.0)))
 
 
 def _selu(t: Terms) -> ir.Value:
@@ -53,12 +53,12 @@ def _selu(t: Terms) -> ir.Value:
         t.at.attr("alpha", 1.67326319217681884765625),
         t.at.attr("gamma", 1.05070102214813232421875),
     )
-    return t.add(t.mul(t.one("Relu", t.x), gamma), t.expm1_below_zero(alpha * gamma))
+    return t.add(t.mul(t.unary("Relu", t.x), gamma), t.expm1_below_zero(alpha * gamma))
 
 
 def _celu(t: Terms) -> ir.Value:
     alpha = t.at.attr("alpha", 1.0)
-    return t.add(t.one("Relu", t.x), t.expm1_below_zero(alpha, alpha))
+    return t.add(t.unary("Relu", t.x), t.expm1_below_zero(alpha, alpha))
 
 
 def _thresholded(t: Terms) -> ir.Value:
@@ -78,7 +78,7 @@ def _softsign(t: Terms) -> ir.Value:
 
 
 def _leaky(t: Terms) -> ir.Value:
-    return t.add(t.one("Relu", t.x), t.mul(t.one("Relu", t.mul(t.x, -1.0)), -t.at.attr("alpha", 0.01)))
+    return t.add(t.unary("Relu", t.x), t.mul(t.unary("Relu", t.mul(t.x, -1.0)), -t.at.attr("alpha", 0.01)))
 
 
 def _erf(t: Terms) -> ir.Value:
@@ -98,7 +98,7 @@ _FORMULAS: dict[str, Callable[[Terms], ir.Value]] = {
     "Gelu": _gelu,
     "HardSigmoid": lambda t: _hard_sigmoid(t, t.at.attr("alpha", 0.2), t.at.attr("beta", 0.5)),
     "HardSwish": lambda t: t.mul(t.x, _hard_sigmoid(t, 1 / 6, 0.5)),
-    "Mish": lambda t: t.mul(t.x, t.one("Tanh", t.softplus(t.x))),
+    "Mish": lambda t: t.mul(t.x, t.unary("Tanh", t.softplus(t.x))),
     "Softplus": lambda t: t.softplus(t.x),
     "Softsign": _softsign,
     "Celu": _celu,
@@ -132,7 +132,7 @@ def _prelu(model: ir.Model, node: ir.Node) -> Outcome:
     t = Terms(at)
     full = slope.reshape([1] * (len(dims) - slope.ndim) + list(slope.shape))
     below = at.op("Relu", t.mul(t.x, -1.0))
-    return at.replace(t.add(t.one("Relu", t.x), at.op("Mul", below, at.const(-full))))
+    return at.replace(t.add(t.unary("Relu", t.x), at.op("Mul", below, at.const(-full))))
 
 
 def _clip(model: ir.Model, node: ir.Node) -> Outcome:

@@ -12,9 +12,9 @@ WINDOWED = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool
 
 def kernel_of(at: Site) -> list[int] | None:
     """Kernel extent per spatial axis, from the attribute or the weight's shape."""
-    given = at.attr("kernel_shape")
-    if given:
-        return [int(k) for k in given]
+    kernel = at.attr("kernel_shape")
+    if kernel:
+        return [int(k) for k in kernel]
     weight = at.dims(1) if at.has(1) else None
     if weight is None or None in weight:
         return None

@@ -49,12 +49,12 @@ def _channel_constant(at: Site) -> tuple[ir.Value, Array, list[int | None]] | Re
 
 def _channel_layer(model: ir.Model, node: ir.Node, convolve: bool) -> Outcome:
     at = Site(model, node)
-    found = _channel_constant(at)
-    if found is None or isinstance(found, Refused):
-        return found if isinstance(found, Refused) else False
+    operands = _channel_constant(at)
+    if operands is None or isinstance(operands, Refused):
+        return operands if isinstance(operands, Refused) else False
     if not at.floating:
         return Refused("integers")
-    x, vector, dims = found
+    x, vector, dims = operands
     ones, zeros = np.ones_like(vector), np.zeros_like(vector)
     scale, shift = (vector, zeros) if node.op_type == "Mul" else (ones, vector)
     if not convolve:

@@ -70,7 +70,7 @@ def may_overflow(value: ir.Value) -> bool:
             if divisor is None or not divisor.all():
                 return True
         seen.add(id(producer))
-        waiting += [one for one in producer.inputs if one is not None]
+        waiting += [operand for operand in producer.inputs if operand is not None]
     return False
 
 

@@ -13,12 +13,12 @@ MAX_ELEMENTS = 4_000_000
 
 def _cumsum(model: ir.Model, node: ir.Node) -> Outcome:
     """Column j of the matrix holds ones at the positions that are summed up to j."""
-    at, dims, given = Site(model, node), Site(model, node).dims(), Site(model, node).constant(1)
-    if dims is None or given is None:
+    at, dims, axis_constant = Site(model, node), Site(model, node).dims(), Site(model, node).constant(1)
+    if dims is None or axis_constant is None:
         return Refused("a computed axis, or the rank is unknown")
     if not at.floating:
         return Refused("a product with a matrix is for float types")
-    axis = int(given.reshape(-1)[0]) % len(dims)
+    axis = int(axis_constant.reshape(-1)[0]) % len(dims)
     size = dims[axis]
     if size is None or size * size > MAX_ELEMENTS:
         return Refused("the axis is not static, or too long for a matrix")

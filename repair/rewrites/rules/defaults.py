@@ -42,12 +42,12 @@ def _defaults(op_type: str, opset: int) -> dict[str, Any]:
         schema = onnx.defs.get_schema(op_type, opset, "")
     except onnx.defs.SchemaError:
         return {}
-    found = {}
+    defaults = {}
     for name, attribute in schema.attributes.items():
         if name in _WRITTEN and attribute.default_value.type != onnx.AttributeProto.UNDEFINED:
             value = onnx.helper.get_attribute_value(attribute.default_value)
-            found[name] = value.decode() if isinstance(value, bytes) else value
-    return found
+            defaults[name] = value.decode() if isinstance(value, bytes) else value
+    return defaults
 
 
 def _write(model: ir.Model, node: ir.Node) -> Outcome:

@@ -102,11 +102,11 @@ class _Builder:
         right = "".join(c for c in b.labels if c not in a.labels)
         a, b = self.order(a, batch + left + inner), self.order(b, batch + inner + right)
         if not inner:
-            one = [*self.dims(batch + left), *[1] * len(right)]
-            other = [*self.dims(batch), *[1] * len(left), *self.dims(right)]
-            b_value = self.at.const(b.array.reshape([d or 1 for d in other])) if b.array is not None else None
-            spread = self.reshape(a.value, one) if right else a.value
-            narrow = b_value if b_value is not None else self.reshape(b.value, other) if left else b.value
+            left_dims = [*self.dims(batch + left), *[1] * len(right)]
+            right_dims = [*self.dims(batch), *[1] * len(left), *self.dims(right)]
+            b_value = self.at.const(b.array.reshape([d or 1 for d in right_dims])) if b.array is not None else None
+            spread = self.reshape(a.value, left_dims) if right else a.value
+            narrow = b_value if b_value is not None else self.reshape(b.value, right_dims) if left else b.value
             return _Term(self.at.op("Mul", spread, narrow), batch + left + right)
         if b.array is None:
             x = self.merge(a, [*batch, left, inner])

@@ -20,11 +20,11 @@ def _hyperbolic(model: ir.Model, node: ir.Node) -> Outcome:
     t = Terms(at)
     near = t.low(t.high(t.x, -1.0), 1.0)
     far = t.sub(t.x, near)
-    half = t.one("Tanh", t.mul(near, 0.5))
+    half = t.unary("Tanh", t.mul(near, 0.5))
     square = t.mul(half, half)
     below = t.add(t.minus(square), 1.0)
     sinh, cosh = at.op("Div", t.mul(half, 2.0), below), at.op("Div", t.add(square, 1.0), below)
-    up, down = t.mul(t.one("Exp", far), 0.5), t.mul(t.one("Exp", t.minus(far)), 0.5)
+    up, down = t.mul(t.unary("Exp", far), 0.5), t.mul(t.unary("Exp", t.minus(far)), 0.5)
     sinh_far, cosh_far = t.sub(up, down), t.add(up, down)
     if node.op_type == "Sinh":
         return at.replace(t.add(t.mul(sinh, cosh_far), t.mul(cosh, sinh_far)))

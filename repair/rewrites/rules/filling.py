@@ -69,11 +69,11 @@ def _fill(model: ir.Model, node: ir.Node) -> Outcome:
     if numbers.dtype.kind != "f":
         return Refused("numbers that are no floats")
     seen: set[str | None] = model.meta.setdefault(UNREADABLE, set())  # a reading folds the model four times: only once
-    found = None if node.outputs[0].name in seen else _counted(model, node, shape)
-    if found is None:
+    counted = None if node.outputs[0].name in seen else _counted(model, node, shape)
+    if counted is None:
         seen.add(node.outputs[0].name)
         return Refused("no input that has the batch, or a shape that does not come from it")
-    x, wanted = found
+    x, wanted = counted
     row = _row(numbers, wanted)
     if row is None:
         return Refused("samples are filled with different numbers, or with more than the shape says")

@@ -108,14 +108,14 @@ def body_of(at: Site) -> onnx.FunctionProto | None:
 
 
 def _attributes(at: Site, body: onnx.FunctionProto, node: onnx.NodeProto) -> dict[str, Any] | Refused:
-    found: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
     defaults = {a.name: a for a in body.attribute_proto}
     for attribute in node.attribute:
         source = attribute
         if attribute.ref_attr_name:
-            given = at.node.attributes.get(attribute.ref_attr_name)
-            if given is not None:
-                found[attribute.name] = given.value
+            override = at.node.attributes.get(attribute.ref_attr_name)
+            if override is not None:
+                attributes[attribute.name] = override.value
                 continue
             schema = onnx.defs.get_schema(at.node.op_type, "")
             default = defaults.get(attribute.ref_attr_name)
@@ -129,8 +129,8 @@ def _attributes(at: Site, body: onnx.FunctionProto, node: onnx.NodeProto) -> dic
         value = onnx.helper.get_attribute_value(source)
         if isinstance(value, onnx.TensorProto):
             value = ir.from_proto(value)
-        found[attribute.name] = value.decode() if isinstance(value, bytes) else value
-    return found
+        attributes[attribute.name] = value.decode() if isinstance(value, bytes) else value
+    return attributes
 
 
 def inline(model: ir.Model, node: ir.Node) -> Outcome:

@@ -39,8 +39,8 @@ def _meets_infinity(value: ir.Value) -> bool:
     """Whether an infinite constant, a mask of attention say, goes into the value."""
     seen, waiting = set[int](), [value]
     while waiting:
-        one = waiting.pop()
-        array, producer = constant_of(one), one.producer()
+        value_read = waiting.pop()
+        array, producer = constant_of(value_read), value_read.producer()
         if array is not None and array.dtype.kind == "f" and not np.isfinite(array).all():
             return True
         if producer is not None and id(producer) not in seen:
@@ -212,7 +212,7 @@ def _gather_nd(model: ir.Model, node: ir.Node) -> Outcome:
         place = _wrapped(t, part, length)
         parts.append(t.mul(place, stride) if stride != 1 else place)
         if len(axes) > 1:
-            outside = t.add(t.one("Relu", t.add(place, float(1 - length))), t.one("Relu", t.minus(place)))
+            outside = t.add(t.unary("Relu", t.add(place, float(1 - length))), t.unary("Relu", t.minus(place)))
             parts.append(t.mul(outside, 2 * size))  # below the axis by k: at least 2 k size - k stride
     position = parts[0]
     for part in parts[1:]:
@@ -228,8 +228,8 @@ def _gather_nd(model: ir.Model, node: ir.Node) -> Outcome:
         flat = at.reshape(position, [*places[:batch], count, 1])
         chosen = marks(t, flat, size, t.rank, batch + 1)
         y = at.op("MatMul", chosen, at.reshape(_floats(t, data), [*dims[:batch], size, width]))
-    made = dims_of(node.outputs[0])
-    return at.replace(_typed(t, at.reshape(y, out if made is None or None in made else made)))
+    output_dims = dims_of(node.outputs[0])
+    return at.replace(_typed(t, at.reshape(y, out if output_dims is None or None in output_dims else output_dims)))
 
 
 _WHY = "computed positions become marks to multiply by"

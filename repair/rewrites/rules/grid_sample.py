@@ -49,7 +49,7 @@ def _grid_sample(model: ir.Model, node: ir.Node) -> Outcome:
         x = t.add(at.slice(flat, 1, place, place + 1), 1.0)
         x = t.mul(x, (size - 1) / 2) if at.attr("align_corners", 0) else t.mul(t.add(t.mul(x, size), -1.0), 0.5)
         if mode == "nearest":
-            x = t.one("Round", x)
+            x = t.unary("Round", x)
         if border == "border":
             x = t.high(t.low(x, size - 1), 0.0)
         weights.append(marks(t, x, size, 3, 1))  # [N, size, points]

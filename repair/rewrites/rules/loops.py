@@ -83,11 +83,11 @@ def _iterations(at: Site, body: ir.Graph, inside: set[int]) -> int | Refused:
     runner = onnx.reference.ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=[opset]))
     count, on = 0, go is None or bool(go.reshape(-1)[0])
     while on and count < limit:
-        given = {str(body.inputs[0].name): np.int64(count), str(body.inputs[1].name): np.asarray(on)}
-        given |= {str(body.inputs[2 + k].name): a for k, a in state.items() if a is not None}
-        found: list[Any] = list(runner.run(None, given))
-        on, count = bool(np.asarray(found[0]).reshape(-1)[0]), count + 1
-        state = dict(zip(state, (np.asarray(a) for a in found[1:]), strict=True))
+        feeds = {str(body.inputs[0].name): np.int64(count), str(body.inputs[1].name): np.asarray(on)}
+        feeds |= {str(body.inputs[2 + k].name): a for k, a in state.items() if a is not None}
+        results: list[Any] = list(runner.run(None, feeds))
+        on, count = bool(np.asarray(results[0]).reshape(-1)[0]), count + 1
+        state = dict(zip(state, (np.asarray(a) for a in results[1:]), strict=True))
     return count
 
 
@@ -123,11 +123,11 @@ def _unroll(model: ir.Model, node: ir.Node) -> Outcome:
         for inner in nodes:
             if id(inner) in changing:
                 _again(at, inner, held)
-        given = [held.get(id(v), v) for v in body.outputs[1:]]
-        carried = given[: len(carried)]
-        for one, piece in zip(given[len(carried) :], pieces, strict=True):
-            assert one is not None
-            piece.append(one)
+        body_outputs = [held.get(id(v), v) for v in body.outputs[1:]]
+        carried = body_outputs[: len(carried)]
+        for scanned, piece in zip(body_outputs[len(carried) :], pieces, strict=True):
+            assert scanned is not None
+            piece.append(scanned)
     stacks = [
         _stacked(at, piece, len(dims_of(old) or []))
         for piece, old in zip(pieces, node.outputs[len(carried) :], strict=False)
@@ -146,12 +146,12 @@ def _unroll(model: ir.Model, node: ir.Node) -> Outcome:
 def _changing(body: ir.Graph, nodes: list[ir.Node], fixed: Mapping[int, ir.Value | None]) -> set[int]:
     """The nodes that depend on the iteration; the others are written once."""
     moving = {id(v) for v in body.inputs if id(v) not in fixed}
-    found = set[int]()
+    dependent = set[int]()
     for inner in nodes:
         if inner.op_type.startswith("Random") or any(id(v) in moving for v in inner.inputs):
-            found.add(id(inner))
+            dependent.add(id(inner))
             moving |= {id(v) for v in inner.outputs}
-    return found
+    return dependent
 
 
 def _again(at: Site, inner: ir.Node, held: dict[int, ir.Value | None]) -> None:
@@ -162,7 +162,7 @@ def _again(at: Site, inner: ir.Node, held: dict[int, ir.Value | None]) -> None:
 def _stacked(at: Site, piece: list[ir.Value], rank: int) -> ir.Value:
     """The pieces along a new first axis; behind the first axis of each, and turned, where they have one: the batch."""
     behind = rank > 1
-    parts = [at.op("Unsqueeze", one, at.ints([int(behind)])) for one in piece]
+    parts = [at.op("Unsqueeze", element, at.ints([int(behind)])) for element in piece]
     y = at.op("Concat", *parts, axis=int(behind)) if len(parts) > 1 else parts[0]
     return at.op("Transpose", y, perm=[1, 0, *range(2, rank)]) if behind else y
 

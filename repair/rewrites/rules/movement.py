@@ -16,9 +16,9 @@ _BETWEEN = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Relu", "Sigmoid
 def _perm(node: ir.Node | None) -> list[int] | None:
     if node is None or node.op_type != "Transpose":
         return None
-    dims, given = dims_of(node.inputs[0]), node.attributes.get("perm")
-    if given is not None:
-        return [int(p) for p in given.as_ints()]
+    dims, permutation = dims_of(node.inputs[0]), node.attributes.get("perm")
+    if permutation is not None:
+        return [int(p) for p in permutation.as_ints()]
     return None if dims is None else list(range(len(dims)))[::-1]
 
 
@@ -111,8 +111,8 @@ def _slice_first(model: ir.Model, node: ir.Node) -> Outcome:
     bounds = [at.constant(i) for i in range(1, len(node.inputs))]
     if len(bounds) < 2 or bounds[0] is None or bounds[1] is None or any(b is None for b in bounds[2:]):
         return Refused("bounds that are computed")
-    given = bounds[2] if len(bounds) > 2 else None
-    axes = range(len(bounds[0])) if given is None else [int(a) for a in given]
+    axes_constant = bounds[2] if len(bounds) > 2 else None
+    axes = range(len(bounds[0])) if axes_constant is None else [int(a) for a in axes_constant]
     turned = at.ints([perm[a % len(perm)] for a in axes])
     y = at.op("Slice", before.inputs[0], node.inputs[1], node.inputs[2], turned, *node.inputs[4:])
     return at.replace(at.op("Transpose", y, perm=perm))
@@ -124,8 +124,8 @@ def _rows_apart(model: ir.Model, node: ir.Node) -> Outcome:
     f(Reshape(x, [n c, k])) becomes Reshape(f(Reshape(x, [n, c, k])), [n c, m]), and a Reshape that follows meets it.
     """
     at = Site(model, node)
-    given = [v for v in node.inputs if v is not None and constant_of(v) is None]
-    before = given[0].producer() if len(given) == 1 else None
+    computed = [v for v in node.inputs if v is not None and constant_of(v) is None]
+    before = computed[0].producer() if len(computed) == 1 else None
     if before is None or before.op_type not in ("Reshape", "Flatten") or before.inputs[0] is None:
         return False
     source, rows, out = dims_of(before.inputs[0]), dims_of(before.outputs[0]), dims_of(node.outputs[0])
@@ -142,7 +142,9 @@ def _rows_apart(model: ir.Model, node: ir.Node) -> Outcome:
         y = at.op("MatMul", x, at.input(1))
         y = at.op("Add", y, at.full_rank(np.asarray(at.constant(2)), len(split), len(split) - 1)) if at.has(2) else y
     else:
-        y = at.op(node.op_type, *(x if v is given[0] else v for v in node.inputs), **_attributes(node, len(split) - 1))
+        y = at.op(
+            node.op_type, *(x if v is computed[0] else v for v in node.inputs), **_attributes(node, len(split) - 1)
+        )
     return at.replace(at.reshape(y, [None, out[1]] if out[0] is None else out))
 
 

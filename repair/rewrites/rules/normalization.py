@@ -58,8 +58,8 @@ def _layer(model: ir.Model, node: ir.Node) -> Outcome:
     y = _standardise(at, at.input(), range(first, rank), rank, at.attr("epsilon", 1e-5))
     for index, op_type in ((1, "Mul"), (2, "Add")):
         if at.has(index):
-            given = at.constant(index)
-            full = None if given is None else given.reshape([1] * (rank - given.ndim) + list(given.shape))
+            constant = at.constant(index)
+            full = None if constant is None else constant.reshape([1] * (rank - constant.ndim) + list(constant.shape))
             y = at.op(op_type, y, at.input(index) if full is None else at.const(full))
     return at.replace(y)
 

@@ -17,10 +17,10 @@ def _pad_parts(at: Site) -> tuple[list[int], list[int], float, str] | Refused:
     rank = len(dims)
     axes: list[int] = list(range(rank))
     if at.has(3):
-        given = at.constant(3)
-        if given is None:
+        axes_constant = at.constant(3)
+        if axes_constant is None:
             return Refused("Pad with computed axes")
-        axes = [int(a) % rank for a in given]
+        axes = [int(a) % rank for a in axes_constant]
     value = 0.0
     if at.has(2):
         fill = at.constant(2)
@@ -113,13 +113,13 @@ def gather_by_slices(at: Site, x: ir.Value, axis: int, size: int, positions: lis
             runs[-1][1] += 1
         else:
             runs.append([p, p + 1])
-    made: dict[tuple[int, int], ir.Value] = {}
+    slices: dict[tuple[int, int], ir.Value] = {}
     pieces = []
     for start, stop in runs:
         key = (start, stop)
-        if key not in made:
-            made[key] = x if key == (0, size) else at.slice(x, axis, start, stop)
-        pieces.append(made[key])
+        if key not in slices:
+            slices[key] = x if key == (0, size) else at.slice(x, axis, start, stop)
+        pieces.append(slices[key])
     return pieces[0] if len(pieces) == 1 else at.op("Concat", *pieces, axis=axis)
 
 

@@ -73,7 +73,7 @@ def _is_zero(value: ir.Value | None) -> bool:
             fill = producer.attributes.get("value")
             return fill is None or not np.asarray(fill.as_tensor().numpy()).any()
         if producer.op_type == "Concat":
-            return all(_is_zero(one) for one in producer.inputs)
+            return all(_is_zero(operand) for operand in producer.inputs)
         if producer.op_type not in _MOVING:
             return False
         value = producer.inputs[0]
@@ -91,23 +91,23 @@ def _functions(at: Site, t: Terms, directions: int) -> list[tuple[_Function, ...
     `clip` comes before each but LSTM's h: the specification bounds "the input of activations", onnxruntime gates only.
     """
     names = at.attr("activations") or list(_DEFAULTS[at.node.op_type]) * directions
-    given = {key: list(at.attr(f"activation_{key}") or []) for key in ("alpha", "beta")}
+    parameters = {key: list(at.attr(f"activation_{key}") or []) for key in ("alpha", "beta")}
     clip, each = at.attr("clip"), len(_DEFAULTS[at.node.op_type])
-    found: list[_Function] = []
+    functions: list[_Function] = []
     for place, kind in enumerate(names):
         if kind not in _NUMBERS:
             return Refused(f"activation {kind}")
         numbers: dict[str, float] = {}
         for key, default in _NUMBERS[kind].items():
-            number = given[key].pop(0) if given[key] else default
+            number = parameters[key].pop(0) if parameters[key] else default
             if number is None:
                 return Refused(f"{kind} without {key}")
             numbers[key] = float(number)
         unclipped = clip is None or (at.node.op_type == "LSTM" and place % each == 2)
-        found.append(_function(t, kind, numbers, None if unclipped else float(clip)))
-    if len(found) != each * directions:
-        return Refused(f"{len(found)} activations for {directions} directions")
-    return [tuple(found[i * each : (i + 1) * each]) for i in range(directions)]
+        functions.append(_function(t, kind, numbers, None if unclipped else float(clip)))
+    if len(functions) != each * directions:
+        return Refused(f"{len(functions)} activations for {directions} directions")
+    return [tuple(functions[i * each : (i + 1) * each]) for i in range(directions)]
 
 
 def _function(t: Terms, kind: str, numbers: dict[str, float], clip: float | None) -> _Function:
@@ -117,7 +117,7 @@ def _function(t: Terms, kind: str, numbers: dict[str, float], clip: float | None
         if kind == "Affine":
             return t.add(t.mul(x, numbers["alpha"]), numbers["beta"])
         if kind == "ScaledTanh":
-            return t.mul(t.one("Tanh", t.mul(x, numbers["beta"])), numbers["alpha"])
+            return t.mul(t.unary("Tanh", t.mul(x, numbers["beta"])), numbers["alpha"])
         return t.at.op(kind, x, **numbers)
 
     return apply
@@ -154,14 +154,14 @@ def _read(at: Site, t: Terms) -> list[_Direction] | Refused:
     functions = _functions(at, t, count)
     if isinstance(functions, Refused):
         return functions
-    found = []
+    parts = []
     for d in range(count):
         state, cell = _state(at, 5, d), _state(at, 6, d) if kind == "LSTM" else None
         if isinstance(state, Refused):
             return state
         if isinstance(cell, Refused):
             return cell
-        found.append(
+        parts.append(
             _Direction(
                 inputs=w[d].T,
                 recurrent=r[d].T,
@@ -174,7 +174,7 @@ def _read(at: Site, t: Terms) -> list[_Direction] | Refused:
                 backwards=way == "reverse" or d == 1,
             )
         )
-    return found
+    return parts
 
 
 def _plus(t: Terms, x: ir.Value, h: ir.Value | None, weights: ir.Value) -> ir.Value:
@@ -276,7 +276,7 @@ def _unroll(model: ir.Model, node: ir.Node) -> Outcome:
     ]
     # An absent output has no name that a new value could take.
     finals = [new if old.name else at.input() for old, new in zip(node.outputs, results, strict=False)]
-    return at.replace(*(one for one in finals if one is not None))
+    return at.replace(*(final for final in finals if final is not None))
 
 
 def _side_by_side(at: Site, parts: list[ir.Value], axis: int, perm: list[int] | None) -> ir.Value | None:

@@ -21,14 +21,14 @@ def axes_of(at: Site) -> list[int] | Refused:
     if dims is None:
         return Refused("the rank is unknown")
     rank = len(dims)
-    given = at.attr("axes")
+    axes = at.attr("axes")
     if at.has(1):
         computed = at.constant(1)
         if computed is None:
             return Refused("computed axes")
-        given = [int(a) for a in computed.reshape(-1)]
-    if given:
-        return sorted(a % rank for a in given)
+        axes = [int(a) for a in computed.reshape(-1)]
+    if axes:
+        return sorted(a % rank for a in axes)
     return [] if at.attr("noop_with_empty_axes", 0) else list(range(rank))
 
 
@@ -42,8 +42,8 @@ def _explicit(model: ir.Model, node: ir.Node) -> Outcome:
             return at.replace(at.input())
         return Refused("no axes, yet the elements change")
     constant = at.constant(1)
-    given = at.attr("axes") or (None if constant is None else constant.reshape(-1).tolist())
-    if given == axes and "noop_with_empty_axes" not in node.attributes:
+    declared = at.attr("axes") or (None if constant is None else constant.reshape(-1).tolist())
+    if declared == axes and "noop_with_empty_axes" not in node.attributes:
         return False
     return at.replace(at.reduce(node.op_type, at.input(), axes, at.attr("keepdims", 1)))
 

@@ -24,7 +24,7 @@ _ROUND = {
 
 def source_coordinate(mode: str, position: int, scale: np.float32, size: int, out: int) -> float:
     """Where an output position reads from, in float32 as onnxruntime computes it."""
-    one, half, x = np.float32(1), np.float32(0.5), np.float32(position)
+    unit, half, x = np.float32(1), np.float32(0.5), np.float32(position)
     if mode == "asymmetric":
         return float(x / scale)
     if mode == "align_corners":
@@ -36,7 +36,7 @@ def source_coordinate(mode: str, position: int, scale: np.float32, size: int, ou
     if mode == "half_pixel_symmetric":
         adjustment = np.float32(out) / (scale * np.float32(size))
         center = np.float32(size) / np.float32(2)
-        return float(center * (one - adjustment) + (x + half) / scale - half)
+        return float(center * (unit - adjustment) + (x + half) / scale - half)
     return float((x + half) / scale - half)
 
 
@@ -159,7 +159,7 @@ def _geometry(at: Site) -> list[_Axis] | Refused:
         if at.attr("antialias", 0):
             return Refused("antialias of a region of interest")
         regions = list(zip(roi[: len(axes)].astype(np.float32), roi[len(axes) :].astype(np.float32), strict=True))
-    found: list[_Axis] = []
+    resized: list[_Axis] = []
     if scales is not None and scales.size:
         for axis, scale, region in zip(axes, scales.astype(np.float32), regions, strict=True):
             size = dims[axis]
@@ -168,7 +168,7 @@ def _geometry(at: Site) -> list[_Axis] | Refused:
             if size is None:
                 return Refused("Resize needs static dims on the axes that it resizes")
             read = np.float32(size) * (region[1] - region[0]) if cropped else np.float32(size)
-            found.append(_Axis(axis, size, math.floor(read * scale), scale, region if cropped else None))
+            resized.append(_Axis(axis, size, math.floor(read * scale), scale, region if cropped else None))
     elif sizes is not None and sizes.size:
         policy = at.attr("keep_aspect_ratio_policy", "stretch")
         common = _common_scale(policy, [dims[a] for a in axes], sizes)
@@ -181,12 +181,12 @@ def _geometry(at: Site) -> list[_Axis] | Refused:
             out = int(wanted) if common is None else math.floor(np.float32(size) * common + np.float32(0.5))
             scale = np.float32(out) / np.float32(size) if common is None else common
             if out != size or region != whole:
-                found.append(_Axis(axis, size, out, scale, region if cropped else None))
+                resized.append(_Axis(axis, size, out, scale, region if cropped else None))
     else:
         return Refused("scales and sizes are computed")
-    if any(a.size * a.out > MAX_ELEMENTS for a in found):
+    if any(a.size * a.out > MAX_ELEMENTS for a in resized):
         return Refused("the interpolation matrix would be too large")
-    return found
+    return resized
 
 
 def _common_scale(policy: str, dims: Dims, sizes: Array) -> np.float32 | None:

@@ -20,7 +20,7 @@ _COUNTS = frozenset({"ArgMax", "ArgMin", "Shape", "Size"})
 
 def _ceil(model: ir.Model, node: ir.Node) -> Outcome:
     t = Terms(Site(model, node))
-    return t.at.replace(t.minus(t.one("Floor", t.minus(t.x))))
+    return t.at.replace(t.minus(t.unary("Floor", t.minus(t.x))))
 
 
 def _sign(model: ir.Model, node: ir.Node) -> Outcome:
@@ -39,8 +39,8 @@ def _round(model: ir.Model, node: ir.Node) -> Outcome:
     """
     at = Site(model, node)
     t, bits = Terms(at), np.finfo(at.dtype).nmant
-    low = t.one("Floor", t.x)
-    odd = t.sub(low, t.mul(t.one("Floor", t.mul(low, 0.5)), 2.0))
+    low = t.unary("Floor", t.x)
+    odd = t.sub(low, t.mul(t.unary("Floor", t.mul(low, 0.5)), 2.0))
     rest = t.add(t.sub(t.x, low), -0.5)
     return at.replace(t.add(low, t.step(t.add(rest, t.mul(odd, 2.0 ** -(bits + 3))))))
 
@@ -84,7 +84,7 @@ def _toward_zero(t: Terms, a: _Whole, b: _Whole) -> ir.Value:
     A half added to the dividend keeps the quotient so far from the integers above and below that no rounding
     of the division, nor a product with the reciprocal in its place, crosses one.
     """
-    quotient = t.one("Floor", t.at.op("Div", t.add(a.size, 0.5), b.size))
+    quotient = t.unary("Floor", t.at.op("Div", t.add(a.size, 0.5), b.size))
     return t.mul(t.mul(quotient, a.sign), b.sign)
 
 
@@ -112,7 +112,7 @@ def _mod(model: ir.Model, node: ir.Node) -> Outcome:
     if at.attr("fmod", 0):
         quotient = _toward_zero(t, a, b)
     else:  # the sign of the divisor, as in Python
-        quotient = t.one("Floor", at.op("Div", t.add(t.mul(a.value, b.sign), 0.5), b.size))
+        quotient = t.unary("Floor", at.op("Div", t.add(t.mul(a.value, b.sign), 0.5), b.size))
     return at.replace(t.cast(t.sub(a.value, t.mul(quotient, b.value)), at.dtype))
 
 
@@ -130,7 +130,7 @@ def _float_mod(at: Site) -> Outcome:
     mantissa, exponent = np.frexp(full)
     high = np.ldexp(np.floor(np.ldexp(mantissa, half)), exponent - half)
     b, size = at.const(full), t.size(t.x)
-    quotient = t.one("Floor", at.op("Div", size, b))
+    quotient = t.unary("Floor", at.op("Div", size, b))
     rest = t.sub(t.sub(size, t.mul(quotient, at.const(high))), t.mul(quotient, at.const(full - high)))
     rest = t.add(rest, t.mul(t.step(t.minus(rest)), b))
     above = t.sub(t.number(1.0), t.step(t.sub(b, rest)))

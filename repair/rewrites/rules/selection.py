@@ -19,9 +19,9 @@ _EXACT_POSITIONS = 1 << 22  # positions that float32 holds exactly, with room fo
 def marks(t: Terms, position: ir.Value, size: int, rank: int, axis: int, first: int = 0) -> ir.Value:
     """1 along `axis` where the count from `first` equals the position, which has extent 1 there; else 0."""
     count = np.arange(first, first + size).reshape([-1 if i == axis else 1 for i in range(rank)])
-    apart = t.size(t.sub(t.at.const(count, t.dtype), position))
-    one = t.at.const(np.ones([1] * rank), t.dtype)
-    return t.one("Relu", t.sub(one, apart))
+    distance = t.size(t.sub(t.at.const(count, t.dtype), position))
+    ones = t.at.const(np.ones([1] * rank), t.dtype)
+    return t.unary("Relu", t.sub(ones, distance))
 
 
 def _hardmax(model: ir.Model, node: ir.Node) -> Outcome:
@@ -109,7 +109,7 @@ def _compress(model: ir.Model, node: ir.Node) -> Outcome:
     return at.replace(at.op("Gather", flat, at.ints(positions), axis=0))
 
 
-def _taken(at: Site, dims: list[int], indices: Array) -> Array:
+def _source_positions(at: Site, dims: list[int], indices: Array) -> Array:
     """Which element, counted over the whole input, each element of the output is."""
     places = np.arange(int(np.prod(dims)), dtype=np.int64).reshape(dims)
     if at.node.op_type == "GatherElements":
@@ -118,11 +118,11 @@ def _taken(at: Site, dims: list[int], indices: Array) -> Array:
         return np.take_along_axis(part, indices % dims[axis], axis)
     batch, length = at.attr("batch_dims", 0), indices.shape[-1]
     tail = dims[batch + length :]
-    found = [
+    chosen = [
         places[(*lead[:batch], *(int(i) for i in indices[lead]))]
         for lead in itertools.product(*map(range, indices.shape[:-1]))
     ]
-    return np.asarray(found).reshape([*indices.shape[:-1], *tail])
+    return np.asarray(chosen).reshape([*indices.shape[:-1], *tail])
 
 
 def _gather_constant(model: ir.Model, node: ir.Node) -> Outcome:
@@ -133,11 +133,11 @@ def _gather_constant(model: ir.Model, node: ir.Node) -> Outcome:
     if not at.floating:
         return Refused("a product with a matrix is for float types")
     sizes = [d or 0 for d in dims]
-    taken = _taken(at, sizes, indices.astype(np.int64))
-    if taken.shape[0] != sizes[0] or taken.size == 0:
+    positions = _source_positions(at, sizes, indices.astype(np.int64))
+    if positions.shape[0] != sizes[0] or positions.size == 0:
         return Refused("the batch is a gathered axis")
     each = int(np.prod(sizes[1:]))
-    rows = taken.reshape(sizes[0], -1) - each * np.arange(sizes[0])[:, None]
+    rows = positions.reshape(sizes[0], -1) - each * np.arange(sizes[0])[:, None]
     if (rows != rows[0]).any() or rows.min() < 0 or rows.max() >= each:
         return Refused("the samples of the batch are gathered in different ways")
     if each * rows.shape[1] > MAX_ELEMENTS:
@@ -145,7 +145,7 @@ def _gather_constant(model: ir.Model, node: ir.Node) -> Outcome:
     weights = np.zeros([each, rows.shape[1]])
     weights[rows[0], np.arange(rows.shape[1])] = 1
     y = at.op("MatMul", at.reshape(at.input(), [sizes[0], each]), at.const(weights))
-    return at.replace(at.reshape(y, list(taken.shape)))
+    return at.replace(at.reshape(y, list(positions.shape)))
 
 
 def _scatter_constant(model: ir.Model, node: ir.Node) -> Outcome:

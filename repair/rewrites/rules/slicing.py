@@ -103,11 +103,11 @@ def _split(model: ir.Model, node: ir.Node) -> Outcome:
     if dims is None:
         return Refused("the rank is unknown")
     axis = at.attr("axis", 0) % len(dims)
-    size, count, given = dims[axis], len(node.outputs), at.constant(1)
-    if at.has(1) and given is None:
+    size, count, lengths = dims[axis], len(node.outputs), at.constant(1)
+    if at.has(1) and lengths is None:
         return Refused("computed sizes")
-    if given is not None:
-        sizes = [int(s) for s in given]
+    if lengths is not None:
+        sizes = [int(s) for s in lengths]
     elif size is None:
         return Refused("equal parts of an axis that is not static")
     else:

@@ -32,12 +32,12 @@ def _odd_polynomial(t: Terms, x: ir.Value, coefficients: tuple[float, ...]) -> i
 
 def _wave(t: Terms, shift: float) -> ir.Value:
     """sin(x) for a shift of 0, cos(x) for one of a half: (-1)^k sin(r) with x = (k + shift) pi + r, r in +-pi/2."""
-    turns = t.one("Floor", t.add(t.mul(t.x, 1 / math.pi), 0.5 - shift))
+    turns = t.unary("Floor", t.add(t.mul(t.x, 1 / math.pi), 0.5 - shift))
     away = t.add(turns, shift) if shift else turns
     rest = t.x
     for part in _PI:
         rest = t.sub(rest, t.mul(away, part))
-    odd = t.sub(turns, t.mul(t.one("Floor", t.mul(turns, 0.5)), 2.0))
+    odd = t.sub(turns, t.mul(t.unary("Floor", t.mul(turns, 0.5)), 2.0))
     sign = t.add(t.mul(odd, -2.0), 1.0)
     wave = t.mul(_odd_polynomial(t, rest, _SIN), sign)
     return t.minus(wave) if shift else wave
@@ -47,7 +47,7 @@ def _atan(t: Terms) -> ir.Value:
     """atan(a) = 2 atan(a / (1 + sqrt(1 + a a))) for a = |x| or, above 1, 1 / |x|: pi/2 minus that."""
     size = t.size(t.x)
     a = t.at.op("Div", t.low(size, 1.0), t.high(size, 1.0))
-    half = t.at.op("Div", a, t.add(t.one("Sqrt", t.add(t.mul(a, a), 1.0)), 1.0))
+    half = t.at.op("Div", a, t.add(t.unary("Sqrt", t.add(t.mul(a, a), 1.0)), 1.0))
     angle = t.mul(_odd_polynomial(t, half, _ATAN), 2.0)
     turned = t.mul(t.step(t.add(size, -1.0)), t.add(t.mul(angle, -2.0), math.pi / 2))
     return t.mul(t.add(angle, turned), t.sign(t.x))

@@ -23,7 +23,7 @@ def trace(path: str, arrays: Arrays, store: str, *, with_integers: bool = False)
     interpreter = observed(path)
     model = litert_model.interpreted(interpreter)
 
-    def one(part: Arrays, target: str) -> list[TraceRecord]:
+    def trace_batch(part: Arrays, target: str) -> list[TraceRecord]:
         model.run(part)
         details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
         names = dict(zip(details, unique(detail["name"] for detail in details.values()), strict=True))
@@ -53,7 +53,7 @@ def trace(path: str, arrays: Arrays, store: str, *, with_integers: bool = False)
                         keep(int(index), step["op_name"], read)
             return kept.records
 
-    return in_batches(model, arrays, store, one)
+    return in_batches(model, arrays, store, trace_batch)
 
 
 def observed(path: str) -> Any:

@@ -67,19 +67,19 @@ def changing_operators(graph: Any) -> list[str]:
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
             constants[node.output[0]] = node.attribute[0].t
-    found = []
+    operators = []
     for node in graph.node:
         settings = {attribute.name: attribute for attribute in node.attribute}
         if RANDOM_OPERATORS.fullmatch(node.op_type):
-            found.append(node.op_type)
+            operators.append(node.op_type)
         elif node.op_type == "BatchNormalization" and "training_mode" in settings and settings["training_mode"].i:
-            found.append("BatchNormalization in training mode")
+            operators.append("BatchNormalization in training mode")
         elif node.op_type == "Dropout" and len(node.input) > 2 and (mode := constants.get(node.input[2])) is not None:
-            found += ["Dropout in training mode"] if onnx.numpy_helper.to_array(mode).any() else []
+            operators += ["Dropout in training mode"] if onnx.numpy_helper.to_array(mode).any() else []
         for attribute in node.attribute:
             for inner in [attribute.g, *attribute.graphs]:
-                found += changing_operators(inner) if inner.node else []
-    return found
+                operators += changing_operators(inner) if inner.node else []
+    return operators
 
 
 def load_onnx(path: str) -> Loaded:

@@ -20,7 +20,7 @@ TRAINING = "{} in training mode"
 
 def program_operators(program: Any) -> list[str]:
     """Return those of an exported program, such as "aten.dropout in training mode"."""
-    found = []
+    operators = []
     for module in program.graph_module.modules():
         for node in getattr(getattr(module, "graph", None), "nodes", ()):
             if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
@@ -31,15 +31,15 @@ def program_operators(program: Any) -> list[str]:
                 for place, argument in enumerate(schema.arguments)
                 if FLAG.fullmatch(argument.name)
             }
-            found += _named(schema.name, bool(flags), any(flags.values()))
-    return found
+            operators += _named(schema.name, bool(flags), any(flags.values()))
+    return operators
 
 
 def script_operators(module: Any) -> list[str]:
     """Return those of a TorchScript module; none of a plain module, whose graph is not known."""
     if not isinstance(module, torch.jit.ScriptModule):
         return []
-    found = []
+    operators = []
     waiting = list(module.inlined_graph.nodes())
     while waiting:
         node = waiting.pop()
@@ -49,8 +49,8 @@ def script_operators(module: Any) -> list[str]:
         for argument, value in zip(schema.arguments if schema else (), node.inputs(), strict=False):
             if FLAG.fullmatch(argument.name):
                 flags.append(bool(value.toIValue()) if value.node().kind() == "prim::Constant" else False)
-        found += _named(node.kind(), bool(flags), any(flags))
-    return found
+        operators += _named(node.kind(), bool(flags), any(flags))
+    return operators
 
 
 def _named(operator: str, has_flag: bool, is_training: bool) -> list[str]:

@@ -36,29 +36,29 @@ def trace(path: str, arrays: Arrays, store: str, *, with_integers: bool = False)
     program, module = model.native
     names = [described.name for described in model.inputs]
 
-    def one(part: Arrays, target: str) -> list[TraceRecord]:
+    def trace_batch(part: Arrays, target: str) -> list[TraceRecord]:
         # copies, for a model may write into its inputs
-        given = [torch.from_numpy(np.array(part[name], order="C")) for name in names]
-        graph = module if program is not None else _exported(module, given)
+        tensors = [torch.from_numpy(np.array(part[name], order="C")) for name in names]
+        graph = module if program is not None else _exported(module, tensors)
         with Store(target) as kept, torch.no_grad():
             if graph is not None:
-                _Interpreter(graph, kept, names, with_integers).run(*given, enable_io_processing=False)
+                _Interpreter(graph, kept, names, with_integers).run(*tensors, enable_io_processing=False)
             else:
-                with _Listener(module, kept, dict(zip(names, given, strict=True)), with_integers):
-                    module(*given)
+                with _Listener(module, kept, dict(zip(names, tensors, strict=True)), with_integers):
+                    module(*tensors)
             return kept.records
 
-    return in_batches(model, arrays, store, one)
+    return in_batches(model, arrays, store, trace_batch)
 
 
-def _exported(module: Any, given: list[Any]) -> Any:
+def _exported(module: Any, tensors: list[Any]) -> Any:
     """The module's graph for these inputs; None where torch.export does not take the module."""
     if isinstance(module, torch.jit.ScriptModule):
         return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.export.export(module, tuple(given), strict=False)
+            program = torch.export.export(module, tuple(tensors), strict=False)
             return program.module(check_guards=False)
     except Exception:  # noqa: BLE001 - any Python code may stand in a module, and anything may come of exporting it
         return None

@@ -57,13 +57,13 @@ def keras_model(model: Any) -> Loaded:
 def changing_operators(function: Any) -> list[str]:
     """Return the operators of a concrete function, and of those that it calls, that are random or in training mode."""
     graph = function.graph.as_graph_def()
-    found = []
+    operators = []
     for node in [*graph.node, *(node for inner in graph.library.function for node in inner.node_def)]:
         if RANDOM_OPERATORS.match(node.op):
-            found.append(node.op)
+            operators.append(node.op)
         elif node.op.startswith("FusedBatchNorm") and node.attr["is_training"].b:
-            found.append(f"{node.op} in training mode")
-    return found
+            operators.append(f"{node.op} in training mode")
+    return operators
 
 
 def packed(model: Any, tensors: list[Any]) -> Any:

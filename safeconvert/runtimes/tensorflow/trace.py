@@ -37,23 +37,26 @@ def trace(path: str, arrays: Arrays, store: str, *, with_integers: bool = False)
     model = loaded_by_path(path)
     concrete, names, layer_of = _call(model)
     frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
-    given = dict(zip((tensor.name for tensor in frozen.inputs), names, strict=True))
+    input_names = dict(zip((tensor.name for tensor in frozen.inputs), names, strict=True))
     results = [tensor.name for tensor in frozen.outputs]
-    live = _live(frozen.graph, list(given))
-    valued = _from_values(live, list(given)) if with_integers else set()
+    live = _live(frozen.graph, list(input_names))
+    valued = _from_values(live, list(input_names)) if with_integers else set()
     kept_names = [t.name for t in live if _is_kept(t, results, valued)]
 
-    def one(part: Arrays, target: str) -> list[TraceRecord]:
-        feeds = {tensor: part[name] for tensor, name in given.items()}
+    def trace_batch(part: Arrays, target: str) -> list[TraceRecord]:
+        feeds = {tensor: part[name] for tensor, name in input_names.items()}
         with Store(target) as kept:
             for name, array in _fetched(frozen.graph, kept_names, results, feeds):
                 op = frozen.graph.get_tensor_by_name(name).op
-                node, kind = given.get(name) or WRAPPERS.sub("", op.name), "input" if name in given else op.type
-                layer = "" if name in given else layer_of(op.name)
+                node, kind = (
+                    input_names.get(name) or WRAPPERS.sub("", op.name),
+                    "input" if name in input_names else op.type,
+                )
+                layer = "" if name in input_names else layer_of(op.name)
                 kept.add(array, tensor=name, node=node, layer=layer, operator=kind, inputs=[])
-            return _connected(live, kept.records, set(given))
+            return _connected(live, kept.records, set(input_names))
 
-    return in_batches(model, arrays, store, one)
+    return in_batches(model, arrays, store, trace_batch)
 
 
 def loaded_by_path(path: str) -> Loaded:
@@ -69,19 +72,19 @@ def _call(model: Loaded) -> tuple[Any, list[str], Callable[[str], str]]:
         concrete = loaded.signatures[chosen]
         names = [t.name for t in tf.nest.flatten(concrete.structured_input_signature) if isinstance(t, tf.TensorSpec)]
         return concrete, names, lambda op: WRAPPERS.sub("", op).rpartition("/")[0]
-    made: dict[str, str] = {}
+    call_paths: dict[str, str] = {}
     specs = [tf.TensorSpec(t.shape, t.dtype) for t in model.native.inputs]
 
     @tf.function(input_signature=specs, autograph=False)  # type: ignore[untyped-decorator, unused-ignore]
     def forward(*tensors: Any) -> Any:
-        with _watched(model.native, made):
-            given = tensorflow_model.packed(model.native, list(tensors))
-            return tf.nest.flatten(model.native(given, training=False))
+        with _watched(model.native, call_paths):
+            arguments = tensorflow_model.packed(model.native, list(tensors))
+            return tf.nest.flatten(model.native(arguments, training=False))
 
     def layer_of(op: str) -> str:
-        while op and op not in made:  # what was inlined has the name of the call before its own
+        while op and op not in call_paths:  # what was inlined has the name of the call before its own
             op = op.rpartition("/")[0]
-        return made.get(op, "")
+        return call_paths.get(op, "")
 
     return forward.get_concrete_function(), [described.name for described in model.inputs], layer_of
 
@@ -94,8 +97,8 @@ def named_layers(model: Any, above: str = "") -> Iterator[tuple[str, Any]]:
 
 
 @contextlib.contextmanager
-def _watched(model: Any, made: dict[str, str]) -> Iterator[None]:
-    """Write into ``made`` which layer's call makes which operation. Name scopes do not tell: they are numbered."""
+def _watched(model: Any, call_paths: dict[str, str]) -> Iterator[None]:
+    """Write into ``call_paths`` which layer's call makes which operation: name scopes are numbered and do not say."""
     layers = {id(layer): (path, layer) for path, layer in reversed(list(named_layers(model)))}
     own = {key: layer.__dict__.get("call") for key, (_, layer) in layers.items()}
     graph = tf.compat.v1.get_default_graph()
@@ -105,7 +108,7 @@ def _watched(model: Any, made: dict[str, str]) -> Iterator[None]:
             before = len(graph.get_operations())
             result = call(*arguments, **settings)
             for op in graph.get_operations()[before:]:
-                made.setdefault(op.name, path)  # an inner layer has said so already
+                call_paths.setdefault(op.name, path)  # an inner layer has said so already
             return result
 
         return watched
@@ -128,20 +131,20 @@ def _nothing_fused() -> Any:
     return config
 
 
-def _live(graph: Any, given: list[str]) -> list[Any]:
+def _live(graph: Any, input_names: list[str]) -> list[Any]:
     """The tensors that depend on the inputs, these first."""
-    inputs = [graph.get_tensor_by_name(name) for name in given]
-    found, names = list(inputs), set(given)
+    inputs = [graph.get_tensor_by_name(name) for name in input_names]
+    tensors, names = list(inputs), set(input_names)
     for op in graph.get_operations():
         if any(tensor.name in names for tensor in op.inputs):
-            found += op.outputs
+            tensors += op.outputs
             names.update(tensor.name for tensor in op.outputs)
-    return found
+    return tensors
 
 
-def _from_values(live: list[Any], given: list[str]) -> set[str]:
+def _from_values(live: list[Any], input_names: list[str]) -> set[str]:
     """Name the tensors that are computed from the inputs' values, and not from their sizes alone."""
-    names = set(given)
+    names = set(input_names)
     for tensor in live:
         if tensor.op.type not in SIZES and any(read.name in names for read in tensor.op.inputs):
             names.add(tensor.name)
@@ -178,15 +181,15 @@ def _fetched(graph: Any, names: list[str], results: list[str], feeds: dict[str, 
                 yield name, value
 
 
-def _connected(live: list[Any], records: list[TraceRecord], given: set[str]) -> list[TraceRecord]:
+def _connected(live: list[Any], records: list[TraceRecord], input_names: set[str]) -> list[TraceRecord]:
     """The records with the tensors that each was computed from."""
     names, inputs, trail = {record.tensor for record in records}, dict[str, list[str]](), Trail()
     for tensor in live:
-        read = [] if tensor.name in given else [t.name for t in tensor.op.inputs]
+        read = [] if tensor.name in input_names else [t.name for t in tensor.op.inputs]
         if tensor.name in names:
             inputs[tensor.name] = trail.sources(read)
             trail.keep(tensor.name, tensor.name)
-        elif tensor.name in given:
+        elif tensor.name in input_names:
             trail.start(tensor.name)
         else:
             trail.passed(tensor.name, read, size=tensor.op.type in SIZES)

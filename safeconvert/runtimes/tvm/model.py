@@ -132,7 +132,7 @@ def _compiled(model: onnx.ModelProto, names: list[str], arrays: Arrays) -> Any:
     """A virtual machine whose "main" takes the inputs in the file's order and gives these tensors."""
     asked = onnx.ModelProto()
     asked.CopyFrom(model)
-    typed = {one.name: one for one in (*model.graph.output, *model.graph.value_info)}
+    typed = {value.name: value for value in (*model.graph.output, *model.graph.value_info)}
     del asked.graph.output[:]
     asked.graph.output.extend(typed.get(name, onnx.ValueInfoProto(name=name)) for name in names)
     with warnings.catch_warnings():

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pytest
-from safeconvert.repair.native_format.names import SCOPES, native_name, told
+from safeconvert.repair.native_format.names import SCOPES, display_name, native_name
 
 from safeconvert.formats import FORMATS, Format
 from safeconvert.runtimes.trace_store import TraceRecord
@@ -47,4 +47,4 @@ def test_a_node_is_called_as_its_own_format_calls_it(naming: str, node: Node, na
 def test_an_operator_is_told_by_its_layer_where_people_know_layers() -> None:
     record = TraceRecord("t", "conv/convolution", "conv", "Conv2D", (), (2,), "arr_0")
     for format in FORMATS:
-        assert told(format, record) == ("conv" if format.is_named_by_layer else "conv/convolution")
+        assert display_name(format, record) == ("conv" if format.is_named_by_layer else "conv/convolution")

@@ -102,7 +102,7 @@ def ranked(
     onnx.save(source, paths["source"])
     onnx.save(target, paths["target"])
     order = [o.name for o in source.graph.output]
-    located = locate.locate(**paths, arrays={"x": x[:3]}, given={"x": x[:3]}, order=order)
+    located = locate.locate(**paths, arrays={"x": x[:3]}, target_inputs={"x": x[:3]}, order=order)
     found = layer_ranking.align_layers(located.session_id, paths["source"], core)
     outputs = input_groups.output_differences(
         ViewInputs(**paths, source_arrays={"x": x}, target_arrays={"x": x}), order
