@@ -19,6 +19,7 @@ ONNX_TYPES = {
     "tensor(uint16)": "uint16", "tensor(uint32)": "uint32", "tensor(uint64)": "uint64", "tensor(bool)": "bool",
 }  # fmt: skip
 
+HALF_PRECISION = "{} computes in half precision ({}) in parts, which many converters do not take; float32 reaches more"
 RANDOM_OPERATORS = re.compile(r"Random(Normal|Uniform)(Like)?|Bernoulli|Multinomial")
 
 
@@ -56,7 +57,24 @@ def check_onnx(path: str) -> dict[str, Any]:
         "operators": sorted({node.op_type for node in proto.graph.node}),
         "quantized_outputs": quantized_outputs(proto.graph),
         "changing_operators": changing_operators(proto.graph),
+        "half_precision": half_precision(proto),
     }
+
+
+def half_precision(proto: Any) -> str:
+    """Return ``float16`` or ``bfloat16`` where the model has constants of that type or casts to it; else ""."""
+    import onnx
+
+    half = {onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.BFLOAT16: "bfloat16"}
+    types = [tensor.data_type for tensor in onnx.external_data_helper._get_all_tensors(proto)]
+    types += [
+        attribute.i
+        for node in proto.graph.node
+        if node.op_type == "Cast"
+        for attribute in node.attribute
+        if attribute.name == "to"
+    ]
+    return next((half[type] for type in types if type in half), "")
 
 
 def changing_operators(graph: Any) -> list[str]:
@@ -92,6 +110,7 @@ def load_onnx(path: str) -> Loaded:
         quantized=any(flags),
         quantized_outputs=flags,
         changing_operators=lambda: list(facts["changing_operators"]),
+        notes=[HALF_PRECISION.format(Path(path).name, facts["half_precision"])] if facts["half_precision"] else [],
     )
 
 
