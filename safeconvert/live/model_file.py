@@ -25,6 +25,14 @@ class WrittenModel:
     input_names: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class ModelWithExample:
+    """A live model, with inputs that only show what it takes; ``example`` is None where nothing is known of them."""
+
+    model: Any
+    example: Any
+
+
 def is_path(model: object) -> bool:
     return isinstance(model, str | Path)
 

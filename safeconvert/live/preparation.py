@@ -18,7 +18,7 @@ from ..options import Options
 from ..workers.pool import WorkerPool
 from . import arrays
 from .arrays import LiveInputs
-from .model_file import WrittenModel, input_count, is_path, name_of, write
+from .model_file import ModelWithExample, WrittenModel, input_count, is_path, name_of, write
 from .transforms import preprocess_of_object
 
 
@@ -36,7 +36,7 @@ class Preparation:
         else:
             self._keywords["inputs"] = None
         self.options = Options.of(self._keywords)
-        inputs = None if live_inputs is None else arrays.read(live_inputs, input_count(models[0]))
+        inputs = None if live_inputs is None else arrays.read(live_inputs, input_count(_model(models[0])))
         written = [self._written(model, inputs) for model in models]
         self.files: tuple[ModelFile, ...] = tuple(model.file for model in written)
         if inputs is not None:
@@ -61,6 +61,9 @@ class Preparation:
     def _written(self, model: Any, inputs: LiveInputs | None) -> WrittenModel:
         if is_path(model):
             return WrittenModel(detect(Path(model)))
+        if isinstance(model, ModelWithExample):
+            model, example = model.model, model.example
+            inputs = inputs if example is None else arrays.read(example, None)
         path = self.workers.scratch(name_of(model))
         return write(model, path, inputs or self._example(), self.options.batch_axis)
 
@@ -84,3 +87,7 @@ class Preparation:
 
     def _lacks_shape(self) -> bool:
         return not self.options.input_shape and any(file.flavour in FLAVOURS_WITHOUT_SHAPES for file in self.files)
+
+
+def _model(model: Any) -> Any:
+    return model.model if isinstance(model, ModelWithExample) else model

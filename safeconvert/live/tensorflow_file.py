@@ -16,21 +16,26 @@ def is_keras_model(model: object) -> bool:
 
 
 def is_tensorflow_model(model: object) -> bool:
-    """Is it a ``tf.Module``, a ``tf.function``, or what ``tf.saved_model.load`` gave?"""
+    """Is it a ``tf.Module``, a ``tf.function``, a concrete function, or what ``tf.saved_model.load`` gave?"""
     if imported("tensorflow") is None:
         return False
-    return is_instance(model, "tensorflow", "Module") or _is_function(model) or hasattr(model, "signatures")
+    is_function = _is_function(model) or _is_concrete(model)
+    return is_function or is_instance(model, "tensorflow", "Module") or hasattr(model, "signatures")
 
 
 def _is_function(model: object) -> bool:
     return callable(getattr(model, "get_concrete_function", None))
 
 
+def _is_concrete(model: object) -> bool:
+    return hasattr(model, "structured_input_signature")
+
+
 def describe(model: Any) -> str:
     """Return what the model is: ``keras.Model Functional``."""
     if is_keras_model(model):
         return f"keras.Model {type(model).__name__}"
-    return "tf.function" if _is_function(model) else f"tf.Module {type(model).__name__}"
+    return "tf.function" if _is_function(model) or _is_concrete(model) else f"tf.Module {type(model).__name__}"
 
 
 def keras_inputs(model: Any) -> list[str]:
@@ -41,7 +46,7 @@ def keras_inputs(model: Any) -> list[str]:
 def save_keras(model: Any, path: Path, example: LiveInputs | None) -> Path:
     """Write a Keras model beside ``path`` (which has no suffix) and return where.
 
-    A model with classes of the person's own, which no other process knows, is written as a SavedModel. Raises
+    A model with code of the person's own, which no other process knows, is written as a SavedModel. Raises
     :class:`BadInput` where the model has no input shape and no example gives it.
     """
     if not model.built:
@@ -64,9 +69,13 @@ def save_keras(model: Any, path: Path, example: LiveInputs | None) -> Path:
 
 
 def _own_class(model: Any) -> str:
-    """Return the name of a class of the model or of one of its layers that is not Keras's own; empty where all are."""
+    """Return the name of a class, of the model or of one of its layers, that holds code of the person's own.
+
+    Another process cannot build such a part: its class is not Keras's, or it is a Lambda. Empty where there is none.
+    """
     kinds = [type(part) for part in (model, *model._flatten_layers(include_self=False))]
-    return next((kind.__name__ for kind in kinds if kind.__module__.partition(".")[0] != "keras"), "")
+    own = (kind for kind in kinds if kind.__module__.partition(".")[0] != "keras" or kind.__name__ == "Lambda")
+    return next((kind.__name__ for kind in own), "")
 
 
 def save_tensorflow(model: Any, path: Path, example: LiveInputs | None, batch_axis: Mapping[str, int | None]) -> Path:
@@ -80,12 +89,16 @@ def save_tensorflow(model: Any, path: Path, example: LiveInputs | None, batch_ax
         return path
     concrete = _concrete_function(model, example, batch_axis)
     holder = imported("tensorflow").Module()
-    holder.model, holder.captured = model, list(concrete.graph.variables)
+    holder.captured = list(concrete.graph.variables)
+    if not _is_concrete(model):
+        holder.model = model
     saved_model.save(holder, str(path), signatures=concrete)
     return path
 
 
 def _concrete_function(model: Any, example: LiveInputs | None, batch_axis: Mapping[str, int | None]) -> Any:
+    if _is_concrete(model):
+        return model
     tensorflow = imported("tensorflow")
     function = model if _is_function(model) else model.__call__
     if not _is_function(function):

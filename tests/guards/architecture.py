@@ -12,6 +12,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     # Parent process: no framework is imported here.
     ("__main__",),
     ("cli.*",),
+    ("dropins.*",),
     ("api", ""),
     ("runs.*",),
     ("reporting.*",),
