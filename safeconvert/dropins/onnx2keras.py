@@ -20,4 +20,4 @@ def _model(result: Result) -> Any:
     return result.model
 
 
-__getattr__ = attributes_of("onnx2keras", {"onnx_to_keras": function_read_by(_read_onnx_to_keras)})
+__getattr__ = attributes_of("onnx2keras", onnx_to_keras=function_read_by(_read_onnx_to_keras))

@@ -22,4 +22,4 @@ def _module(result: Result) -> Any:
     return result.model
 
 
-__getattr__ = attributes_of("onnx2torch", {"convert": function_read_by(_read_convert)})
+__getattr__ = attributes_of("onnx2torch", convert=function_read_by(_read_convert))

@@ -19,4 +19,4 @@ def _proto(result: Result) -> Any:
     return result.model
 
 
-__getattr__ = attributes_of("onnxmltools", {"convert_keras": function_read_by(_read_convert_keras)})
+__getattr__ = attributes_of("onnxmltools", convert_keras=function_read_by(_read_convert_keras))

@@ -22,13 +22,13 @@ class ModuleWithDropIns(types.ModuleType):
 
     def __init__(self, original: types.ModuleType, replacements: Mapping[str, Replace]) -> None:
         super().__init__(original.__name__, original.__doc__)
-        self._get = attributes_of(original.__name__, replacements)
+        self._get = attributes_of(original.__name__, **replacements)
 
     def __getattr__(self, name: str) -> Any:
         return self._get(name)
 
 
-def attributes_of(original: str, replacements: Mapping[str, Replace]) -> Callable[[str], Any]:
+def attributes_of(original: str, /, **replacements: Replace) -> Callable[[str], Any]:
     """Return a module's ``__getattr__``: the attributes of the module ``original``, imported when one is asked for."""
 
     def get(name: str) -> Any:

@@ -102,4 +102,4 @@ def _verified_converter(original: Any) -> Any:
     return type("TFLiteConverter", (), members)
 
 
-__getattr__ = attributes_of("tensorflow", {"lite": module_with(TFLiteConverter=_verified_converter)})
+__getattr__ = attributes_of("tensorflow", lite=module_with(TFLiteConverter=_verified_converter))

@@ -65,11 +65,9 @@ def _example(signature: Any) -> tuple[Any, ...] | None:
 
 __getattr__ = attributes_of(
     "tf2onnx",
-    {
-        "convert": module_with(
-            from_keras=function_read_by(_read_from_keras, before=_build),
-            from_function=function_read_by(_read_from_function),
-            from_tflite=function_read_by(_read_from_tflite),
-        )
-    },
+    convert=module_with(
+        from_keras=function_read_by(_read_from_keras, before=_build),
+        from_function=function_read_by(_read_from_function),
+        from_tflite=function_read_by(_read_from_tflite),
+    ),
 )

@@ -35,4 +35,4 @@ def _opset(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {} if arguments["opset_version"] is None else {"opset": arguments["opset_version"]}
 
 
-__getattr__ = attributes_of("torch", {"onnx": module_with(export=function_read_by(_read_export))})
+__getattr__ = attributes_of("torch", onnx=module_with(export=function_read_by(_read_export)))

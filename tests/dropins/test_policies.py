@@ -102,7 +102,7 @@ def test_zeros_of_an_onnx_models_inputs() -> None:
 
 def test_an_attribute_that_the_original_lacks_is_lacking() -> None:
     with pytest.raises(AttributeError, match="no_such_name"):
-        attributes_of("json", {})("no_such_name")
-    assert attributes_of("json", {"dumps": lambda original: original.__name__})("dumps") == "dumps"
+        attributes_of("json")("no_such_name")
+    assert attributes_of("json", dumps=lambda original: original.__name__)("dumps") == "dumps"
     drop_ins = (dropin_tensorflow, dropin_torch, onnx2keras, onnx2torch, onnxmltools, tf2onnx)
     assert all(callable(module.__getattr__) for module in drop_ins)
