@@ -18,23 +18,20 @@ Find = Callable[..., tuple[Any, dict[str, Any]]]
 """Takes a constructor's arguments; returns the Source and options of ``safeconvert.check``."""
 
 
-def _of_keras_model(model: Any) -> tuple[Any, dict[str, Any]]:
+def from_keras_model(model: Any) -> tuple[Any, dict[str, Any]]:
     return model, {}
 
 
-def _of_saved_model(saved_model_dir: Any, signature_keys: Any = None, tags: Any = None) -> tuple[Any, dict[str, Any]]:
+def from_saved_model(saved_model_dir: Any, signature_keys: Any = None, tags: Any = None) -> tuple[Any, dict[str, Any]]:
     return Path(saved_model_dir), {"signature": signature_keys[0]} if signature_keys else {}
 
 
-def _of_functions(funcs: Any, trackable_obj: Any = None) -> tuple[Any, dict[str, Any]]:
+def from_concrete_functions(funcs: Any, trackable_obj: Any = None) -> tuple[Any, dict[str, Any]]:
     return funcs[0], {}
 
 
-CONSTRUCTORS: Mapping[str, Find] = {
-    "from_keras_model": _of_keras_model,
-    "from_saved_model": _of_saved_model,
-    "from_concrete_functions": _of_functions,
-}
+CONSTRUCTORS: tuple[Find, ...] = (from_keras_model, from_saved_model, from_concrete_functions)
+"""Each has the name of the constructor whose arguments it takes."""
 
 
 class _Converter:
@@ -84,8 +81,8 @@ def _representatives(dataset: Any) -> Any:
 def _verified_converter(original: Any) -> Any:
     """Return a class with the constructors of the original, which make verifying converters."""
 
-    def constructor(name: str, find: Find) -> Any:
-        construct = getattr(original, name)
+    def constructor(find: Callable[..., Any]) -> Any:
+        construct = getattr(original, find.__name__)
 
         @functools.wraps(construct)
         def build(*arguments: Any, **keywords: Any) -> _Converter:
@@ -94,9 +91,9 @@ def _verified_converter(original: Any) -> Any:
         return staticmethod(build)
 
     def new(cls: type, *arguments: Any, **keywords: Any) -> _Converter:
-        return _Converter(original(*arguments, **keywords), *_of_functions(*arguments, **keywords))
+        return _Converter(original(*arguments, **keywords), *from_concrete_functions(*arguments, **keywords))
 
-    members = {name: constructor(name, find) for name, find in CONSTRUCTORS.items()}
+    members = {find.__name__: constructor(find) for find in CONSTRUCTORS}
     members |= {"__new__": new, "__init__": original.__init__, "__doc__": original.__doc__}
     members["experimental_from_jax"] = original.experimental_from_jax  # no model that could be run beside the result
     return type("TFLiteConverter", (), members)

@@ -30,7 +30,7 @@ def _build(arguments: Mapping[str, Any]) -> None:
 
 
 def _read_from_function(arguments: Mapping[str, Any], returned: Any) -> Conversion:
-    function, signature = arguments["function"], arguments["input_signature"]
+    function, signature, *_ = arguments.values()
     source = function if signature is None else function.get_concrete_function(*signature)
     return _conversion("from_function", source, arguments, returned)
 
