@@ -160,6 +160,8 @@ def _converted(pair: str, folder: Path, limit: float) -> Row:
         row["differs"] = judge(folder, source, target, kept)
         row["batches"] = json.loads((folder / "target.failed.json").read_text())
         row["dtypes"] = judging.other_kinds(*_sides(folder))
+    except ContradictionError as error:
+        return row | {"outcome": "source contradicts itself", "judge": str(error)}
     except (AssertionError, subprocess.TimeoutExpired, OSError, ValueError) as error:
         row["differs"] = None
         row["judge"] = _last_line(error)
@@ -194,7 +196,10 @@ def _route(report: Row) -> list[str]:
 
 
 def judge(folder: Path, source: str, target: str, path: Path) -> str:
-    """How the Target differs from the Source on fresh inputs, in one batch and in others; "" where it agrees."""
+    """How the Target differs from the Source on fresh inputs, in one batch and in others; "" where it agrees.
+
+    Raises :class:`ContradictionError` where no Target can agree.
+    """
     with np.load(folder / "fresh.npz") as stored:
         fresh = dict(stored)
     nudged = [f"nudged{number}" for number in range(NUDGES)]
@@ -210,10 +215,17 @@ def judge(folder: Path, source: str, target: str, path: Path) -> str:
             JUDGE_SECONDS,
         )
     moved = [_outputs(folder, f"{name}.source") for name in nudged]
+    single = _outputs(folder, "fresh.source.single")
+    if words := judging.difference(single, _outputs(folder, "fresh.source"), moved):
+        raise ContradictionError(f"the Source, all rows at a time and one at a time: {words}")
     for suffix in ("", ".single", ".three"):
         if words := judging.difference(*_sides(folder, suffix), moved):
             return f"{suffix[1:] or 'whole'} batch: {words}"
     return ""
+
+
+class ContradictionError(Exception):
+    """The Source's answer to a row depends on the batch, so that no Target can agree with it."""
 
 
 def _sides(folder: Path, suffix: str = "") -> tuple[list[Array], list[Array]]:
@@ -250,6 +262,7 @@ def summarise(rows: Sequence[Row]) -> Row:
     return {
         "models": len(models),
         "not drawn": len(rows) - len(models),
+        "the Source contradicts itself": [r["seed"] for r in models if r["outcome"] == "source contradicts itself"],
         "right": sum(row["outcome"] == "right" for row in models),
         "wrong with exit 0": [row["seed"] for row in models if row["outcome"] == "wrong"],
         "exit 0 and not judged": [row["seed"] for row in models if row["outcome"] == "not judged"],

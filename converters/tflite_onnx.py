@@ -44,7 +44,7 @@ def convert(path: str, target: str, *, opset: int | None = None, dequantize: boo
         arguments.append("--dequantize")
     with patch.object(sys, "argv", arguments), lean():
         tf2onnx.main()
-    model = onnx.load(target)
+    model = with_gelu(onnx.load(target))
     if any(t.type.tensor_type.elem_type in INTEGERS for t in (*model.graph.input, *model.graph.output)):
         model = in_real_numbers(model, *scales(path), exact=not dequantize)
     order = [detail["name"] for detail in outputs_in_order(Interpreter(model_path=path))]
@@ -54,6 +54,43 @@ def convert(path: str, target: str, *, opset: int | None = None, dequantize: boo
         model.graph.output.extend(outputs[name] for name in order)
     onnx.save(model, target)
     return HopAnswer.WRITTEN
+
+
+def with_gelu(model: Any) -> Any:
+    """Write each ``TFL_GELU``, which tf2onnx leaves as it is, by operators of ONNX, in place."""
+    nodes = []
+    for node in model.graph.node:
+        nodes += _gelu(model.graph, node) if node.op_type == "TFL_GELU" else [node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def _gelu(graph: Any, node: Any) -> list[Any]:
+    """Write GELU as x * (0.5 + 0.5 * f): f is erf(x / sqrt(2)), or a tanh of a cubic where ``approximate`` is set."""
+    x, y = node.input[0], node.output[0]
+    nodes: list[Any] = []
+
+    def add(operator: str, *operands: Any) -> str:
+        names = [operand if isinstance(operand, str) else _constant(graph, y, operand) for operand in operands]
+        result = f"{y}/gelu{len(nodes)}"
+        nodes.append(onnx.helper.make_node(operator, names, [result], result))
+        return result
+
+    if any(attribute.name == "approximate" and attribute.i for attribute in node.attribute):
+        cubic = add("Mul", add("Mul", add("Mul", x, x), x), 0.044715)
+        function = add("Tanh", add("Mul", add("Add", x, cubic), np.sqrt(2 / np.pi)))
+    else:
+        function = add("Erf", add("Mul", x, np.sqrt(0.5)))
+    add("Mul", x, add("Add", add("Mul", function, 0.5), 0.5))
+    nodes[-1].output[0] = y
+    return nodes
+
+
+def _constant(graph: Any, beside: str, number: float) -> str:
+    name = f"{beside}/constant{len(graph.initializer)}"
+    graph.initializer.append(numpy_helper.from_array(np.asarray(number, np.float32), name))
+    return name
 
 
 def scales(path: str) -> tuple[list[tuple[float, int]], list[tuple[float, int]]]:
