@@ -217,6 +217,7 @@ def save(model: keras.Model, format_name: str, folder: Path, arrays: dict[str, A
     elif format_name == "tf":
         model.export(folder / "model_savedmodel", verbose=False)
     elif format_name == "onnx":
+        _results(model, arrays)  # Keras exports only what has been called
         model.export(folder / "model.onnx", format="onnx", verbose=False)
     else:
         import tensorflow as tf
