@@ -57,6 +57,57 @@ def test_a_target_that_is_wrong_at_a_batch_of_1_alone_diverges(
     assert check(source, squeezed, inputs=inputs).verdict.value == "verified", "nothing else tells"
 
 
+def rounded_map(path: Path, scale: float | None, tail: Sequence[onnx.NodeProto] = ()) -> Path:
+    """A map of 12 classes, as it comes in or rounded to multiples of ``scale``, for ``tail`` as ``r``."""
+    nodes = [helper.make_node("Identity", ["x"], ["r"])]
+    weights: dict[str, Any] = {"one": np.array([1])} if tail else {}
+    if scale is not None:
+        weights |= {"scale": np.array(scale, np.float32), "zero": np.array(0, np.int8)}
+        nodes = [
+            helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+            helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["r"]),
+        ]
+    nodes += tail or [helper.make_node("Identity", ["r"], ["mask_logits"])]
+    return save(path, nodes, {"x": ["n", 12, 8, 8]}, {"mask_logits": ["n", 12, 8, 8]}, weights)
+
+
+@pytest.fixture
+def maps(tmp_path: Path) -> Path:
+    """48 maps of two classes each, and a third at one position, where rounding to 0.1 makes it class 0."""
+    x = np.zeros((48, 12, 64), np.float32)
+    for row in range(48):
+        classes = 1 + np.arange(row, row + 3) % 11
+        x[row, classes[0], :32] = x[row, classes[1], 32:63] = 1 + 0.1 * RANDOM.random()
+        x[row, classes[2], 63], x[row, 0, 63] = 0.54, 0.46
+    np.savez(tmp_path / "maps.npz", x=x.reshape(48, 12, 8, 8))
+    return tmp_path / "maps.npz"
+
+
+def test_a_quantised_map_is_not_judged_anew_on_few_rows_where_the_batch_changes_nothing(
+    tmp_path: Path, maps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = rounded_map(tmp_path / "s.onnx", None), rounded_map(tmp_path / "t.onnx", 0.1)
+    assert check(source, target, inputs=maps, own_inputs_only=True).verdict.value == "verified"
+    monkeypatch.setattr(batch_sizes, "_gives_the_same", lambda *_: False)
+    result = check(source, target, inputs=maps, own_inputs_only=True)
+    assert "at a batch of 3" in result.reasons[0]
+    assert "mean IoU" in result.reasons[0]
+
+
+def test_a_quantised_map_that_is_another_one_at_a_batch_of_1_diverges(tmp_path: Path, maps: Path) -> None:
+    tail = [
+        helper.make_node("Shape", ["r"], ["sizes"], end=1),
+        helper.make_node("Equal", ["sizes", "one"], ["single"]),
+        helper.make_node("Neg", ["r"], ["negative"]),
+        helper.make_node("Where", ["single", "negative", "r"], ["mask_logits"]),
+    ]
+    source = rounded_map(tmp_path / "s.onnx", None)
+    target = rounded_map(tmp_path / "t.onnx", 0.1, tail)
+    result = check(source, target, inputs=maps)
+    assert result.verdict.value == "diverged"
+    assert "at a batch of 1" in result.reasons[0]
+
+
 def at_even_batches_only(path: Path) -> Path:
     """A net that adds 1 to its output where the batch is odd and above 1."""
     nodes = [
