@@ -71,7 +71,7 @@ def measured(network: Network, data: Path, cache: Path, photos: int) -> dict[str
             side.run(arrays)
             times.append(time.monotonic() - begun)
         opinion = tvm_check.ask(workers, "source", Path(side.location), arrays, options.tolerance, options.timeout)
-        evaluation_set.reference.close()
+        evaluation_set.source_outputs.close()
     first = opinion.first
     return {
         "model": network.name,

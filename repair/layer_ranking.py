@@ -52,7 +52,7 @@ def check_core_layers(workers: WorkerPool, options: Options) -> None:
 
 
 @dataclass
-class Ranker:
+class LayerRanker:
     """Ranks the layers of one run's models. ``shapes`` are those of the Source's inputs."""
 
     workers: WorkerPool

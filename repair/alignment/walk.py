@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 
 from ...runtimes.tensor_layout import TensorLayout, arrangements
-from ..graph.runner import LAYOUT, GraphRunner, core
+from ..graph.runner import LAYOUT, GraphRunner, computing_nodes
 from .matching import Contents, Match, correlation
 
 Array = np.ndarray[Any, Any]
@@ -172,7 +172,9 @@ class Walk:
         aligned = self.aligned_sources()
         outputs = [name for name in node.output if name]
         behind = [name for name in self.target.following(outputs, DEPTH - 1) if name not in self.aligned]
-        targets = {n: len(core(self.target.between(n, self.aligned))) for n in dict.fromkeys((*outputs, *behind))}
+        targets = {
+            n: len(computing_nodes(self.target.between(n, self.aligned))) for n in dict.fromkeys((*outputs, *behind))
+        }
         # What the Target lacks may be long: the Source's tensors count by the shortest way, which may skip a branch.
         following = self.source.following(self.bases([node]), DEPTH)
         sources = {name: steps for name, steps in following.items() if name not in aligned}

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from ..alignment.walk import Divergence, Walk
-from ..graph.runner import GraphRunner, core
+from ..graph.runner import GraphRunner, computing_nodes
 from .proposal import Array, constants, same
 
 Change = tuple[onnx.NodeProto, int, Array, onnx.NodeProto, Array]
@@ -79,7 +79,7 @@ def folded_alike(walk: Walk, divergence: Divergence) -> bool:
 
 def affine(steps: GraphRunner, nodes: Sequence[onnx.NodeProto]) -> Affine | None:
     """Read these nodes as one convolution with a scale and a shift for each channel; None where they are not that."""
-    chain = [node for node in core(nodes) if node.op_type != "Pad"]
+    chain = [node for node in computing_nodes(nodes) if node.op_type != "Pad"]
     if not chain or chain[0].op_type != "Conv" or chain[0].input[1] not in steps.constants:
         return None
     conv, weight = chain[0], steps.constants[chain[0].input[1]]

@@ -14,7 +14,7 @@ import onnx
 
 from ..alignment.walk import Divergence, Walk
 from ..graph.edits import Edit, Give, Rewire
-from ..graph.runner import LAYOUT, core
+from ..graph.runner import LAYOUT, computing_nodes
 from . import batchnorm_folding, weights
 from .codes import FaultCode
 from .fault_type import FaultType, nowhere
@@ -41,7 +41,7 @@ def replacements(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:
     if built is None or not divergence.nodes or not divergence.origins:
         return
     added, values, new = built
-    kinds = [[n.op_type for n in core(side)] for side in (divergence.nodes, divergence.origins)]
+    kinds = [[n.op_type for n in computing_nodes(side)] for side in (divergence.nodes, divergence.origins)]
     words = f"{', '.join(kinds[0]) or 'nothing'} replaced by the Source's {', '.join(kinds[1]) or 'tensor'}"
     edit = Rewire(words, divergence.target, new, readers(walk, divergence.target) or None, added, values)
     node, source_node = nodes_to_name(divergence)
@@ -60,8 +60,8 @@ def replacements(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:
 
 def first_replacements(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:
     """Replace the first nodes of a divergence by the Source's first ones, where others follow on both sides."""
-    for node in core(divergence.nodes)[:-1]:
-        for source_node in core(divergence.origins)[:-1]:
+    for node in computing_nodes(divergence.nodes)[:-1]:
+        for source_node in computing_nodes(divergence.origins)[:-1]:
             tensor, source = node.output[0], source_node.output[0]
             value, content = walk.values.get(tensor), walk.contents.tensors.get(source)
             if value is None or content is None or value.size != content.size or value.ndim != content.ndim:
@@ -108,8 +108,8 @@ def surplus_moving_nodes(divergence: Divergence) -> list[onnx.NodeProto]:
 
 def nodes_to_name(divergence: Divergence) -> tuple[onnx.NodeProto, onnx.NodeProto]:
     """Choose the node of each side to name: the first that the other side has no like of, else the weightiest."""
-    nodes = core(divergence.nodes) or list(divergence.nodes)
-    source_nodes = core(divergence.origins) or list(divergence.origins)
+    nodes = computing_nodes(divergence.nodes) or list(divergence.nodes)
+    source_nodes = computing_nodes(divergence.origins) or list(divergence.origins)
     kinds, source_kinds = ([n.op_type for n in side] for side in (nodes, source_nodes))
     odd = [n for n in nodes if n.op_type not in source_kinds]
     missing = [n for n in source_nodes if n.op_type not in kinds]
@@ -121,7 +121,7 @@ def nodes_to_name(divergence: Divergence) -> tuple[onnx.NodeProto, onnx.NodeProt
 
 def _window_settings(nodes: Sequence[onnx.NodeProto]) -> list[Any]:
     settings: list[Any] = []
-    for node in core(nodes):
+    for node in computing_nodes(nodes):
         if node.op_type in WINDOWED:
             settings.append(sorted(str(a) for a in node.attribute if a.name not in ("kernel_shape",)))
         elif node.op_type == "Pad":

@@ -15,7 +15,7 @@ import onnx
 
 from ..alignment.walk import Divergence, Walk
 from ..graph.edits import DropInput, Edit, SetAttributes, SetConstant
-from ..graph.runner import core
+from ..graph.runner import computing_nodes
 from .codes import FaultCode
 from .fault_type import FaultType
 from .idle_nodes import idle_divergences
@@ -32,7 +32,12 @@ def localise(walk: Walk, node: onnx.NodeProto) -> Iterator[Divergence]:
 
 def propose(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:
     """Set one setting to the Source's, then all that differ in a node, for each pair of nodes with one operator."""
-    pairs = [(n, s) for n in core(divergence.nodes) for s in core(divergence.origins) if n.op_type == s.op_type]
+    pairs = [
+        (n, s)
+        for n in computing_nodes(divergence.nodes)
+        for s in computing_nodes(divergence.origins)
+        if n.op_type == s.op_type
+    ]
     for node, source_node in pairs if has_like_operators(walk, divergence) else ():
         settings = [
             *_attributes(divergence, node, source_node),

@@ -13,7 +13,7 @@ import onnx
 from ...runtimes.tensor_layout import TensorLayout
 from ..alignment.walk import Divergence, Walk
 from ..graph.edits import Rewire
-from ..graph.runner import core
+from ..graph.runner import computing_nodes
 from .hyperparameters import is_temperature
 from .proposal import Proposal
 from .source_nodes import build
@@ -23,7 +23,7 @@ MAX_REMOVED = 6  # nodes of one divergence that are each tried without
 
 def removals(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:
     """Take one of the Target's nodes out: what reads it reads the node's first input."""
-    for node in core(divergence.nodes)[:MAX_REMOVED]:
+    for node in computing_nodes(divergence.nodes)[:MAX_REMOVED]:
         if len(divergence.nodes) < 2 or not node.input or node.input[0] in walk.target.constants:
             continue
         edit = Rewire(f"{node.op_type} passed by", node.output[0], node.input[0], readers(walk, node.output[0]))
@@ -39,7 +39,7 @@ def insertions(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:
     read = [name for node in divergence.nodes for name in walk.target.dynamic(node)]
     outside = dict.fromkeys(name for name in read if name not in computed and name in walk.aligned)
     known = walk.aligned_sources()
-    for source_node in core(divergence.origins)[:-1]:
+    for source_node in computing_nodes(divergence.origins)[:-1]:
         tensor = source_node.output[0]
         if tensor in walk.contents.tensors and tensor not in known:
             nodes = walk.source.between(tensor, known)
@@ -61,7 +61,7 @@ def _insertion(
         return
     added, constants, new = built
     inner = tuple(n.name for n in divergence.nodes if name in walk.target.read(n))
-    kinds = [n.op_type for n in core(nodes)]
+    kinds = [n.op_type for n in computing_nodes(nodes)]
     lacked_by_all = _is_read_only_by(walk, match.name, nodes) and name not in walk.target.outputs
     reading = tuple(n.name for n in walk.target.readers[name]) if lacked_by_all else inner
     edit = Rewire(f"{' and '.join(kinds)} put before {inner[0]}", name, new, reading, added, constants)

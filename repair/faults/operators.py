@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import onnx
 
 from ..alignment.walk import Divergence, Walk
-from ..graph.runner import GraphRunner, core
+from ..graph.runner import GraphRunner, computing_nodes
 
 SPREADING = frozenset({"PRelu", "Mul", "Add", "Sub", "Div"})
 """Operators that spread a constant over the axes that its shape says."""
@@ -26,7 +26,7 @@ ALIASES = {"Gemm": "MatMul"}
 
 def effective_operators(steps: GraphRunner, nodes: Sequence[onnx.NodeProto]) -> list[str]:
     """List the operators of these nodes but for those that only scale, shift and pad by constants."""
-    chosen = [n for n in core(nodes) if n.op_type not in SCALING or len(steps.dynamic(n)) > 1]
+    chosen = [n for n in computing_nodes(nodes) if n.op_type not in SCALING or len(steps.dynamic(n)) > 1]
     kinds = [ALIASES.get(n.op_type, n.op_type) for n in chosen]
     if "Min" in kinds or "Max" in kinds:  # limits in two steps
         kinds = ["Clip" if kind in ("Min", "Max", "Relu") else kind for kind in kinds]
@@ -41,5 +41,5 @@ def has_same_effect(walk: Walk, divergence: Divergence) -> bool:
 
 def has_like_operators(walk: Walk, divergence: Divergence) -> bool:
     """Do both sides have the same operators, or the same in effect, so that arrays and settings can be compared?"""
-    kinds = [[node.op_type for node in core(side)] for side in (divergence.nodes, divergence.origins)]
+    kinds = [[node.op_type for node in computing_nodes(side)] for side in (divergence.nodes, divergence.origins)]
     return has_same_effect(walk, divergence) or kinds[0] == kinds[1]

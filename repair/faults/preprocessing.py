@@ -12,7 +12,7 @@ import onnx
 
 from ..alignment.walk import Divergence, Walk
 from ..graph.edits import Rewire
-from ..graph.runner import LAYOUT, core
+from ..graph.runner import LAYOUT, computing_nodes
 from .codes import FaultCode
 from .fault_type import FaultType
 from .proposal import Proposal
@@ -93,7 +93,7 @@ def propose(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:
     if built is None:
         return
     added, constants, new = built
-    kinds = [[n.op_type for n in core(side)] for side in (nodes, divergence.origins)]
+    kinds = [[n.op_type for n in computing_nodes(side)] for side in (nodes, divergence.origins)]
     words = f"{' and '.join(kinds[0])} at the input replaced by {' and '.join(kinds[1]) or 'nothing'}"
     readers = tuple(n.name for n in walk.target.readers.get(tensor, ()))
     evidence = {"operator": nodes[0].op_type, "target_operators": kinds[0], "source_operators": kinds[1]}

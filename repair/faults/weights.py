@@ -18,7 +18,7 @@ import onnx
 from ..alignment.matching import correlation
 from ..alignment.walk import Divergence, Walk
 from ..graph.edits import SetConstant
-from ..graph.runner import core
+from ..graph.runner import computing_nodes
 from . import hyperparameters
 from .batchnorm_folding import Change, unfolded
 from .codes import FaultCode
@@ -85,11 +85,11 @@ def candidates(walk: Walk, divergence: Divergence) -> Iterator[Candidate]:
     """Find constants of the Target's nodes that equal no constant of the Source's, and what they may have to be."""
     source_arrays = [
         (source_node, index, array)
-        for source_node in core(divergence.origins)
+        for source_node in computing_nodes(divergence.origins)
         for index, _, array in constants(walk.source, source_node)
         if array.dtype.kind == "f" and source_node.op_type not in SETTINGS
     ]
-    for node in core(divergence.nodes):
+    for node in computing_nodes(divergence.nodes):
         if node.op_type in SETTINGS:
             continue
         for index, _, value in constants(walk.target, node):

@@ -19,7 +19,7 @@ LAYOUT = frozenset({"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "
 SIZES = frozenset({"Shape", "Size", "ConstantOfShape", "Range", "NonZero"})
 
 
-def core(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+def computing_nodes(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
     """Select the nodes that compute something, sizes and shapes aside."""
     return [node for node in nodes if node.op_type not in LAYOUT and node.op_type not in SIZES]
 

@@ -21,7 +21,7 @@ from ..faults.fault_types import FAULT_TYPES
 from ..faults.operators import effective_operators, has_same_effect
 from ..faults.preprocessing import is_before_layers
 from ..faults.proposal import Proposal, holds
-from ..graph.runner import core
+from ..graph.runner import computing_nodes
 from .session import LocatedFault
 
 MAX_PASSES = 12  # of the Target, in nodes run, that the search for one fault may take
@@ -204,7 +204,7 @@ def adjustments(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:
             else:
                 yield proposal
     yield from several
-    kinds = [[node.op_type for node in core(side)] for side in (divergence.nodes, divergence.origins)]
+    kinds = [[node.op_type for node in computing_nodes(side)] for side in (divergence.nodes, divergence.origins)]
     is_one_node = kinds[0] == kinds[1] and len(kinds[0]) == 1
     if is_one_node and "LH" in last and (arrays := weights.all_at_once(walk, divergence)) is not None:
         yield replace(arrays, also=(*arrays.also, last["LH"]))

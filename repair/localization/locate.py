@@ -24,7 +24,7 @@ from ..faults.operators import WEIGHTED
 from ..faults.proposal import Array
 from ..faults.source_nodes import build
 from ..graph.edits import Edit, Rewire
-from ..graph.runner import GraphRunner, core
+from ..graph.runner import GraphRunner, computing_nodes
 from .explanation import UNRELATED, explain, located_fault
 from .finding import LocateResult
 from .session import LocalizationSession, LocatedFault, hold, make_room
@@ -182,7 +182,7 @@ def _missing_end(walk: Walk, index: int, name: str, computed: set[str]) -> Locat
     nodes = walk.source.between(name, computed)
     layout = TensorLayout(tuple(range(content.ndim)), tuple(content.shape[1:]))
     built = build(walk, nodes, name, layout) if index < len(walk.target.outputs) else None
-    operators = [node.op_type for node in core(nodes)]
+    operators = [node.op_type for node in computing_nodes(nodes)]
     output = walk.target.outputs[min(index, len(walk.target.outputs) - 1)]
     edits: tuple[Edit, ...] = ()
     if built is not None:

@@ -21,7 +21,7 @@ from ..alignment.walk import Walk
 from ..faults import batchnorm_folding, hyperparameters
 from ..faults.proposal import Array
 from ..graph.edits import Edit, Rewire, SetAttributes, SetConstant, applied
-from ..graph.runner import GraphRunner, core
+from ..graph.runner import GraphRunner, computing_nodes
 from .finding import AffineChange, ConstantChange, FaultSummary, SettingChange, SettingValue
 
 DRIFT = 1e-2  # relative distance up to which the nearest native tensor may hold the view's tensor: roundings add up
@@ -200,7 +200,7 @@ def _activation(edit: Edit) -> str | None:
     """The activation that an edit adds, where that is all, by its limits and as TFLite calls it."""
     if not isinstance(edit, Rewire):
         return None
-    nodes = core(edit.added)
+    nodes = computing_nodes(edit.added)
     if len(nodes) != 1 or nodes[0].op_type not in ("Relu", "Clip"):
         return None
     low, high = (0.0, np.inf) if nodes[0].op_type == "Relu" else (-np.inf, np.inf)

@@ -19,7 +19,7 @@ from ..alignment.matching import Contents
 from ..alignment.walk import Divergence, Walk
 from ..faults import tensor_structure
 from ..faults.proposal import Array, holds
-from ..graph.runner import LAYOUT, GraphRunner, core
+from ..graph.runner import LAYOUT, GraphRunner, computing_nodes
 from .finding import TraceFault, TraceSearchResult
 from .locate import canonical
 
@@ -136,13 +136,13 @@ def _likeliest(walk: Walk, node: onnx.NodeProto) -> Divergence | None:
 
 
 def _kinds(nodes: Sequence[onnx.NodeProto]) -> list[str]:
-    return [plain_kind(node.op_type) for node in core(nodes)]
+    return [plain_kind(node.op_type) for node in computing_nodes(nodes)]
 
 
 def _operator_fault(walk: Walk, divergence: Divergence, layers: Mapping[str, str]) -> TraceFault:
     """Describe other values than the Source's, by the operators of both sides that differ."""
-    nodes = core(divergence.nodes) or list(divergence.nodes)
-    source_nodes = core(divergence.origins) or list(divergence.origins)
+    nodes = computing_nodes(divergence.nodes) or list(divergence.nodes)
+    source_nodes = computing_nodes(divergence.origins) or list(divergence.origins)
     # Where both sides end in the same operator, the fault is named by what only one of them has before it.
     node = _odd_one_out(nodes, source_nodes)
     source_node = _odd_one_out(source_nodes, nodes) if source_nodes else None
@@ -156,7 +156,7 @@ def _operator_fault(walk: Walk, divergence: Divergence, layers: Mapping[str, str
         "source_tensor": divergence.source,
     }
     code = "CG"
-    if not core(divergence.nodes) and not core(divergence.origins):
+    if not computing_nodes(divergence.nodes) and not computing_nodes(divergence.origins):
         code = "TSS"
     elif _kinds(nodes) == [plain_kind(n.op_type) for n in source_nodes]:
         code = "LH"
@@ -180,7 +180,7 @@ def _order_fault(walk: Walk, divergence: Divergence, reader: onnx.NodeProto) -> 
     same |= {match.name for match in walk.contents.find(walk.wanted(divergence))}
     in_graph_order = [name for node in walk.source.nodes for name in node.output if name in same]
     nodes = walk.source.between(in_graph_order[-1], in_graph_order[:1]) if in_graph_order else []
-    source_nodes = core(nodes) or nodes
+    source_nodes = computing_nodes(nodes) or nodes
     source_node = source_nodes[-1] if source_nodes else None
     node = divergence.nodes[-1] if divergence.nodes else reader
     evidence = {
@@ -194,7 +194,7 @@ def _order_fault(walk: Walk, divergence: Divergence, reader: onnx.NodeProto) -> 
         "source_tensor": divergence.source,
     }
     name = "" if source_node is None else source_node.name
-    return TraceFault("CG" if core(nodes) else "TSS", node.name, node.output[0], name, evidence)
+    return TraceFault("CG" if computing_nodes(nodes) else "TSS", node.name, node.output[0], name, evidence)
 
 
 def _is_at_input(walk: Walk, divergence: Divergence) -> bool:

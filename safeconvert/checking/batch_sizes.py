@@ -37,7 +37,7 @@ def check_batches(evaluation_set: EvaluationSet, target: LoadedModel, mapping: S
     """
     source = evaluation_set.source
     first = batches(evaluation_set.rows[0])[0]
-    arrays, expected = evaluation_set.reference.outputs(first)
+    arrays, expected = evaluation_set.source_outputs.outputs(first)
     if evaluation_set.target_inputs is not None:
         arrays = evaluation_set.target_inputs.read(first)
     target_arrays = apply_mapping(mapping, arrays)

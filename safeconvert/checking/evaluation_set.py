@@ -30,7 +30,7 @@ from ..workers.pool import WorkerPool
 from .distinct_inputs import distinct_rows
 from .probe_ranges import ranges_of_inputs, ranges_tried
 from .source_behaviour import SourceBehaviour
-from .source_outputs import Reference
+from .source_outputs import SourceOutputs
 
 Array = np.ndarray[Any, Any]
 PROBES = 32  # where a person gives no inputs
@@ -86,9 +86,9 @@ class EvaluationSet:
         folder = workers.scratch("outputs")
         folder.mkdir()
         inputs = self._begin(pool)
-        self.reference = Reference(source, inputs, folder)
+        self.source_outputs = SourceOutputs(source, inputs, folder)
         self._distinct = pool.submit(lambda: distinct_rows(inputs.result()))
-        self.behaviour = SourceBehaviour(self.reference, self.specs, options, lambda: self.rows)  # copies share it
+        self.behaviour = SourceBehaviour(self.source_outputs, self.specs, options, lambda: self.rows)  # copies share it
         self._samples: list[Sample] = []  # none or one; copies of this set share it
 
     def _begin(self, pool: ThreadPoolExecutor) -> Future[Inputs]:
@@ -149,7 +149,7 @@ class EvaluationSet:
 
     @property
     def inputs(self) -> Inputs:
-        return self.reference.inputs
+        return self.source_outputs.inputs
 
     @cached_property
     def rows(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -198,8 +198,8 @@ class EvaluationSet:
 
     def ahead(self) -> None:
         """Let the Source answer in the background from now on, if its inputs are there."""
-        if self.reference.ready():
-            self.reference.ahead(self.rows)
+        if self.source_outputs.ready():
+            self.source_outputs.ahead(self.rows)
 
     def probes(self, count: int) -> ProbeInputs:
         """Synthetic inputs; integers are drawn from the range of the person's own."""

@@ -21,7 +21,7 @@ from ..options import Options
 from ..records import TensorSpec
 from ..workers.runtime_functions import CHANGING_OPERATORS, RUN_SINGLE_THREADED
 from .probe_ranges import ranges_tried
-from .source_outputs import Reference, batches
+from .source_outputs import SourceOutputs, batches
 
 Array = np.ndarray[Any, Any]
 SCALE_ROWS = 32  # inputs that scales are measured on, calibration inputs first
@@ -34,18 +34,18 @@ class SourceBehaviour:
 
     def __init__(
         self,
-        reference: Reference,
+        source_outputs: SourceOutputs,
         specs: Sequence[TensorSpec],
         options: Options,
         rows: Callable[[], tuple[tuple[int, ...], tuple[int, ...]]],
     ) -> None:
         """``specs`` are the Source's inputs in this run, ``rows`` returns the calibration and the held-out rows."""
-        self._reference, self._specs, self._options, self._rows = reference, specs, options, rows
+        self._source_outputs, self._specs, self._options, self._rows = source_outputs, specs, options, rows
         self._noise: list[Array] | None = None
 
     @property
     def source(self) -> LoadedModel:
-        return self._reference.source
+        return self._source_outputs.source
 
     @cached_property
     def rules(self) -> tuple[OutputRule, ...]:
@@ -57,7 +57,7 @@ class SourceBehaviour:
         few: list[Array] = []
         labels: list[set[int]] = []
         calibration, heldout = self._rows()
-        for _, _, outputs in self._reference.each((*calibration, *heldout)[:SCALE_ROWS]):
+        for _, _, outputs in self._source_outputs.each((*calibration, *heldout)[:SCALE_ROWS]):
             if not meters:
                 meters, few = [ScaleMeter() for _ in outputs], outputs
                 labels = [set() for _ in outputs]
@@ -100,13 +100,13 @@ class SourceBehaviour:
         """Measure how far the Source's answers move by themselves, on a few calibration inputs."""
         if self._noise is None:
             rows = self._rows()[0][:NOISE_ROWS]
-            arrays = self._reference.inputs.read(rows)
+            arrays = self._source_outputs.inputs.read(rows)
             base = [output[: len(rows)] for output in self._first_outputs(rows)]
             self._noise = self.noise_on(arrays, base)
 
     def _first_outputs(self, rows: Sequence[int]) -> list[Array]:
         first = batches(self._rows()[0])[0]
-        return self._reference.outputs(first)[1]
+        return self._source_outputs.outputs(first)[1]
 
     def noise_on(self, arrays: Mapping[str, Array], base: Sequence[Array]) -> list[Array]:
         """The noise of each output on these inputs; ``base`` are the Source's outputs for them."""
@@ -140,7 +140,7 @@ class SourceBehaviour:
     def contradiction(self) -> str | None:
         """Why the Source cannot be compared with: it answers otherwise when it is asked the same again."""
         rows = self._rows()[0][:REPEATED_ROWS]
-        arrays = self._reference.inputs.read(rows)
+        arrays = self._source_outputs.inputs.read(rows)
         return contradiction_on(self.source, arrays, self.rules)
 
     def contradiction_on_probes(self) -> str | None:
@@ -171,7 +171,7 @@ class SourceBehaviour:
             return False
         meters = [ScaleMeter() for _ in self.rules]
         for rows in self._rows():
-            for _, _, outputs in self._reference.each(rows):
+            for _, _, outputs in self._source_outputs.each(rows):
                 for meter, output in zip(meters, outputs, strict=True):
                     meter.add(output)
         return all(meter.scales(None).is_constant for meter in meters)

@@ -27,7 +27,7 @@ def batches(rows: Sequence[int], size: int = BATCH) -> list[tuple[int, ...]]:
     return [tuple(rows[start : start + size]) for start in range(0, len(rows), size)]
 
 
-class Reference:
+class SourceOutputs:
     """The Source's outputs on the evaluation set's inputs, some of which may still be being decoded."""
 
     def __init__(self, source: LoadedModel, inputs: Future[Inputs], folder: Path) -> None:

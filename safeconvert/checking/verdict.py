@@ -158,7 +158,7 @@ def compare_rows(
     total, done = Comparison(), 0
     names = evaluation_set.source.output_names
     rules: tuple[OutputRule, ...] = ()
-    for batch, arrays, expected in evaluation_set.reference.each(rows):
+    for batch, arrays, expected in evaluation_set.source_outputs.each(rows):
         target_arrays = arrays if deployed is None else deployed.read(batch)
         try:
             outputs = target_outputs(evaluation_set.source, target, mapping, target_arrays, expected)

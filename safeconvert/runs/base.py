@@ -97,7 +97,7 @@ class Run:
             try:
                 yield evaluation_set
             finally:
-                evaluation_set.reference.close()
+                evaluation_set.source_outputs.close()
 
     def _of_files_unchanged(self, outcome: RunOutcome) -> RunOutcome:
         """The outcome, which holds for the files that were loaded: undecided where one of them was changed since."""

@@ -25,7 +25,7 @@ from ..records import Diagnosis, Fault, Localisation, Verdict
 from ..repair.acceptance import MAX_ROWS_COMPARED, repaired, repaired_on_the_way
 from ..repair.context import RepairContext, RepairState
 from ..repair.exporter_faults import explain
-from ..repair.layer_ranking import Ranker, check_core_layers
+from ..repair.layer_ranking import LayerRanker, check_core_layers
 from ..repair.strategies import float_weights
 from ..repair.strategies.preprocessing import Deployment
 from ..reporting.reproduction import Reproducer
@@ -42,7 +42,7 @@ class _Conversion:
     ONNX, ``diagnoses`` about everything else.
     """
 
-    router: RouteSearch
+    search: RouteSearch
     stage: ConvertedModel
     target: ConvertedModel
     judgement: Judgement
@@ -79,15 +79,15 @@ class ConvertRun(Run):
         if (contradiction := evaluation_set.behaviour.contradiction_on_probes()) is not None:
             undecided = Judgement(Verdict.UNDECIDED, (contradiction,))
             return self.finish(RunOutcome(undecided, evaluation_set, None), final=final)
-        router = self._router(evaluation_set)
-        self.attempts = router.attempts
+        search = self._route_search(evaluation_set)
+        self.attempts = search.attempts
         with self.clock("convert"):
-            stage = router.find(chains)
-        reproducer = self._reproducer(router, to, final)
+            stage = search.find(chains)
+        reproducer = self._reproducer(search, to, final)
         if stage is None:
-            return self._without_target(evaluation_set, router, reproducer, final)
+            return self._without_target(evaluation_set, search, reproducer, final)
         with self.clock("check"):
-            conversion = self._checked(evaluation_set, router, stage)
+            conversion = self._checked(evaluation_set, search, stage)
             conversion = self._with_repaired_hops(conversion)
             conversion = self._with_float_weights(conversion)
             conversion = self._with_source_faults(conversion)
@@ -96,44 +96,44 @@ class ConvertRun(Run):
         ranking = self._ranked(evaluation_set, conversion)
         return self._hand_over(conversion, diagnoses, ranking, reproducer, final)
 
-    def _reproducer(self, router: RouteSearch, to: str, final: Path) -> Reproducer:
+    def _reproducer(self, search: RouteSearch, to: str, final: Path) -> Reproducer:
         command = ["safeconvert", f"{self.source.format}2{to}", str(self.source.path), "-o", str(final)]
-        return Reproducer(router.hop_runner, self.options, [*command, *self.options.arguments()], final)
+        return Reproducer(search.hop_runner, self.options, [*command, *self.options.arguments()], final)
 
     def _without_target(
-        self, evaluation_set: EvaluationSet, router: RouteSearch, reproducer: Reproducer, final: Path
+        self, evaluation_set: EvaluationSet, search: RouteSearch, reproducer: Reproducer, final: Path
     ) -> Result:
         """The result where every route failed."""
-        judgement = Judgement(Verdict.FAILED, ("no route produced a model", *router.reasons_repair_ended))
+        judgement = Judgement(Verdict.FAILED, ("no route produced a model", *search.reasons_repair_ended))
         with self.clock("reproduce"):
-            attempts = reproducer.crashed(router.attempts, crashes(router, None))
+            attempts = reproducer.crashed(search.attempts, crashes(search, None))
         outcome = RunOutcome(judgement, evaluation_set, None, tuple(attempts), files=tuple(reproducer.files))
         return self.finish(outcome, final=final)
 
-    def _checked(self, evaluation_set: EvaluationSet, router: RouteSearch, stage: ConvertedModel) -> _Conversion:
+    def _checked(self, evaluation_set: EvaluationSet, search: RouteSearch, stage: ConvertedModel) -> _Conversion:
         """The verdict on the Target, with the deployment's preprocessing built in where that was asked for."""
         deployed = evaluation_set.as_deployed()
-        target, reasons = self._with_preprocessing(evaluation_set, deployed, stage, router)
+        target, reasons = self._with_preprocessing(evaluation_set, deployed, stage, search)
         judgement = judged(deployed, target)
         if judgement.verdict is Verdict.DIVERGED:
             judgement = replace(judgement, reasons=(*judgement.reasons, *reasons))
         else:
-            judgement = self._on_sample(judgement, stage, router)
+            judgement = self._on_sample(judgement, stage, search)
         # With the preprocessing built in, only the Target takes what the deployment prepares: what the converters gave
         # takes what the Source takes.
         unrepaired_inputs = evaluation_set if self.options.embed_preprocessing else deployed
-        findings = tuple(router.findings(stage))
+        findings = tuple(search.findings(stage))
         return _Conversion(
-            router, stage, target, judgement, deployed, unrepaired_inputs, findings, (), localisation(findings)
+            search, stage, target, judgement, deployed, unrepaired_inputs, findings, (), localisation(findings)
         )
 
-    def _on_sample(self, judgement: Judgement, stage: ConvertedModel, router: RouteSearch) -> Judgement:
+    def _on_sample(self, judgement: Judgement, stage: ConvertedModel, search: RouteSearch) -> Judgement:
         """The judgement of a quantised Target whose inputs agree: on the sample, most labels must do so too.
 
         Other Targets are judged on probes by :func:`judge`, which knows the Source's noise.
         """
         is_quantized = self.source.signature.quantized or stage.model.signature.quantized
-        if not is_quantized or stage.comparison is None or router.attempt_runner.agrees(stage):
+        if not is_quantized or stage.comparison is None or search.attempt_runner.agrees(stage):
             return judgement
         differences = "; ".join(stage.comparison.differences(values=False))
         reason = f"among a few inputs and a few random ones: {differences}"
@@ -143,7 +143,7 @@ class ConvertRun(Run):
         return replace(judgement, verdict=Verdict.DIVERGED, reasons=(reason,))
 
     def _with_preprocessing(
-        self, evaluation_set: EvaluationSet, deployed: EvaluationSet, stage: ConvertedModel, router: RouteSearch
+        self, evaluation_set: EvaluationSet, deployed: EvaluationSet, stage: ConvertedModel, search: RouteSearch
     ) -> tuple[ConvertedModel, tuple[str, ...]]:
         """The Target so changed that it takes what the deployment prepares, or as it is and why."""
         if not self.options.embed_preprocessing:
@@ -151,7 +151,7 @@ class ConvertRun(Run):
         context = self._context(evaluation_set, deployed, stage)
         deployment = Deployment(context)
         target = deployment.embedded(stage)
-        router.attempts += context.attempts
+        search.attempts += context.attempts
         if target is None:
             return stage, (f"no converter gives the Target back as {stage.format} with the preprocessing built in",)
         self.notes.append(f"built into the Target: {deployment.change().words}")
@@ -179,7 +179,7 @@ class ConvertRun(Run):
         state = RepairState(conversion.target, judgement, judgement, conversion.deployed)
         with context.budget.running():
             proposal = float_weights.propose(context, state)
-        conversion.router.attempts += context.attempts
+        conversion.search.attempts += context.attempts
         if proposal is None or proposal.stage is None:
             return conversion
         self.notes += proposal.findings.notes
@@ -194,12 +194,12 @@ class ConvertRun(Run):
 
     def _with_source_faults(self, conversion: _Conversion) -> _Conversion:
         """The faults of a converter that went wrong on the Source itself, and that a way around was found for."""
-        router, judgement = conversion.router, conversion.judgement
-        diverged = router.diverged_at_source(conversion.stage)
+        search, judgement = conversion.search, conversion.judgement
+        diverged = search.diverged_at_source(conversion.stage)
         if diverged is None or not conversion.stage.attempts:
             return conversion
         self.observer.say("looking for what the first converter got wrong")
-        used = router.attempts[conversion.stage.attempts[0]]
+        used = search.attempts[conversion.stage.attempts[0]]
         is_verified = judgement.verdict is Verdict.VERIFIED
         sample, inputs = conversion.deployed.sample(), conversion.unrepaired_inputs
         diagnoses, ranking = explain(
@@ -207,9 +207,9 @@ class ConvertRun(Run):
             self.source,
             sample,
             diverged,
-            router.attempts[diverged.attempts[0]],
+            search.attempts[diverged.attempts[0]],
             used if is_verified else None,
-            router.settings,
+            search.settings,
         )
         assert diverged.comparison is not None
         before = diverged.comparison.percent
@@ -229,7 +229,7 @@ class ConvertRun(Run):
         judgement = conversion.judgement
         if judgement.verdict is not Verdict.DIVERGED:
             return conversion
-        reasons = (*judgement.reasons, *conversion.router.reasons_repair_ended)
+        reasons = (*judgement.reasons, *conversion.search.reasons_repair_ended)
         return replace(conversion, judgement=replace(judgement, reasons=reasons))
 
     def _hop_diagnoses(self, conversion: _Conversion) -> list[Diagnosis]:
@@ -253,14 +253,14 @@ class ConvertRun(Run):
         """The localisation with layers ranked as was asked for."""
         if self.options.ranking != "kruskal" or conversion.localisation is None:
             return conversion.localisation
-        router, findings = conversion.router, conversion.findings
-        ranker = Ranker(self.workers, evaluation_set, self.shapes, self.options, self.observer)
+        search, findings = conversion.search, conversion.findings
+        ranker = LayerRanker(self.workers, evaluation_set, self.shapes, self.options, self.observer)
         with self.clock("rank"):
-            diverged = router.diverged_at_source(conversion.stage)
+            diverged = search.diverged_at_source(conversion.stage)
             if findings or diverged is None:
-                ranking, notes = ranker.of_hops(findings, conversion.localisation, router.settings)
+                ranking, notes = ranker.of_hops(findings, conversion.localisation, search.settings)
             else:
-                ranking, notes = ranker.of_source(diverged, conversion.localisation, router.settings)
+                ranking, notes = ranker.of_source(diverged, conversion.localisation, search.settings)
         self.notes += notes
         return ranking
 
@@ -273,10 +273,10 @@ class ConvertRun(Run):
         final: Path,
     ) -> Result:
         """Write the Target and the report, with how to reproduce each fault."""
-        router = conversion.router
+        search = conversion.search
         with self.clock("reproduce"):
             reproductions = reproducer(diagnoses, conversion.findings)
-            attempts = reproducer.crashed(router.attempts, crashes(router, conversion.stage))
+            attempts = reproducer.crashed(search.attempts, crashes(search, conversion.stage))
         faults: tuple[Fault, ...] = tuple(
             diagnosis.as_fault(is_good=conversion.is_good, percent_after=conversion.percent, reproduce=reproduce)
             for diagnosis, reproduce in zip(diagnoses, reproductions, strict=True)
@@ -311,12 +311,12 @@ class ConvertRun(Run):
         between = [finding for finding in findings if finding.fed.model is not self.source]
         return tuple(finding.comparison for finding in between if finding.comparison is not None)
 
-    def _router(self, evaluation_set: EvaluationSet) -> RouteSearch:
+    def _route_search(self, evaluation_set: EvaluationSet) -> RouteSearch:
         options = self.options
 
         def before(hop: Hop) -> None:
             if hop.framework == self.source.framework:
-                evaluation_set.reference.pause()  # the converter needs the Source's worker
+                evaluation_set.source_outputs.pause()  # the converter needs the Source's worker
 
         asked = ConversionOptions(
             options.tolerance,

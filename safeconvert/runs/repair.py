@@ -18,7 +18,7 @@ from ..models.loaded_model import LoadedModel
 from ..records import Diagnosis, Fault, Localisation
 from ..repair.acceptance import repaired
 from ..repair.context import Proposal, RepairContext, RepairState, Strategy, in_own_worker
-from ..repair.layer_ranking import Ranker, check_core_layers
+from ..repair.layer_ranking import LayerRanker, check_core_layers
 from ..repair.strategies import STRATEGIES
 from .base import Run, RunOutcome, mismatched
 from .result import Result
@@ -99,7 +99,7 @@ class RepairRun(Run):
             judgement = replace(judgement, reasons=(*judgement.reasons, *findings.reasons, *cut))
         localisation = _with_layer_names(findings.localisation, findings.layer_names)
         if self.options.ranking == "kruskal":
-            ranker = Ranker(self.workers, context.evaluation_set, self.shapes, self.options, self.observer)
+            ranker = LayerRanker(self.workers, context.evaluation_set, self.shapes, self.options, self.observer)
             with self.clock("rank"):
                 localisation, notes = ranker.repaired(findings.pair, findings.located, localisation)
             self.notes += notes

@@ -40,7 +40,7 @@ def test_as_deployed_is_another_set_with_the_same_source_outputs(images: Path) -
         assert (plain.target_preprocess, plain.target_inputs) == (None, None)
         assert deployed.target_preprocess == load_preprocess("caffe") == plain.deployment
         assert deployed.target_inputs is not None
-        assert deployed.reference is plain.reference
+        assert deployed.source_outputs is plain.source_outputs
         rows = (0, 1)
         assert not np.allclose(deployed.target_inputs.read(rows)["x"], plain.inputs.read(rows)["x"])
         corrected = deployed.with_target_preprocess(load_preprocess("torch"))
@@ -48,11 +48,11 @@ def test_as_deployed_is_another_set_with_the_same_source_outputs(images: Path) -
         np.testing.assert_array_equal(corrected.target_inputs.read(rows)["x"], plain.inputs.read(rows)["x"])
         contracts = [each.contract(plain.source.signature) for each in (plain, deployed, corrected)]
         assert contracts[0] == contracts[2] != contracts[1]
-        plain.reference.close()
+        plain.source_outputs.close()
 
 
 def test_without_a_deployment_the_set_is_the_same(images: Path) -> None:
     with WorkerPool() as workers, ThreadPoolExecutor(1) as executor:
         plain = made(workers, executor, Options(images=images, preprocess="torch"))
         assert plain.as_deployed() is plain
-        plain.reference.close()
+        plain.source_outputs.close()
