@@ -16,6 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from . import recurrent_layers
+
 Attributes = Mapping[str, Any]
 Function = Callable[[Sequence[Any], Attributes], Any]
 """Inputs (tensors or arrays, None where absent) and ONNX attributes to the output, or to a list of outputs."""
@@ -53,6 +55,27 @@ def _gather(inputs: Sequence[Any], attributes: Attributes) -> Any:
     if not tf.is_tensor(indices):
         indices = np.where(np.asarray(indices) < 0, np.asarray(indices) + size, indices)
     return tf.gather(data, tf.cast(indices, tf.int32), axis=axis)
+
+
+def _reshape(inputs: Sequence[Any], attributes: Attributes) -> Any:
+    """Reshape also where the batch is folded into windows, patches or rows, or comes out of them again.
+
+    The batch, or what it was folded into, is the outermost axis of the elements' order: where it is free, the
+    first size follows from the others. So a graph that was exported for a batch of 1 takes any.
+    """
+    data, source_sizes = inputs[0], list(inputs[0].shape)
+    sizes: list[int | None] = [-1 if size is None else int(size) for size in np.asarray(inputs[1]).ravel()]
+    if not attributes.get("allowzero", 0):
+        sizes = [source_sizes[axis] if size == 0 else size for axis, size in enumerate(sizes)]
+    if source_sizes and source_sizes[0] is None and sizes and sizes[0] != -1:
+        sizes[0] = None
+    if None in sizes and -1 in sizes:  # one is the batch; the other follows from the sizes that are known
+        known = [size for size in source_sizes if size is not None]
+        if len(known) != len(source_sizes) - 1 or sizes.count(None) > 1:
+            raise TypeError(f"{source_sizes} cannot be reshaped to {sizes}: several sizes are free")
+        rest = [size for size in sizes if size is not None and size != -1]
+        sizes[sizes.index(-1)] = int(np.prod(known)) // int(np.prod(rest))
+    return tf.reshape(data, [-1 if size is None else size for size in sizes])
 
 
 def _expand(inputs: Sequence[Any], attributes: Attributes) -> Any:
@@ -135,6 +158,7 @@ FUNCTIONS: dict[str, Function] = {
     "Expand": _expand,
     "Gather": _gather,
     "LayerNormalization": _layer_normalization,
+    "Reshape": _reshape,
     "Slice": _slice,
     "Split": _split,
     "Squeeze": _squeeze,
@@ -145,7 +169,12 @@ FUNCTIONS: dict[str, Function] = {
 
 
 def _is_wrong(node: Any, layers: Mapping[str, Any]) -> bool:
-    """Return whether onnx2keras is known to translate this node wrongly without failing."""
+    """Return whether onnx2keras is known to translate this node wrongly without failing.
+
+    Its Slice of a computed tensor takes no steps, and an end beyond 32 bits, which is none, for -1.
+    """
+    if node.op_type == "Slice":
+        return len(node.input) > 1 and not isinstance(layers[node.input[0]], np.ndarray)
     return node.op_type == "MatMul" and not any(isinstance(layers[name], np.ndarray) for name in node.input)
 
 
@@ -173,6 +202,16 @@ def _translator(function: Function, own: Translator | None) -> Translator:
     return translate
 
 
+def _recurrent(
+    node: Any, attributes: dict[str, Any], layers: dict[str, Any], functions: Any, name: str, label: Any
+) -> None:
+    """Translate LSTM, GRU or RNN."""
+    labels = label if isinstance(label, list) else [label]
+    operands = [layers[key] if key else None for key in node.input]
+    results = recurrent_layers.translate(node.op_type, operands, attributes, labels[0], len(node.output))
+    layers.update({output: value for output, value in zip(node.output, results, strict=True) if output})
+
+
 def _in_lambda(function: Function, operands: Sequence[Any], attributes: Attributes, label: str) -> Any:
     """Return ``function`` of the operands: an array where all are constants, else the output of a Lambda layer."""
     computed = [position for position, item in enumerate(operands) if isinstance(item, keras.KerasTensor)]
@@ -197,6 +236,7 @@ def extended() -> Iterator[None]:
 
     own = dict(converter.AVAILABLE_CONVERTERS)
     added = {name: _translator(function, own.get(name)) for name, function in FUNCTIONS.items()}
+    added |= dict.fromkeys(recurrent_layers.GATES, _recurrent)
     converter.AVAILABLE_CONVERTERS.update(added)
     try:
         yield

@@ -286,4 +286,16 @@ def _side_by_side(at: Site, parts: list[ir.Value], axis: int, perm: list[int] | 
     return joined if perm is None else at.op("Transpose", joined, perm=perm)
 
 
-REWRITES = (Rewrite("recurrent-unrolled", frozenset(_GATES), "CG", "is unrolled over its static sequence", _unroll),)
+def _without_zero_states(model: ir.Model, node: ir.Node) -> Outcome:
+    """Leave out initial states of zeros, which is what an absent state is."""
+    at = Site(model, node)
+    zeros = [index for index in (5, 6) if at.has(index) and _is_zero(at.input(index))]
+    for index in zeros:
+        node.replace_input_with(index, None)
+    return at.retain() if zeros else False
+
+
+REWRITES = (
+    Rewrite("recurrent-zero-states", frozenset(_GATES), "LH", "goes without states of zeros", _without_zero_states),
+    Rewrite("recurrent-unrolled", frozenset(_GATES), "CG", "is unrolled over its static sequence", _unroll),
+)

@@ -126,8 +126,15 @@ def _source_positions(at: Site, dims: list[int], indices: Array) -> Array:
 
 
 def _gather_constant(model: ir.Model, node: ir.Node) -> Outcome:
-    """A product with a matrix of zeros and ones, sample by sample: also right where the batch is no free axis."""
+    """A product with a matrix of zeros and ones, sample by sample: also right where the batch is no free axis.
+
+    What is gathered from a constant is a constant: ONNX's reference implementation, which folds others, fails on some.
+    """
     at, dims, indices = Site(model, node), Site(model, node).dims(), Site(model, node).constant(1)
+    if indices is not None and (data := at.constant(0)) is not None:
+        return at.replace(
+            at.const(data.reshape(-1)[_source_positions(at, list(data.shape), indices.astype(np.int64))], data.dtype)
+        )
     if indices is None or dims is None or None in dims:
         return Refused("computed positions, or the shape is not static")
     if not at.floating:

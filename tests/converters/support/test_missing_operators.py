@@ -81,8 +81,46 @@ def test_an_attention_reaches_keras_without_a_rewrite(tmp_path: Path) -> None:
         ([("Less", ["x", "zero"], "b", {}), ("Where", ["b", "zero", "x"], "y", {})], {"zero": np.zeros(1, np.float32)}),
         ([("Sign", ["x"], "s", {}), ("Softplus", ["s"], "p", {}), ("Neg", ["p"], "y", {})], {}),
         ([("Split", ["x"], "a b", {"axis": 2}), ("Concat", ["b", "a"], "y", {"axis": 2})], {}),
+        (
+            [
+                ("Slice", ["x", "two", "end", "one"], "a", {}),
+                ("Slice", ["x", "zero", "two", "one"], "b", {}),
+                ("Concat", ["a", "b"], "y", {"axis": 1}),
+            ],
+            {"zero": np.array([0]), "one": np.array([1]), "two": np.array([2]), "end": np.array([2**63 - 1])},
+        ),
+        (
+            [("Slice", ["x", "one", "end", "one", "two"], "a", {}), ("Concat", ["a", "a"], "y", {"axis": 1})],
+            {"one": np.array([1]), "two": np.array([2]), "end": np.array([2**63 - 1])},
+        ),
+        (
+            [
+                ("Reshape", ["x", "windows"], "w", {}),
+                ("Softmax", ["w"], "s", {"axis": 1}),
+                ("Reshape", ["s", "back"], "y", {}),
+            ],
+            {"windows": np.array([-1, TOKENS // 2, WIDTH]), "back": np.array([-1, TOKENS, WIDTH])},
+        ),
+        (
+            [
+                ("Reshape", ["x", "rows"], "r", {}),
+                ("Softmax", ["r"], "s", {"axis": 1}),
+                ("Reshape", ["s", "back"], "y", {}),
+            ],
+            {"rows": np.array([TOKENS, WIDTH]), "back": np.array([1, TOKENS, WIDTH])},
+        ),
     ],
-    ids=["product of two computed", "gather", "where", "unary", "split"],
+    ids=[
+        "product of two computed",
+        "gather",
+        "where",
+        "unary",
+        "split",
+        "roll",
+        "steps",
+        "windows",
+        "rows of one input",
+    ],
 )
 def test_an_operator_that_is_added_gives_what_onnx_says(
     tmp_path: Path, nodes: list[tuple[str, list[str], str, dict[str, int]]], constants: dict[str, np.ndarray]
@@ -130,6 +168,8 @@ def check_functions() -> None:
     np.testing.assert_array_equal(result("Expand", x[:, :1], [2, 3, 4]), np.broadcast_to(x[:, :1], x.shape))
     np.testing.assert_array_equal(result("Not", x > 3), ~(x > 3))
     check_refusal()
+    np.testing.assert_array_equal(result("Reshape", x, [0, -1]), x.reshape(2, 12))
+    np.testing.assert_array_equal(result("Reshape", x, [-1, 2, 2]), x.reshape(6, 2, 2))
     parts = result("Split", x, [1, 2], axis=1, _outputs=["a", "b"])
     assert isinstance(parts, list)
     assert [tuple(part.shape) for part in parts] == [(2, 1, 4), (2, 2, 4)]

@@ -352,3 +352,26 @@ def test_stacked_layers_reach_converters_that_have_none(pair: str, suffix: str, 
     x = weights(11, 1, STEPS, INPUTS)
     wanted = alone(tmp_path / "m.onnx", "onnx", x)
     np.testing.assert_allclose(alone(output, pair.split("2")[1], x), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", GATES)
+def test_states_of_zeros_are_left_out_and_others_stay(kind: str) -> None:
+    model = layer(kind, states=("h0",))
+    shape = helper.make_tensor("shape", TensorProto.INT64, [3], [1, 3, HIDDEN])
+    zeros = helper.make_node("ConstantOfShape", ["shape"], ["zeros"])
+    zeroed = onnx.ModelProto()
+    zeroed.CopyFrom(model)
+    zeroed.graph.initializer.append(shape)
+    zeroed.graph.node.insert(0, zeros)
+    zeroed.graph.node[1].input[5] = "zeros"
+    del zeroed.graph.input[1]
+    result, applied = rewrites.rewrite(zeroed, names=rewrites.CANONICAL)
+    assert "recurrent-zero-states" in [change.rewrite for change in applied]
+    (node,) = [node for node in result.graph.node if node.op_type == kind]
+    assert not any(node.input[5:])
+    given = mapping(zeroed, 3)
+    for wanted, got in zip(execute(zeroed, given), execute(result, given), strict=True):
+        np.testing.assert_allclose(got, wanted, atol=TOLERANCE)
+    kept, applied = rewrites.rewrite(model, names=["recurrent-zero-states"])
+    assert not applied
+    assert kept.graph.node[0].input[5] == "h0"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper, numpy_helper
 from safeconvert.repair import rewrites
 from safeconvert.repair.rewrites.rules import selection
 
@@ -89,3 +89,26 @@ def test_the_largest_come_in_order_with_their_positions(attributes: dict[str, An
         assert not [n for n in result.graph.node if n.op_type == "TopK"]
         for wanted, got in zip(execute(model, data), execute(result, data), strict=True):
             np.testing.assert_array_equal(got, wanted)
+
+
+def test_what_is_gathered_from_a_constant_is_a_constant() -> None:
+    """ONNX's reference implementation, which folds other constants, fails on one row of indices."""
+    table, places = np.arange(12).reshape(1, 12), np.array([[3, 0, -1]])
+    model = helper.make_model(
+        helper.make_graph(
+            [
+                helper.make_node("GatherElements", ["table", "places"], ["g"], axis=1),
+                helper.make_node("Add", ["x", "g"], ["y"]),
+            ],
+            "constants",
+            [helper.make_tensor_value_info("x", TensorProto.INT64, ["N", 3])],
+            [helper.make_tensor_value_info("y", TensorProto.INT64, ["N", 3])],
+            [numpy_helper.from_array(table, "table"), numpy_helper.from_array(places, "places")],
+        ),
+        opset_imports=[helper.make_opsetid("", 13)],
+        ir_version=8,
+    )
+    result, _ = rewrites.rewrite(model, names=["gather-constant"])
+    assert [node.op_type for node in result.graph.node] == ["Add"]
+    x = np.arange(6).reshape(2, 3)
+    np.testing.assert_array_equal(execute(result, x)[0], x + np.array([3, 0, 11]))
