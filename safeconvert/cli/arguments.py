@@ -299,3 +299,19 @@ CONVERTING = (
     "output", "embed_preprocessing", "input_layout", "quantize", "opset", "timeout", "no_repair", "ranking",
     "core_layers", "repair_time", "max_size", "auto_env", "force",
 )  # fmt: skip
+
+BACKEND_OPTIONS = (
+    click.option(
+        "--backend",
+        type=click.Choice(["loky", "dask", "ray"]),
+        default="loky",
+        show_default=True,
+        help="Where conversions run: processes of this machine, a Dask cluster, or a Ray cluster.",
+    ),
+    click.option("--scheduler", metavar="ADDRESS", help="Address of the Dask scheduler or of the Ray cluster."),
+    click.option(
+        "--jobs",
+        type=click.IntRange(min=1),
+        help="Conversions at a time. [default: half of the cores; on a cluster, all its workers]",
+    ),
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import click
 
 from ..errors import BadInput
 from ..formats import FORMAT_NAMES, FORMATS, Format
-from .arguments import CONVERTING, OPTIONS, options, output, take_output
+from .arguments import BACKEND_OPTIONS, CONVERTING, OPTIONS, options, output, take_output
 
 SECTIONS = """\b
 Convert (20 pairs of torch, keras, tf, tflite, onnx):
@@ -122,6 +122,59 @@ def repair(source: Path, target: Path, **arguments: Any) -> None:
     _call(work, arguments, is_output_required=True)
 
 
+def _backend_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(BACKEND_OPTIONS):
+        function = option(function)
+    return function
+
+
+@cli.command(
+    epilog="\b\nExample:\n  safeconvert batch models.toml --jobs 4",
+    context_settings={"max_content_width": 110},
+)
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE.toml")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write OUTPUT.json and OUTPUT.html.")
+@_backend_options
+@options("as_json", "quiet", "verbose")
+def batch(file: Path, output: Path | None, backend: str, scheduler: str | None, jobs: int | None, **show: bool) -> None:
+    """Convert the models that FILE.toml lists; what is done already is not done again."""
+
+    def run() -> int:
+        from ..batch.backends import Backend
+        from .many_models import run_batch
+
+        return run_batch(file, output, Backend(backend, scheduler, jobs), **show)
+
+    sys.exit(_guarded(run, verbose=show["verbose"]))
+
+
+@cli.command(
+    epilog="\b\nExample:\n  safeconvert matrix model.pt2 --images photos/ -o matrix",
+    context_settings={"max_content_width": 110},
+)
+@click.argument("models", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("matrix"), show_default=True, metavar="FOLDER",
+    help="Folder for the Targets, matrix.json and matrix.svg.",
+)  # fmt: skip
+@_backend_options
+@options(*(n for n in OPTIONS if n not in ("output", "input_layout", "quantize", "embed_preprocessing", "max_size")))
+def matrix(
+    models: tuple[Path, ...], output: Path, backend: str, scheduler: str | None, jobs: int | None, **arguments: Any
+) -> None:
+    """Convert each model to every format that can be reached, and show how many predictions change."""
+    show = {name: arguments.pop(name) for name in ("as_json", "quiet", "verbose")}
+    keywords = {name: value for name, value in _as_keywords(arguments).items() if value is not None}
+
+    def run() -> int:
+        from ..batch.backends import Backend
+        from .many_models import run_matrix
+
+        return run_matrix(models, output, keywords, Backend(backend, scheduler, jobs), **show)
+
+    sys.exit(_guarded(run, verbose=show["verbose"]))
+
+
 @cli.command()
 @click.argument("source", type=click.Choice(FORMAT_NAMES), required=False)
 @click.argument("target", type=click.Choice(FORMAT_NAMES), required=False)
@@ -196,8 +249,7 @@ def _call(work: Callable[..., Any], arguments: dict[str, Any], *, is_output_requ
     """Run ``work`` with the options given, show its result, and exit with its code."""
     as_json, quiet, verbose = arguments.pop("as_json"), arguments.pop("quiet"), arguments.pop("verbose")
     path = take_output(arguments, is_required=is_output_required)
-    for name in ("input_shape", "batch_axis", "output_kind", "class_axis", "max_error"):
-        arguments[name] = dict(arguments.pop(name))
+    arguments = _as_keywords(arguments)
 
     def run() -> int:
         from .terminal import Terminal
@@ -214,6 +266,12 @@ def _call(work: Callable[..., Any], arguments: dict[str, Any], *, is_output_requ
         return int(result.exit_code)
 
     sys.exit(_guarded(run, verbose=verbose))
+
+
+def _as_keywords(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options as keywords of the Python functions: those that may be repeated become dicts."""
+    repeated = ("input_shape", "batch_axis", "output_kind", "class_axis", "max_error")
+    return {name: dict(value) if name in repeated else value for name, value in arguments.items()}
 
 
 def _guarded(run: Callable[[], int | None], *, verbose: bool) -> int:
