@@ -90,7 +90,12 @@ def measure(backend: str, folder: Path) -> dict[str, Any]:
         out, _ = process.communicate()
     finished = collections.Counter(event["key"] for event in events(folder) if event["event"] == "finished")
     started = collections.Counter(event["key"] for event in events(folder) if event["event"] == "started")
-    summary = json.loads(out)
+    try:
+        summary = json.loads(out)
+    except json.JSONDecodeError as error:
+        raise SystemExit(
+            f"exit code {process.returncode}, killed {killed}, events {events(folder)}, output {out!r}"
+        ) from error
     return {
         "backend": backend,
         "counts": summary["counts"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,12 +62,23 @@ class Backend:
         """Make joblib use this backend inside of the block."""
         import joblib
 
-        if self.name == "ray":
-            import ray
-            from ray.util.joblib import register_ray
-
-            ray.init(address=self.scheduler, ignore_reinit_error=True, log_to_driver=False)
-            register_ray()
-        settings = {"scheduler_host": self.scheduler} if self.name == "dask" else {}
-        with joblib.parallel_config(backend=self.name, **settings):
+        with contextlib.ExitStack() as stack:
+            if self.name == "ray":
+                stack.enter_context(self._ray())
+            settings = {"scheduler_host": self.scheduler} if self.name == "dask" else {}
+            stack.enter_context(joblib.parallel_config(backend=self.name, **settings))
             yield
+
+    @contextlib.contextmanager
+    def _ray(self) -> Iterator[None]:
+        """Connect to the cluster, or start one on this machine, for the length of the block."""
+        import ray
+        from ray.util.joblib import register_ray
+
+        with contextlib.redirect_stdout(sys.stderr):  # Ray prints what its workers meet on standard output
+            ray.init(address=self.scheduler, log_to_driver=False)
+            register_ray()
+            try:
+                yield
+            finally:
+                ray.shutdown()

@@ -288,6 +288,15 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         help="Install a converter's own environment where a route needs it, as `safeconvert env install` does.",
     ),
     "force": click.option("--force", is_flag=True, help="Replace what stands at --output."),
+    "junit": click.option(
+        "--junit", type=click.Path(path_type=Path), metavar="FILE", help="Also write the verdict as JUnit XML."
+    ),
+    "node_data": click.option(
+        "--node-data",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Also write the layers' errors as node data for Model Explorer.",
+    ),
     "as_json": click.option(
         "--json", "as_json", is_flag=True, help="Print the report as JSON on standard output, and nothing else there."
     ),
@@ -297,8 +306,10 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
 
 CONVERTING = (
     "output", "embed_preprocessing", "input_layout", "quantize", "opset", "timeout", "no_repair", "ranking",
-    "core_layers", "repair_time", "max_size", "auto_env", "force",
+    "core_layers", "repair_time", "max_size", "auto_env", "force", "node_data",
 )  # fmt: skip
+
+NOT_IN_MATRIX = ("output", "input_layout", "quantize", "embed_preprocessing", "max_size", "junit", "node_data")
 
 BACKEND_OPTIONS = (
     click.option(

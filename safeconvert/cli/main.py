@@ -13,7 +13,7 @@ import click
 
 from ..errors import BadInput
 from ..formats import FORMAT_NAMES, FORMATS, Format
-from .arguments import BACKEND_OPTIONS, CONVERTING, OPTIONS, options, output, take_output
+from .arguments import BACKEND_OPTIONS, CONVERTING, NOT_IN_MATRIX, OPTIONS, options, output, take_output
 
 SECTIONS = """\b
 Convert (20 pairs of torch, keras, tf, tflite, onnx):
@@ -135,15 +135,25 @@ def _backend_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE.toml")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write OUTPUT.json and OUTPUT.html.")
 @_backend_options
-@options("as_json", "quiet", "verbose")
-def batch(file: Path, output: Path | None, backend: str, scheduler: str | None, jobs: int | None, **show: bool) -> None:
+@options("junit", "as_json", "quiet", "verbose")
+def batch(
+    file: Path,
+    output: Path | None,
+    backend: str,
+    scheduler: str | None,
+    jobs: int | None,
+    junit: Path | None,
+    **show: bool,
+) -> None:
     """Convert the models that FILE.toml lists; what is done already is not done again."""
 
     def run() -> int:
         from ..batch.backends import Backend
+        from .machine_outputs import MachineOutputs
         from .many_models import run_batch
 
-        return run_batch(file, output, Backend(backend, scheduler, jobs), **show)
+        outputs = MachineOutputs(f"batch {file}", junit)
+        return run_batch(file, output, Backend(backend, scheduler, jobs), outputs, **show)
 
     sys.exit(_guarded(run, verbose=show["verbose"]))
 
@@ -158,7 +168,7 @@ def batch(file: Path, output: Path | None, backend: str, scheduler: str | None, 
     help="Folder for the Targets, matrix.json and matrix.svg.",
 )  # fmt: skip
 @_backend_options
-@options(*(n for n in OPTIONS if n not in ("output", "input_layout", "quantize", "embed_preprocessing", "max_size")))
+@options(*(n for n in OPTIONS if n not in NOT_IN_MATRIX))
 def matrix(
     models: tuple[Path, ...], output: Path, backend: str, scheduler: str | None, jobs: int | None, **arguments: Any
 ) -> None:
@@ -249,14 +259,20 @@ def _call(work: Callable[..., Any], arguments: dict[str, Any], *, is_output_requ
     """Run ``work`` with the options given, show its result, and exit with its code."""
     as_json, quiet, verbose = arguments.pop("as_json"), arguments.pop("quiet"), arguments.pop("verbose")
     path = take_output(arguments, is_required=is_output_required)
+    files = {name: arguments.pop(name, None) for name in ("junit", "node_data")}
     arguments = _as_keywords(arguments)
+    name = _case_name(click.get_current_context())
 
     def run() -> int:
+        from .machine_outputs import MachineOutputs
         from .terminal import Terminal
 
+        outputs = MachineOutputs(name, **files)
+        outputs.check()
         terminal = Terminal(quiet=quiet or as_json, verbose=verbose)
-        with terminal:
+        with outputs.watching(), terminal:
             result = work(terminal, path, **arguments)
+        outputs.write_report(result.report)
         if verbose and result.traceback:
             click.echo(result.traceback, err=True)
         if as_json:
@@ -266,6 +282,12 @@ def _call(work: Callable[..., Any], arguments: dict[str, Any], *, is_output_requ
         return int(result.exit_code)
 
     sys.exit(_guarded(run, verbose=verbose))
+
+
+def _case_name(context: click.Context) -> str:
+    """Return what JUnit calls a run: the command and its models."""
+    models = [str(context.params[name]) for name in ("model", "source", "target") if name in context.params]
+    return " ".join([str(context.info_name), *models])
 
 
 def _as_keywords(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,19 +18,32 @@ from ..batch.plan import read_plan
 from ..batch.runner import run_conversions
 from ..errors import BadInput
 from ..formats import FORMAT_NAMES
+from ..reporting.junit import case_of_record
+from .machine_outputs import MachineOutputs
 from .terminal import COLOURS, Terminal
 
 
-def run_batch(file: Path, output: Path | None, backend: Backend, *, as_json: bool, quiet: bool, verbose: bool) -> int:
+def run_batch(
+    file: Path,
+    output: Path | None,
+    backend: Backend,
+    outputs: MachineOutputs,
+    *,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
     """Run the conversions that a TOML file lists; return the exit code."""
-    conversions = read_plan(file)
+    outputs.check()
     base = output or file.with_name(f"{file.stem}.batch")
-    _check_folder(base.parent)
     begun = time.monotonic()
-    with Terminal(quiet=quiet or as_json, verbose=verbose) as terminal:
+    with outputs.watching(), Terminal(quiet=quiet or as_json, verbose=verbose) as terminal:
+        conversions = read_plan(file)
+        _check_folder(base.parent)
         records = run_conversions(conversions, backend, base.with_name(f"{base.name}.state"), terminal)
     result = summary.document(records, backend.name, time.monotonic() - begun)
     written = summary.write(result, base)
+    outputs.write([case_of_record(record) for record in records])
     _show(result, _table(result), written, as_json=as_json, quiet=quiet)
     return int(result["exit_code"])
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from safeconvert.batch.backends import Backend
+from safeconvert.cli.machine_outputs import MachineOutputs
 from safeconvert.cli.many_models import run_batch
 from safeconvert.errors import BadInput
 from tests.batch.test_runner import finished
@@ -34,7 +35,8 @@ def test_a_batch_that_is_done_is_shown_again(plan: Path) -> None:
     assert done.code == 0, done.err
     assert "verified (earlier)" in done.out
     assert "models.batch.html" in done.out
-    done = installed_safeconvert("batch", plan, "--json", folder=plan.parent)
+    done = installed_safeconvert("batch", plan, "--json", "--junit", "batch.xml", folder=plan.parent)
+    assert 'tests="1" failures="0"' in (plan.parent / "batch.xml").read_text()
     assert json.loads(done.out)["counts"] == {"verified": 1}
 
 
@@ -51,5 +53,9 @@ def test_mistakes_end_the_batch_with_exit_code_2(tmp_path: Path) -> None:
 
 
 def test_an_output_in_no_folder_is_refused(plan: Path) -> None:
+    outputs = MachineOutputs("batch", plan.parent / "junit.xml")
     with pytest.raises(BadInput, match="does not exist"):
-        run_batch(plan, plan.parent / "no" / "x", Backend(), as_json=False, quiet=True, verbose=False)
+        run_batch(plan, plan.parent / "no" / "x", Backend(), outputs, as_json=False, quiet=True, verbose=False)
+    assert 'errors="1"' in (plan.parent / "junit.xml").read_text()
+    with pytest.raises(BadInput, match="--junit"):
+        MachineOutputs("batch", plan.parent / "no" / "x.xml").check()

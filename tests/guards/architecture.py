@@ -13,6 +13,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli.*",),
     ("dropins.*",),
+    ("testing.*",),
     ("batch.*",),  # many conversions through the public functions
     ("api", ""),
     ("runs.*",),
