@@ -40,8 +40,11 @@ def judge(
     evaluation_set: EvaluationSet,
     target: LoadedModel,
     mapping: Sequence[InputMapping],
+    compared: tuple[Comparison, Comparison] | None = None,
 ) -> Judgement:
     """Compare over both sets, each in batches, so that memory does not grow with the number of inputs; then check on.
+
+    ``compared`` are the comparisons of both sets where they were made already.
 
     The order: a Source that contradicts itself is told before any Target is blamed; a difference that was seen makes
     the verdict ``diverged``; without one, what was not tested makes it ``undecided``.
@@ -49,12 +52,13 @@ def judge(
     calibration, heldout = evaluation_set.rows
     if not calibration:
         return Judgement(Verdict.UNDECIDED, ("no input could be read, so nothing was compared",))
-    evaluation_set.ahead()
+    if compared is None:
+        evaluation_set.ahead()
     behaviour = evaluation_set.behaviour
     try:
         if (contradiction := behaviour.contradiction) is not None:
             return Judgement(Verdict.UNDECIDED, (contradiction,), rules=behaviour.rules)
-        compared = (
+        compared = compared or (
             compare_rows(evaluation_set, target, mapping, calibration, "checking"),
             compare_rows(evaluation_set, target, mapping, heldout, "confirming"),
         )

@@ -84,6 +84,12 @@ for _source in FORMATS:
             cli.add_command(_pair(_source, _target))
 
 
+def _backend_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(BACKEND_OPTIONS):
+        function = option(function)
+    return function
+
+
 @cli.command(
     epilog="\b\nExample:\n  safeconvert check model.pt2 model.tflite --images photos/",
     context_settings={"max_content_width": 110},
@@ -91,14 +97,33 @@ for _source in FORMATS:
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
 @output("Write OUTPUT.report.json and OUTPUT.report.html.")
+@click.option(
+    "--shards", type=click.IntRange(min=1), metavar="N", help="Compare the inputs in N tasks of --backend; same counts."
+)
+@_backend_options
 @options(*(n for n in OPTIONS if n not in CONVERTING))
-def check(source: Path, target: Path, **arguments: Any) -> None:
+def check(
+    source: Path,
+    target: Path,
+    shards: int | None,
+    backend: str,
+    scheduler: str | None,
+    jobs: int | None,
+    **arguments: Any,
+) -> None:
     """Compare TARGET with SOURCE on the same inputs; nothing is converted."""
 
     def work(observer: Any, output: Path | None, **chosen: Any) -> Any:
         from ..api import check
+        from ..batch.backends import Backend
+        from ..batch.shards import check_in_shards
 
-        return check(source, target, output=output, observer=observer, **chosen)
+        if shards is None:
+            if backend != "loky" or scheduler is not None or jobs is not None:
+                raise BadInput("--backend, --scheduler and --jobs are for --shards N. Give it too.")
+            return check(source, target, output=output, observer=observer, **chosen)
+        cluster = Backend(backend, scheduler, jobs)
+        return check_in_shards(source, target, shards, cluster, output=output, observer=observer, **chosen)
 
     _call(work, arguments)
 
@@ -120,12 +145,6 @@ def repair(source: Path, target: Path, **arguments: Any) -> None:
         return repair(source, target, output=output, observer=observer, **chosen)
 
     _call(work, arguments, is_output_required=True)
-
-
-def _backend_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(BACKEND_OPTIONS):
-        function = option(function)
-    return function
 
 
 @cli.command(
