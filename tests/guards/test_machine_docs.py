@@ -23,7 +23,8 @@ EXAMPLES = sorted((ROOT / "examples").iterdir())
 
 
 def blocks(page: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", PAGES[page], flags=re.DOTALL | re.MULTILINE)
+    every = re.findall(r"^```(\w*)\n(.*?)^```$", PAGES[page], flags=re.DOTALL | re.MULTILINE)
+    return [text for name, text in every if name == language]
 
 
 def commands(text: str) -> list[list[str]]:
@@ -42,6 +43,12 @@ def folder(tmp_path: Path) -> Path:
     np.savez(place / "inputs.npz", x=np.random.default_rng(0).standard_normal((8, 3, 8, 8), np.float32))
     (place / "models.toml").write_text(blocks("cluster", "toml")[0])
     return place
+
+
+def test_the_pages_have_commands() -> None:
+    assert [words[0] for page in PAGES for words in commands("".join(blocks(page, "")))] == [
+        "batch", "matrix", "check", "check", "repair",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("words", [words for page in PAGES for words in commands("".join(blocks(page, "")))])
