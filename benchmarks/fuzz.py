@@ -216,7 +216,7 @@ def judge(folder: Path, source: str, target: str, path: Path) -> str:
         )
     moved = [_outputs(folder, f"{name}.source") for name in nudged]
     single = _outputs(folder, "fresh.source.single")
-    if words := judging.difference(single, _outputs(folder, "fresh.source"), moved):
+    if words := judging.difference(_outputs(folder, "fresh.source"), single, moved):
         raise ContradictionError(f"the Source, all rows at a time and one at a time: {words}")
     for suffix in ("", ".single", ".three"):
         if words := judging.difference(*_sides(folder, suffix), moved):

@@ -92,7 +92,7 @@ def heads(b: Builder) -> keras.Model:
     x = layers.Flatten()(b.conv(x, "top", 8))
     logits = b.dense(x, "logits", 6)
     numbers = b.dense(b.dense(x, "hidden", 12, "tanh"), "numbers", 3)
-    return keras.Model(picture, b.outputs(logits, numbers, b.dense(x, "embedding", 8)))
+    return keras.Model(picture, b.outputs(logits, numbers, b.dense(x, "embedding", 8, "tanh")))
 
 
 def tokens(b: Builder) -> keras.Model:
