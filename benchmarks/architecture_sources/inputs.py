@@ -15,7 +15,8 @@ import numpy as np
 class Input:
     """One input: its name, its shape without the batch, and its values.
 
-    ``kind``: ``normal`` (float32), ``ids`` (int64 from 0 to ``largest``) or ``mask`` (int64: ones, then zeros).
+    ``kind``: ``normal`` (float32), ``pixels`` (float32 from 0 to 255), ``ids`` (int64 from 0 to ``largest``) or
+    ``mask`` (int64: ones, then zeros).
     """
 
     name: str
@@ -46,4 +47,6 @@ def _array(described: Input, count: int, random: np.random.Generator) -> np.ndar
     if described.kind == "mask":
         lengths = random.integers(1, described.shape[-1] + 1, (count, 1))
         return (np.arange(described.shape[-1]) < lengths).astype(np.int64)
+    if described.kind == "pixels":
+        return random.uniform(0, 255, size).astype(np.float32)
     return random.normal(size=size).astype(np.float32)

@@ -28,7 +28,7 @@ LENGTH, WORDS = 24, 300
 def application(name: str, size: int = 224, **settings: Any) -> Callable[[], Net]:
     def build() -> Net:
         model = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3), **settings)
-        return model, [Input(model.inputs[0].name, (size, size, 3))]
+        return model, [Input(model.inputs[0].name, (size, size, 3), "pixels")]  # it scales them itself
 
     return build
 

@@ -33,11 +33,17 @@ def test_outputs_are_compared_by_name_where_the_names_are_the_same() -> None:
 
 
 def test_other_seeds_give_other_inputs_of_the_same_kind() -> None:
-    described = [Input("x", (3, 4)), Input("ids", (6,), "ids", 9), Input("mask", (6,), "mask")]
+    described = [
+        Input("x", (3, 4)),
+        Input("p", (3, 4), "pixels"),
+        Input("ids", (6,), "ids", 9),
+        Input("mask", (6,), "mask"),
+    ]
     first, second = arrays(described, 5, 1), arrays(described, 5, 2)
     assert not any(np.array_equal(first[name], second[name]) for name in first)
     assert {first["ids"].dtype, first["mask"].dtype} == {np.dtype("int64")}
     assert first["ids"].max() <= 9
+    assert 0 <= first["p"].min() < 128 < first["p"].max() <= 255
     assert (np.diff(first["mask"]) <= 0).all()
     assert first["mask"].any(axis=1).all()
 
