@@ -17,6 +17,7 @@ from .figures import Figures
 from .limits import beyond_limits
 from .output_rows import OutputRows, all_rows_of_output_differ, compare_rows_of_output
 from .output_rules import OutputRule, rules_from_arrays
+from .predictions import Predictions, predictions
 from .tolerance import Tolerance
 
 Array = np.ndarray[Any, Any]
@@ -81,7 +82,8 @@ class Comparison:
     only a tie or near-tie can: they refuse nothing. ``order_differs``: inputs whose top classes come in another order.
     ``values_differ``: inputs with any value outside the tolerance. ``predictions_differ``: inputs that differ by the
     rule for quantised outputs. ``source_not_finite`` and ``target_not_finite``: inputs with a NaN or an infinity.
-    ``labelled``: some output has labels. ``problems``: what makes the two differ as a whole.
+    ``labelled``: some output has labels. ``problems``: what makes the two differ as a whole. ``predictions``: what the
+    two predict for each input, where they give one label an input.
     """
 
     count: int = 0
@@ -99,6 +101,7 @@ class Comparison:
     by: Comparator = TOP1
     ties_agree: int = 0
     predictions_differ: int = 0
+    predictions: Predictions = field(default_factory=Predictions, compare=False, repr=False)
 
     def __add__(self, other: Comparison) -> Comparison:
         if not self.count and not self.problems:
@@ -124,6 +127,7 @@ class Comparison:
             self.by,
             self.ties_agree + other.ties_agree,
             self.predictions_differ + other.predictions_differ,
+            self.predictions + other.predictions,
         )
 
     @property
@@ -308,7 +312,7 @@ def _joined_outputs(
     no = np.zeros(count, bool)
     bad_source, bad_target = _or(no, [r.source_not_finite for r in seen]), _or(no, [r.target_not_finite for r in seen])
     values, near = _or(no, [r.values_differ for r in seen]), _or(no, [r.near_ties for r in seen])
-    order, predictions = _or(no, [r.order_differs for r in seen]), _or(no, [r.predictions_differ for r in seen])
+    order, rounded = _or(no, [r.order_differs for r in seen]), _or(no, [r.predictions_differ for r in seen])
     wrong, ties = no.copy(), no.copy()
     for rule, result in zip(rules, seen, strict=True):
         # Hardly a rounded map has every position's label: an input differs where too many do.
@@ -330,7 +334,7 @@ def _joined_outputs(
         ties = wrong
     # Where the Source itself gives no number there is nothing to agree with: counted apart, see undecidable.
     wrong, values, order = wrong & ~bad_source, values & ~bad_source, order & ~bad_source
-    predictions, decides = predictions & ~bad_source, (decides | (wrong & ties)) & ~bad_source
+    rounded, decides = rounded & ~bad_source, (decides | (wrong & ties)) & ~bad_source
     return Comparison(
         count,
         int(wrong.sum()),
@@ -346,7 +350,8 @@ def _joined_outputs(
         tuple(int(rows[int(i)]) for i in np.flatnonzero(decides)),
         by,
         int((wrong & ~ties).sum()),
-        int(predictions.sum()),
+        int(rounded.sum()),
+        predictions(rows, rules, source, target),
     )
 
 

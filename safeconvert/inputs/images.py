@@ -164,6 +164,16 @@ class ImageInputs(Inputs):
             ready = ready.transpose(0, 3, 1, 2)
         return {self.name: np.ascontiguousarray(ready, np.dtype(self.dtype))}
 
+    def pixels(self, row: int) -> Pixels:
+        """The image as it is before any arithmetic: uint8 (height, width, channels), RGB or luma.
+
+        Raises :class:`BadInput` where it cannot be read any more.
+        """
+        if row < len(self.cached):
+            return np.array(self.cached[row])
+        with _quiet():
+            return self._decode_again(row)
+
     def _decode_again(self, row: int) -> Pixels:
         try:
             return _decode(self.paths[row], self.preprocess, self.height, self.width, self.channels)

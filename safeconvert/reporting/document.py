@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib import metadata, resources
 from pathlib import Path
@@ -20,7 +21,8 @@ from ..models.loaded_model import LoadedModel
 from ..models.model_digest import model_digest
 from ..options import Options
 from ..records import Attempt, Fault, Localisation, Refusal
-from ..repair import FAULT_TYPES
+from .changed_predictions import predictions_section
+from .html_report import html_report
 
 SCHEMA = "safeconvert.report/1"
 RUNTIME_PACKAGES = (
@@ -46,6 +48,7 @@ def build(
     options: Options,
     notes: Sequence[str],
     timings: Mapping[str, float],
+    command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The report as plain JSON values; its keys are the contract in ``report.schema.json``."""
     compared, inputs, rows = judgement.compared, evaluation_set.inputs, evaluation_set.rows
@@ -55,6 +58,7 @@ def build(
     document = {
         "schema": SCHEMA,
         "verdict": judgement.verdict.value,
+        "command": shlex.join(command),
         "reasons": list(judgement.reasons),
         "notes": list(dict.fromkeys(notes)),
         "source": _model(source, source.path),
@@ -86,6 +90,7 @@ def build(
             "further": [check.to_json() for check in judgement.checks],
             "comparator": options.comparing.name,
             "max_discrepancy": options.max_discrepancy,
+            "predictions": predictions_section(judgement, inputs),
         },
         "faults": [fault.to_json(f"F{number}") for number, fault in enumerate(faults, 1)],
         "localisation": None if localisation is None else localisation.to_json(),
@@ -119,17 +124,11 @@ def environment() -> dict[str, Any]:
     }
 
 
-def render(document: Mapping[str, Any], form: str) -> str:
-    """The document as ``json`` or ``html`` text."""
+def render(document: Mapping[str, Any], form: str, thumbnails: Mapping[str, str] | None = None) -> str:
+    """The document as ``json`` or ``html`` text. ``thumbnails`` are pictures of inputs as data URIs, by input."""
     if form == "json":
         return json.dumps(document, indent=1, allow_nan=False) + "\n"
-    import jinja2
-
-    text = resources.files("safeconvert.reporting").joinpath("report.html.j2").read_text(encoding="utf-8")
-    template = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return template.from_string(text).render(report=document, types=FAULT_TYPES)
+    return html_report(document, thumbnails)
 
 
 def schema() -> dict[str, Any]:
@@ -147,9 +146,18 @@ def _model(side: LoadedModel, path: Path) -> dict[str, Any]:
         "flavour": side.file.flavour,
         "sha256": side.digest or model_digest(side.file),
         "quantized": bool(signature and signature.quantized),
+        "bytes": _size(side.path),
         "inputs": [] if signature is None else [spec.to_json() for spec in signature.inputs],
         "outputs": [] if signature is None else [spec.to_json() for spec in signature.outputs],
     }
+
+
+def _size(path: Path) -> int | None:
+    """The bytes of a file, or of all files of a folder; None where it cannot be read."""
+    try:
+        return sum(part.stat().st_size for part in ([path] if path.is_file() else path.rglob("*")) if part.is_file())
+    except OSError:
+        return None
 
 
 def _quantized(source: LoadedModel, target: LoadedModel | None) -> bool:

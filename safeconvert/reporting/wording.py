@@ -32,12 +32,12 @@ def fault_sentence(fault: Mapping[str, Any], report: Mapping[str, Any]) -> str:
 
 def _what(fault: Mapping[str, Any], report: Mapping[str, Any]) -> str:
     operator = fault["evidence"].get("operator") or "the node"
-    if converter := _converter(fault["hop"], report):
+    if converter := converter_of(fault["hop"], report):
         return f"{converter} mistranslates {operator}"
     return f"the Target's {operator} differs from the Source's"
 
 
-def _converter(hop: str, report: Mapping[str, Any]) -> str:
+def converter_of(hop: str, report: Mapping[str, Any]) -> str:
     """Return the converter that ran this hop and differed; "" where the Target was made elsewhere."""
     attempts = [attempt for attempt in report["route"] if attempt["hop"] == hop]
     differing = [attempt for attempt in attempts if attempt["status"] == "diverged"]

@@ -26,6 +26,7 @@ from ..records import Attempt, Fault, Localisation, Refusal, Verdict
 from ..reporting import output_files
 from ..reporting.document import build, render
 from ..reporting.reproduction import stale
+from ..reporting.thumbnails import thumbnails
 from ..workers.pool import WorkerPool, remove
 from .result import Result
 
@@ -61,6 +62,7 @@ class Run:
     def __init__(self, workers: WorkerPool, source: ModelFile, options: Options, observer: Observer) -> None:
         self.workers, self.options, self.observer = workers, options, observer
         self.source = loader.model_of(workers, "source", source, options)
+        self.command: list[str] = []  # the command line's words for this run
         self.timings: dict[str, float] = {}
         self.notes = _notes_on_origin(source)
         self.attempts: list[Attempt] = []  # conversions so far
@@ -161,6 +163,7 @@ class Run:
             options=self.options,
             notes=notes,
             timings=self.timings,
+            command=self.command,
         )
         written = self._write(outcome, document, final or report, final, placed or kept)
         models = [path for path in (placed, kept) if path is not None]
@@ -188,11 +191,12 @@ class Run:
     ) -> list[Path]:
         """Write the report beside ``base``, what goes with it, and the Target; return the files but the Target."""
         target = outcome.target
+        pictures = thumbnails(outcome.evaluation_set.inputs, document)
         with output_files.together() as written:
             for form in output_files.REPORTS if base is not None else ():
                 assert base is not None
                 report_path = base.with_name(f"{base.name}.report.{form}")
-                output_files.put_text(self.workers, render(document, form), report_path)
+                output_files.put_text(self.workers, render(document, form, pictures), report_path)
                 written.append(report_path)
             for scratch_path, path in outcome.files:
                 output_files.put(self.workers, scratch_path, path)

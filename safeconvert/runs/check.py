@@ -17,6 +17,8 @@ class CheckRun(Run):
 
     def run(self, file: ModelFile, report: Path | None) -> Result:
         """Compare the two and write the report, where ``report`` says what to put it beside."""
+        command = ["safeconvert", "check", str(self.source.path), str(file.path)]
+        self.command = [*command, *self.options.arguments()]
         target = self.start_target("target", file)
         with self.evaluation_set() as evaluation_set:
             return self.reported(lambda: self._compare(evaluation_set, target, report), evaluation_set, report=report)

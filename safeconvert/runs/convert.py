@@ -67,15 +67,15 @@ class ConvertRun(Run):
 
     def run(self, to: str, final: Path) -> Result:
         """Convert the Source to the format ``to``, and put the Target at ``final`` where it agrees with the Source."""
+        command = ["safeconvert", f"{self.source.format}2{to}", str(self.source.path), "-o", str(final)]
+        self.command = [*command, *self.options.arguments()]
         check_core_layers(self.workers, self.options)
         chains = routes(self.source.format.name, to)
         self._warm(chains[0], to)
         with self.evaluation_set() as evaluation_set:
-            return self.reported(lambda: self._convert(evaluation_set, chains, to, final), evaluation_set, final=final)
+            return self.reported(lambda: self._convert(evaluation_set, chains, final), evaluation_set, final=final)
 
-    def _convert(
-        self, evaluation_set: EvaluationSet, chains: Sequence[tuple[str, ...]], to: str, final: Path
-    ) -> Result:
+    def _convert(self, evaluation_set: EvaluationSet, chains: Sequence[tuple[str, ...]], final: Path) -> Result:
         if (contradiction := evaluation_set.behaviour.contradiction_on_probes()) is not None:
             undecided = Judgement(Verdict.UNDECIDED, (contradiction,))
             return self.finish(RunOutcome(undecided, evaluation_set, None), final=final)
@@ -83,7 +83,7 @@ class ConvertRun(Run):
         self.attempts = search.attempts
         with self.clock("convert"):
             stage = search.find(chains)
-        reproducer = self._reproducer(search, to, final)
+        reproducer = self._reproducer(search, final)
         if stage is None:
             return self._without_target(evaluation_set, search, reproducer, final)
         with self.clock("check"):
@@ -96,9 +96,8 @@ class ConvertRun(Run):
         ranking = self._ranked(evaluation_set, conversion)
         return self._hand_over(conversion, diagnoses, ranking, reproducer, final)
 
-    def _reproducer(self, search: RouteSearch, to: str, final: Path) -> Reproducer:
-        command = ["safeconvert", f"{self.source.format}2{to}", str(self.source.path), "-o", str(final)]
-        return Reproducer(search.hop_runner, self.options, [*command, *self.options.arguments()], final)
+    def _reproducer(self, search: RouteSearch, final: Path) -> Reproducer:
+        return Reproducer(search.hop_runner, self.options, self.command, final)
 
     def _without_target(
         self, evaluation_set: EvaluationSet, search: RouteSearch, reproducer: Reproducer, final: Path

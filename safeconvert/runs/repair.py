@@ -31,6 +31,8 @@ class RepairRun(Run):
 
     def run(self, file: ModelFile, final: Path) -> Result:
         """Repair the Target and put it at ``final``, where it then agrees with the Source."""
+        command = ["safeconvert", "repair", str(self.source.path), str(file.path), "-o", str(final)]
+        self.command = [*command, *self.options.arguments()]
         check_core_layers(self.workers, self.options)
         target = self.start_target("given", file)
         with self.evaluation_set() as evaluation_set:
@@ -108,7 +110,7 @@ class RepairRun(Run):
             state.evaluation_set,
             context.target if state.stage is None else state.stage.model,
             tuple(context.attempts),
-            self._faults(state, context.target, final),
+            self._faults(state),
             localisation,
             findings.refused,
             findings.opinions,
@@ -116,10 +118,9 @@ class RepairRun(Run):
         )
         return self.finish(outcome, final=final)
 
-    def _faults(self, state: RepairState, target: LoadedModel, final: Path) -> tuple[Fault, ...]:
+    def _faults(self, state: RepairState) -> tuple[Fault, ...]:
         """The report's faults: those of the inputs first, by the names that layers had in the given Target."""
-        command = ["safeconvert", "repair", str(self.source.path), str(target.path), "-o", str(final)]
-        reproduce = {"run": shlex.join([*command, *self.options.arguments()])}
+        reproduce = {"run": shlex.join(self.command)}
         compared, layer_names = state.judgement.compared, state.findings.layer_names
 
         def position(diagnosis: Diagnosis) -> int:

@@ -1,0 +1,89 @@
+"""What Source and Target predict for each input: label, confidence and margin, kept for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from .output_rules import OutputRule
+from .tolerance import real_values
+
+Array = np.ndarray[Any, Any]
+MAX_INPUTS_KEPT = 10_000
+MAX_SUM_ERROR = 0.02  # of values that are taken as probabilities
+
+
+def _empty() -> Array:
+    return np.empty(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """The predictions for some inputs by one output with labels; each array holds one entry an input.
+
+    ``output`` names it, "" where no output has one label an input. ``rows`` are the inputs' numbers. Confidences are
+    from 0 to 1: the output's own values where they are probabilities, else their softmax. ``margins`` are how far the
+    Source's best class is ahead of its second, in confidence.
+    """
+
+    output: str = ""
+    rows: Array = field(default_factory=_empty)
+    source_labels: Array = field(default_factory=_empty)
+    source_confidences: Array = field(default_factory=_empty)
+    target_labels: Array = field(default_factory=_empty)
+    target_confidences: Array = field(default_factory=_empty)
+    margins: Array = field(default_factory=_empty)
+
+    def __add__(self, other: Predictions) -> Predictions:
+        """Join the predictions for two disjoint sets of inputs; the first ``MAX_INPUTS_KEPT`` are kept."""
+        if not self.output or not other.output:
+            return self if self.output else other
+        arrays = [f.name for f in fields(self) if f.name != "output"]
+        joined = [np.concatenate([getattr(self, name), getattr(other, name)])[:MAX_INPUTS_KEPT] for name in arrays]
+        return Predictions(self.output, *joined)
+
+
+def predictions(
+    rows: Sequence[int], rules: Sequence[OutputRule], source: Sequence[Array], target: Sequence[Array]
+) -> Predictions:
+    """Return what the first output with one label an input says; nothing where no output has one.
+
+    ``source`` and ``target`` are the outputs, batch first, matched by position.
+    """
+    for rule, expected, actual in zip(rules, source, target, strict=False):
+        if rule.kind.kind != "labels" or expected.shape != actual.shape or len(expected) != len(rows):
+            continue
+        if expected.size != len(rows) * max(expected.shape[1:2], default=1):  # several labels an input
+            continue
+        a, b = (_confidences(values, is_binary=rule.kind.is_binary) for values in (expected, actual))
+        if a is None or b is None or a.shape[1] < 2:
+            continue
+        labels, target_labels = a.argmax(axis=1), b.argmax(axis=1)
+        inputs = np.arange(len(rows))
+        best_two = np.sort(a, axis=1)[:, -2:]
+        return Predictions(
+            rule.name,
+            np.asarray(rows),
+            labels,
+            a[inputs, labels],
+            target_labels,
+            b[inputs, target_labels],
+            best_two[:, 1] - best_two[:, 0],
+        )
+    return Predictions()
+
+
+def _confidences(values: Array, *, is_binary: bool) -> Array | None:
+    """The confidence of each class, float64 [inputs, classes]; None where the values are no numbers."""
+    if values.dtype.kind not in "fVui":
+        return None
+    numbers = np.nan_to_num(real_values(values).astype(np.float64)).reshape(len(values), -1)
+    if is_binary:
+        return np.concatenate([1 - numbers, numbers], axis=1)
+    if numbers.size and numbers.min() >= 0 and np.abs(numbers.sum(axis=1) - 1).max() < MAX_SUM_ERROR:
+        return numbers
+    powers = np.exp(np.clip(numbers - numbers.max(axis=1, keepdims=True, initial=-np.inf), -700, 0))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))

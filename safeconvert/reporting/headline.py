@@ -1,0 +1,135 @@
+"""The verdict in one or two sentences, for someone who knows neither the converters nor the words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .figures import Totals, fault_words, formatted_percent, input_noun, totals
+
+
+@dataclass(frozen=True)
+class Headline:
+    """``badge`` is the verdict in two or three words, ``sentence`` what happened, ``detail`` how sure that is."""
+
+    badge: str
+    sentence: str
+    detail: str
+
+
+BADGES = {
+    "verified": "Safe to use",
+    "repaired": "Repaired, safe to use",
+    "diverged": "Do not use",
+    "failed": "No model was made",
+    "undecided": "Not decided",
+}
+
+
+def headline(document: Mapping[str, Any]) -> Headline:
+    """Return the headline of a report."""
+    verdict = document["verdict"]
+    return Headline(BADGES[verdict], _SENTENCES[verdict](document), _detail(document))
+
+
+def _failed(document: Mapping[str, Any]) -> str:
+    return "No converter produced a model, so there is nothing to use."
+
+
+def _undecided(document: Mapping[str, Any]) -> str:
+    return "The two models could not be compared, so nothing is known about the converted one."
+
+
+def _verified(document: Mapping[str, Any]) -> str:
+    """Nothing differs, or no more than was allowed."""
+    after, noun = totals(document["check"]["after"]), input_noun(document["check"])[1]
+    if after is None:
+        return "The converted model answers as the original does."
+    if after.differ:
+        return (
+            f"The converted model predicts otherwise for {after.differ} of {after.count} {noun} "
+            f"({formatted_percent(after.percent)}), which is within what was allowed."
+        )
+    return f"The converted model gives the same {_answers(document)} as the original for all {after.count} {noun}."
+
+
+def _repaired(document: Mapping[str, Any]) -> str:
+    before, after = (totals(document["check"][name]) for name in ("before", "after"))
+    if before is None or after is None:
+        return f"{_cause(document)}. This is fixed."
+    return f"{_cause(document)}. {_changed(before, document)}. This is fixed: now {_now(after)}."
+
+
+def _now(after: Totals) -> str:
+    return f"{after.differ or 'none'} of {after.count} {'changes' if after.differ == 1 else 'change'}"
+
+
+def _diverged(document: Mapping[str, Any]) -> str:
+    check = document["check"]
+    after = totals(check["after"])
+    if after is None:
+        return "The converted model does not answer as the original does."
+    repaired = [fault for fault in document["faults"] if fault["status"] == "repaired"]
+    what = _changed(after, document)
+    if not document["faults"]:
+        return f"{what}. What is wrong could not be located." if after.differ else f"{what}."
+    more = f" {len(repaired)} of {len(document['faults'])} faults found were fixed." if repaired else ""
+    return f"{_cause(document)}. {what}, and it could not be fixed.{more}"
+
+
+def _cause(document: Mapping[str, Any]) -> str:
+    """What was wrong with the Target; the first of several faults that stay, or else the first."""
+    faults = document["faults"]
+    if not faults:
+        return "The converted model did not answer as the original does"
+    fault = min(faults, key=lambda each: each["status"] == "repaired")
+    words = fault_words(fault, document)
+    return words if len(faults) == 1 else f"{words}, and there are {len(faults) - 1} more faults"
+
+
+def _changed(figures: Totals, document: Mapping[str, Any]) -> str:
+    """How many predictions changed."""
+    noun = input_noun(document["check"])[1]
+    if not figures.differ:
+        return f"The labels of all {figures.count} {noun} stay, and other values differ by more than the tolerance"
+    share = f"{figures.differ} of {figures.count} {noun} ({formatted_percent(figures.percent)})"
+    verb = "changed" if document["verdict"] == "repaired" else "changes"
+    return (
+        f"That {verb} the {_answers(document)} for {share}"
+        if document["faults"]
+        else (f"The {_answers(document)} for {share} {'changed' if verb == 'changed' else 'differ from the original'}")
+    )
+
+
+def _answers(document: Mapping[str, Any]) -> str:
+    has_labels = any(rule["kind"] in ("labels", "map") for rule in document["check"]["outputs"])
+    return "prediction" if has_labels else "output"
+
+
+def _detail(document: Mapping[str, Any]) -> str:
+    """How far what was seen can be trusted."""
+    check = document["check"]
+    is_repaired = document["verdict"] == "repaired"
+    figures = totals(check["after"], ("heldout",)) if is_repaired else totals(check["after"])
+    figures = figures or totals(check["after"])
+    if figures is None or figures.upper_bound_95 is None or document["verdict"] not in ("verified", "repaired"):
+        return ""
+    bound = formatted_percent(figures.upper_bound_95)
+    noun = input_noun(check)[1]
+    where = f"{figures.differ} of {figures.count} {noun}"
+    if is_repaired and check["inputs"]["heldout"]:
+        where += " that the repair never looked at"
+    words = f"{where} differ: with 95 % confidence, less than {bound} of all inputs like these do."
+    if check["inputs"]["kind"] == "probes":
+        words += " Only random inputs were compared, which says less than your own data would."
+    return words
+
+
+_SENTENCES = {
+    "verified": _verified,
+    "repaired": _repaired,
+    "diverged": _diverged,
+    "failed": _failed,
+    "undecided": _undecided,
+}

@@ -1,0 +1,63 @@
+"""The HTML report: one file for people who never heard of ONNX, without network, script or other files.
+
+The templates in ``templates/`` hold the page's structure; what they show is computed here and in ``headline``,
+``next_steps``, ``layer_errors``, ``margin_chart`` and ``graph_parts``. Every text of a model or a file is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+
+from ..repair import FAULT_TYPES
+from .figures import (
+    byte_size,
+    fault_words,
+    formatted_number,
+    formatted_percent,
+    formatted_shape,
+    input_noun,
+    totals,
+)
+from .graph_parts import graph_parts
+from .headline import headline
+from .layer_errors import layer_error_chart
+from .margin_chart import margin_chart
+from .next_steps import next_steps
+from .wording import graph_of
+
+
+def html_report(document: Mapping[str, Any], thumbnails: Mapping[str, str] | None = None) -> str:
+    """Return the page. ``thumbnails`` are data URIs by the input's name in ``check.predictions.changed``."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("safeconvert.reporting", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": formatted_percent,
+        "number": formatted_number,
+        "size": byte_size,
+        "shape": formatted_shape,
+        "graph": graph_of,
+    }
+    check, predictions = document["check"], document["check"]["predictions"]
+    return environment.get_template("page.html.j2").render(
+        report=document,
+        types=FAULT_TYPES,
+        headline=headline(document),
+        steps=next_steps(document),
+        noun=input_noun(check),
+        before=None if check["before"] == check["after"] else totals(check["before"]),
+        after=totals(check["after"]),
+        thumbnails=thumbnails or {},
+        predictions=predictions,
+        margin_bars=None if predictions is None else margin_chart(predictions["margins"]),
+        layer_errors=layer_error_chart(document),
+        fault_words={fault["id"]: fault_words(fault, document) for fault in document["faults"]},
+        graph_parts={fault["id"]: graph_parts(fault) for fault in document["faults"]},
+    )
