@@ -1,0 +1,111 @@
+"""What the page's charts, tables, thumbnails and changed inputs are computed from."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from safeconvert.checking.verdict import Judgement
+from safeconvert.comparison.compare import Comparison, compare
+from safeconvert.comparison.tolerance import Tolerance
+from safeconvert.inputs.images import ImageInputs
+from safeconvert.inputs.presets import load_preprocess
+from safeconvert.records import Verdict
+from safeconvert.reporting.changed_predictions import predictions_section
+from safeconvert.reporting.figures import byte_size, formatted_percent
+from safeconvert.reporting.graph_parts import graph_parts
+from safeconvert.reporting.layer_errors import HEIGHT, layer_error_chart
+from safeconvert.reporting.margin_chart import margin_chart
+from safeconvert.reporting.thumbnails import thumbnails
+from tests.support.report_documents import document, fault
+
+
+def photos(folder: Path, count: int) -> ImageInputs:
+    """Photos of one colour each: 8 x 8 pixels, red rising."""
+    for row in range(count):
+        Image.new("RGB", (8, 8), (40 * row, 0, 0)).save(folder / f"{row}.png")
+    paths, skipped = ImageInputs.scan(folder)
+    return ImageInputs.prepare(
+        paths, load_preprocess("raw"), name="x", height=8, width=8, channels=3, layout="nhwc", dtype="float32",
+        cache=folder, skipped=skipped,
+    )  # fmt: skip
+
+
+def compared(rows: list[int], source: list[list[float]], target: list[list[float]]) -> Comparison:
+    arrays = [np.asarray(values, np.float32) for values in (source, target)]
+    return compare(rows, [arrays[0]], [arrays[1]], ["probs"], Tolerance())
+
+
+def test_changed_inputs_have_both_labels_before_and_after_and_those_that_still_differ_come_first(
+    tmp_path: Path,
+) -> None:
+    inputs = photos(tmp_path, 3)
+    source = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]
+    after = compared([0, 1, 2], source, [[0.9, 0.1], [0.6, 0.4], [0.7, 0.3]])
+    before = compared([0, 1, 2], source, [[0.9, 0.1], [0.3, 0.7], [0.7, 0.3]])
+    judgement = Judgement(Verdict.DIVERGED, (), (after, Comparison()), (before, Comparison()))
+    section = predictions_section(judgement, inputs)
+    assert section is not None
+    assert section["changed_count"] == 2
+    assert [Path(each["input"]).name for each in section["changed"]] == ["2.png", "1.png"]
+    fixed = section["changed"][1]
+    assert (fixed["source"]["label"], fixed["before"]["label"], fixed["after"]["label"]) == (0, 1, 0)
+    assert abs(fixed["before"]["confidence"] - 0.7) < 1e-5
+    margins = section["margins"]
+    assert sum(margins["all"]) == 3
+    assert sum(margins["changed_before"]) == 2
+    assert sum(margins["changed_after"]) == 1
+    pictures = thumbnails(inputs, {"check": {"predictions": section}})
+    assert set(pictures) == {str(tmp_path / "1.png"), str(tmp_path / "2.png")}
+    data = base64.b64decode(pictures[str(tmp_path / "2.png")].partition(",")[2])
+    with Image.open(io.BytesIO(data)) as picture:
+        red = np.asarray(picture.convert("RGB"))[4, 4, 0]
+    assert abs(int(red) - 80) < 10
+
+
+def test_nothing_is_said_of_predictions_where_nothing_was_compared(tmp_path: Path) -> None:
+    assert predictions_section(Judgement(Verdict.UNDECIDED), photos(tmp_path, 2)) is None
+
+
+def test_bars_are_as_high_as_their_counts() -> None:
+    made = document("repaired")["check"]["predictions"]["margins"]
+    bars = margin_chart({**made, "all": [5, 10] + [0] * 18})
+    assert bars is not None
+    assert bars[0].heights[0] * 2 == bars[1].heights[0]
+    assert margin_chart({**made, "all": [0] * 20}) is None
+
+
+def test_layers_stand_in_the_networks_order_and_an_infinite_error_reaches_the_top() -> None:
+    made = document("repaired")
+    assert layer_error_chart(made) is None
+    made["localisation"]["layers"] = [
+        {"source_node": "/Conv", "operator": "Conv", "before": 1e-3, "after": None, "is_measured_after": False},
+        {"source_node": "/MaxPool", "operator": "MaxPool", "before": None, "after": 1e-3, "is_measured_after": True},
+    ]
+    chart = layer_error_chart(made)
+    assert chart is not None
+    assert [bar.fault for bar in chart.bars] == ["", "F1"]
+    assert chart.bars[0].before_height < HEIGHT - chart.tolerance_y < chart.bars[1].before_height == HEIGHT
+    assert chart.bars[1].after_height == chart.bars[0].before_height
+    assert chart.has_after
+
+
+def test_a_fault_is_shown_source_beside_target_with_what_is_known_of_it() -> None:
+    made = fault("repaired")
+    rows = {row.name: row for row in graph_parts(made)}
+    assert (rows["layer"].source, rows["layer"].target) == ("/MaxPool", "LAYER_1")
+    assert rows["output values"].target == "off by up to 4.2"
+    assert not rows["output shape"].is_fault
+    made["evidence"]["settings"] = [{"name": "pads", "source": "[1, 1]", "target": "[0, 0]"}]
+    assert {row.name: row for row in graph_parts(made)}["pads"].target == "[0, 0]"
+
+
+def test_a_small_share_never_reads_as_none_and_a_large_one_never_as_all() -> None:
+    assert [formatted_percent(value) for value in (None, 0, 0.001, 1.234, 34.2, 99.99, 100)] == [
+        "-", "0 %", "under 0.01 %", "1.2 %", "34.2 %", "over 99.9 %", "100 %",
+    ]  # fmt: skip
+    assert [byte_size(value) for value in (None, 12, 14_000_000)] == ["-", "12 bytes", "14 MB"]
