@@ -34,7 +34,8 @@ Pixels = npt.NDArray[np.uint8]
 _CHOICES = {"resize": Resize, "crop": Crop, "interpolation": Interpolation, "channel_order": ChannelOrder}
 _REQUIRED = ("schema", *_CHOICES, "scale", "mean", "std")
 _OPTIONAL = ("name", "resize_ratio", "resize_size", "crop_size")
-_CONTRACT = ("input_name", "shape", "height", "width", "channels", "layout", "dtype", "decode", "formula")
+_CONTRACT = ("input_name", "shape", "height", "width", "channels", "layout", "dtype", "decode", "formula",
+             "antialias", "rounding", "origin", "outputs", "test_vector", "snippet")  # fmt: skip
 
 # EXIF orientation (tag 0x0112) to the transpose that makes the picture upright.
 _UPRIGHT = {

@@ -23,7 +23,7 @@ from ..workers.pool import WorkerPool, remove
 REPORTS = ("json", "html")
 LONGEST = 230  # bytes of the file's name: the report's endings and a hidden partial file fit into 255
 
-BESIDE_TARGET = re.compile(r"\.report\.(json|html)$|\.input\.json$|\.(fault-F|crash-)\d+\.(onnx|npz)$")
+BESIDE_TARGET = re.compile(r"\.report\.(json|html)$|\.input\.json$|\.test\.npz$|\.(fault-F|crash-)\d+\.(onnx|npz)$")
 
 
 def check_output(output: Path, *, force: bool) -> None:
@@ -166,7 +166,8 @@ def together() -> Iterator[list[Path]]:
 PURPOSES = {
     ".report.json": "the report, for programs",
     ".report.html": "the report, for people",
-    ".input.json": "how images must be prepared for the Target",
+    ".input.json": "how images must be prepared for the Target, what it gives, and code that runs it",
+    ".test.npz": "a test vector: one input and what the Target gives for it",
     ".onnx": "a node at fault, as an ONNX model of its own",
     ".npz": "inputs that show the fault",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..checking import second_runtime, tvm_check
 from ..checking.evaluation_set import EvaluationSet
@@ -19,11 +22,11 @@ from ..comparison.compare import all_rows_differ
 from ..errors import BadInput, SourceFailed, WorkerFailed
 from ..formats import ModelFile
 from ..models import loader
-from ..models.input_mapping import InputMapping, Mismatch, map_inputs
+from ..models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs
 from ..models.loaded_model import LoadedModel, shorten
 from ..options import Observer, Options
 from ..records import Attempt, Fault, Localisation, Refusal, Verdict
-from ..reporting import output_files
+from ..reporting import input_contract, output_files
 from ..reporting.document import build, render
 from ..reporting.reproduction import stale
 from ..reporting.thumbnails import thumbnails
@@ -204,19 +207,55 @@ class Run:
             for path in stale(final, written, self.source.path, self.options) if final is not None else ():
                 remove(path)
             if target is not None and final is not None and outcome.is_good:
-                written += self._write_contract(outcome.evaluation_set, target, final)
+                written += self._write_contract(outcome, target, final)
             if target is not None and model_path is not None:
                 output_files.put(self.workers, target.path, model_path)
         return written
 
-    def _write_contract(self, evaluation_set: EvaluationSet, target: LoadedModel, final: Path) -> list[Path]:
-        """Write what the Target's images must be prepared by, where they are images."""
-        contract = evaluation_set.contract(target.signature)
-        if not contract:
+    def _write_contract(self, outcome: RunOutcome, target: LoadedModel, final: Path) -> list[Path]:
+        """Write how the Target is run elsewhere, where it takes images: its input contract and a test vector."""
+        evaluation_set = outcome.evaluation_set
+        text = evaluation_set.contract(target.signature)
+        if not text:
             return []
+        contract = input_contract.extended(
+            text,
+            is_assumed=evaluation_set.target_preprocess is None and self.options.preprocess is None,
+            target=target.signature,
+            rules=outcome.judgement.rules,
+        )
+        written = []
+        row = evaluation_set.rows[0][0]
+        if vector := self._test_vector(evaluation_set, target, row):
+            place = final.with_name(f"{final.name}.test.npz")
+            scratch_path = self.workers.scratch("test.npz")
+            np.savez_compressed(scratch_path, **vector)  # type: ignore[arg-type]
+            output_files.put(self.workers, scratch_path, place)
+            written.append(place)
+            contract = input_contract.with_test_vector(
+                contract,
+                format_name=target.format.name,
+                model_name=final.name,
+                test_name=place.name,
+                image=Path(evaluation_set.inputs.label(row)).name,
+                output_count=len(vector) - 1,
+            )
         path = final.with_name(f"{final.name}.input.json")
-        output_files.put_text(self.workers, contract + "\n", path)
-        return [path]
+        output_files.put_text(self.workers, json.dumps(contract, indent=1) + "\n", path)
+        return [*written, path]
+
+    def _test_vector(self, evaluation_set: EvaluationSet, target: LoadedModel, row: int) -> dict[str, Any]:
+        """One input as the Target takes it and what it gives; empty where it does not run on a single input."""
+        mapping = self.map_inputs(target)
+        if isinstance(mapping, Mismatch):
+            return {}
+        arrays = apply_mapping(mapping, (evaluation_set.target_inputs or evaluation_set.inputs).read((row,)))
+        if len(arrays) != 1:
+            return {}
+        try:
+            return input_contract.vector_arrays(arrays, target.run(arrays))
+        except WorkerFailed:
+            return {}
 
     @contextlib.contextmanager
     def clock(self, step: str) -> Iterator[None]:

@@ -1,0 +1,127 @@
+"""The Target's input contract: what an application needs to run it elsewhere, and a test vector."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..comparison.output_rules import OutputRule
+from ..records import Signature
+
+Array = np.ndarray[Any, Any]
+
+MEANINGS = {
+    "labels": "a score for each class; the class with the largest is the prediction",
+    "map": "a score for each class at each position; the class with the largest is the position's label",
+    "boxes": "boxes: coordinates, and scores where there are more than four channels",
+    "values": "numbers that are used as they are",
+    "ids": "whole numbers, truth values or text that are used as they are",
+}
+BINARY_MEANING = "the probability of the class; from 0.5 on it is predicted"
+ROUNDING = (
+    "resized pixels are rounded to whole numbers from 0 to 255; the formula's result is rounded once, to the dtype"
+)
+
+SNIPPETS = {
+    "onnx": """\
+import numpy, onnxruntime
+test = numpy.load(TEST)
+session = onnxruntime.InferenceSession(MODEL, providers=["CPUExecutionProvider"])
+outputs = session.run(None, {INPUT: test["input"]})
+""",
+    "tflite": """\
+import numpy
+from ai_edge_litert.interpreter import Interpreter
+test = numpy.load(TEST)
+interpreter = Interpreter(MODEL)
+index = interpreter.get_input_details()[0]["index"]
+interpreter.resize_tensor_input(index, test["input"].shape)
+interpreter.allocate_tensors()
+interpreter.set_tensor(index, test["input"])
+interpreter.invoke()
+outputs = [interpreter.get_tensor(interpreter.get_output_details()[0]["index"])]
+""",
+    "keras": """\
+import keras, numpy
+test = numpy.load(TEST)
+model = keras.saving.load_model(MODEL, compile=False)
+outputs = model(test["input"])
+outputs = [numpy.asarray(o) for o in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+""",
+    "torch": """\
+import numpy, torch
+test = numpy.load(TEST)
+model = torch.export.load(MODEL).module()
+with torch.no_grad():
+    outputs = model(torch.from_numpy(test["input"]))
+outputs = [o.numpy() for o in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+""",
+}
+"""Python that runs a Target of each format on its runtime alone; MODEL, TEST and INPUT stand for texts."""
+COMPARISON = """\
+for number, output in enumerate(outputs):
+    numpy.testing.assert_allclose(output, test[f"expected_{number}"], rtol=1e-3, atol=1e-3 * abs(output).max())
+print("the model answers as it did when it was checked")
+"""
+
+
+def extended(contract: str, *, is_assumed: bool, target: Signature, rules: Sequence[OutputRule]) -> dict[str, Any]:
+    """Return a contract with what it leaves open: how it resizes and rounds, its origin, and what each output means.
+
+    ``contract`` is what ``EvaluationSet.contract`` returns; ``rules`` say what the outputs are, in the Source's order.
+    """
+    values: dict[str, Any] = json.loads(contract)
+    resizes = values["resize"] != "none"
+    return {
+        **values,
+        "antialias": resizes and values["interpolation"] != "nearest",
+        "rounding": ROUNDING,
+        "origin": "assumed: no --preprocess was given" if is_assumed else "given",
+        "outputs": _outputs(target, rules),
+    }
+
+
+def _outputs(target: Signature, rules: Sequence[OutputRule]) -> list[dict[str, Any]]:
+    """Describe the Target's outputs by the Source's rules: by name where names are the same, else by position."""
+    by_name = {rule.name: rule for rule in rules}
+    described = []
+    for index, spec in enumerate(target.outputs):
+        rule = by_name.get(spec.name) or (rules[index] if len(rules) == len(target.outputs) else None)
+        entry: dict[str, Any] = spec.to_json()
+        if rule is not None:
+            entry["kind"] = rule.kind.kind
+            entry["class_axis"] = rule.kind.class_axis
+            entry["meaning"] = BINARY_MEANING if rule.kind.is_binary else MEANINGS[rule.kind.kind]
+        described.append(entry)
+    return described
+
+
+def with_test_vector(
+    contract: Mapping[str, Any], *, format_name: str, model_name: str, test_name: str, image: str, output_count: int
+) -> dict[str, Any]:
+    """Return the contract with the file of the test vector, and Python that runs it on the Target's runtime alone.
+
+    TFLite orders several outputs otherwise than its signature does, so such a Target has no snippet.
+    """
+    entry: dict[str, Any] = {"file": test_name, "image": image, "input": "input"}
+    entry["expected"] = [f"expected_{number}" for number in range(output_count)]
+    has_snippet = format_name in SNIPPETS and (format_name != "tflite" or output_count == 1)
+    snippet = _snippet(format_name, model_name, test_name, contract["input_name"]) if has_snippet else None
+    return {**contract, "test_vector": entry, "snippet": snippet}
+
+
+def _snippet(format_name: str, model_name: str, test_name: str, input_name: str) -> str:
+    """Return the Python text; it runs in the Target's folder."""
+    text = SNIPPETS[format_name]
+    for word, value in (("MODEL", model_name), ("TEST", test_name), ("INPUT", input_name)):
+        text = text.replace(f"({word}", f"({value!r}").replace(f"{{{word}:", f"{{{value!r}:")
+    return text + COMPARISON
+
+
+def vector_arrays(arrays: Mapping[str, Array], outputs: Sequence[Array]) -> dict[str, Array]:
+    """Return the arrays of the file: the Target's only input, and its outputs in its own order."""
+    (given,) = arrays.values()
+    return {"input": given, **{f"expected_{number}": output for number, output in enumerate(outputs)}}
