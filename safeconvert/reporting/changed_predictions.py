@@ -67,10 +67,15 @@ def changed_inputs(after: Sequence[Comparison], before: Sequence[Comparison] | N
     return changed
 
 
-def _by_row(found: Predictions) -> dict[int, tuple[dict[str, Any], dict[str, Any]]]:
+def _by_row(predictions: Predictions) -> dict[int, tuple[dict[str, Any], dict[str, Any]]]:
     """Return the Source's and the Target's label and confidence by the input's number."""
-    columns = (found.source_labels, found.source_confidences, found.target_labels, found.target_confidences)
-    rows = zip(found.rows, *columns, strict=True)
+    columns = (
+        predictions.source_labels,
+        predictions.source_confidences,
+        predictions.target_labels,
+        predictions.target_confidences,
+    )
+    rows = zip(predictions.rows, *columns, strict=True)
     return {int(row): (_prediction(a, p), _prediction(b, q)) for row, a, p, b, q in rows}
 
 

@@ -123,5 +123,5 @@ def _snippet(format_name: str, model_name: str, test_name: str, input_name: str)
 
 def vector_arrays(arrays: Mapping[str, Array], outputs: Sequence[Array]) -> dict[str, Array]:
     """Return the arrays of the file: the Target's only input, and its outputs in its own order."""
-    (given,) = arrays.values()
-    return {"input": given, **{f"expected_{number}": output for number, output in enumerate(outputs)}}
+    (model_input,) = arrays.values()
+    return {"input": model_input, **{f"expected_{number}": output for number, output in enumerate(outputs)}}

@@ -229,7 +229,7 @@ class Run:
         if vector := self._test_vector(evaluation_set, target, row):
             place = final.with_name(f"{final.name}.test.npz")
             scratch_path = self.workers.scratch("test.npz")
-            np.savez_compressed(scratch_path, **vector)  # type: ignore[arg-type]
+            np.savez_compressed(scratch_path, **vector)
             output_files.put(self.workers, scratch_path, place)
             written.append(place)
             contract = input_contract.with_test_vector(
