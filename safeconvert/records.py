@@ -185,13 +185,29 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class LayerError:
+    """How far a layer's output is off on the Source's own activations, in multiples of the tolerance."""
+
+    source_node: str
+    operator: str
+    score: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {"source_node": self.source_node, "operator": self.operator, "before": self.score}
+
+
+@dataclass(frozen=True)
 class Localisation:
-    """How faults were looked for. ``ranking``: Source node, Target node and score, most suspicious first."""
+    """How faults were looked for. ``ranking``: Source node, Target node and score, most suspicious first.
+
+    ``layers`` are the errors of all nodes that a converter was tried on alone, in the graph's order.
+    """
 
     method: str
     engine: str
     model_runs: int
     ranking: tuple[tuple[str, str, float], ...]
+    layers: tuple[LayerError, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -199,6 +215,7 @@ class Localisation:
             "engine": self.engine,
             "model_runs": self.model_runs,
             "ranking": [{"source_node": s, "target_node": t, "score": score} for s, t, score in self.ranking],
+            **({"layers": [layer.to_json() for layer in self.layers]} if self.layers else {}),
         }
 
 

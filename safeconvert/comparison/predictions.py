@@ -58,8 +58,11 @@ def predictions(
             continue
         if expected.size != len(rows) * max(expected.shape[1:2], default=1):  # several labels an input
             continue
-        a, b = (_confidences(values, is_binary=rule.kind.is_binary) for values in (expected, actual))
-        if a is None or b is None or a.shape[1] < 2:
+        if any(values.dtype.kind not in "fVui" for values in (expected, actual)):
+            continue
+        are_probabilities = rule.kind.is_binary or _sum_to_one(_numbers(expected))
+        a, b = (_confidences(values, rule, are_probabilities=are_probabilities) for values in (expected, actual))
+        if a.shape[1] < 2:
             continue
         labels, target_labels = a.argmax(axis=1), b.argmax(axis=1)
         inputs = np.arange(len(rows))
@@ -76,14 +79,22 @@ def predictions(
     return Predictions()
 
 
-def _confidences(values: Array, *, is_binary: bool) -> Array | None:
-    """The confidence of each class, float64 [inputs, classes]; None where the values are no numbers."""
-    if values.dtype.kind not in "fVui":
-        return None
-    numbers = np.nan_to_num(real_values(values).astype(np.float64)).reshape(len(values), -1)
-    if is_binary:
+def _numbers(values: Array) -> Array:
+    """The values as float64 [inputs, classes]."""
+    return np.nan_to_num(real_values(values).astype(np.float64)).reshape(len(values), -1)
+
+
+def _sum_to_one(numbers: Array) -> bool:
+    return bool(numbers.size and numbers.min() >= 0 and np.abs(numbers.sum(axis=1) - 1).max() < MAX_SUM_ERROR)
+
+
+def _confidences(values: Array, rule: OutputRule, *, are_probabilities: bool) -> Array:
+    """The confidence of each class [inputs, classes]. The Source's outputs say whether they are probabilities: those of
+    a quantised Target need not sum to 1."""
+    numbers = _numbers(values)
+    if rule.kind.is_binary:
         return np.concatenate([1 - numbers, numbers], axis=1)
-    if numbers.size and numbers.min() >= 0 and np.abs(numbers.sum(axis=1) - 1).max() < MAX_SUM_ERROR:
+    if are_probabilities:
         return numbers
     powers = np.exp(np.clip(numbers - numbers.max(axis=1, keepdims=True, initial=-np.inf), -700, 0))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))

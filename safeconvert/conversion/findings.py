@@ -11,10 +11,11 @@ import numpy as np
 from ..checking.tvm_check import RuntimeComparison
 from ..checking.verdict import Judgement
 from ..converters.hop import Hop
-from ..records import Diagnosis, Localisation, Refusal, Verdict
+from ..records import Diagnosis, LayerError, Localisation, Refusal, Verdict
 from .stage import ConvertedModel
 
 Array = np.ndarray[Any, Any]
+MAX_LAYERS_SHOWN = 400  # of the errors along the network
 MAX_RANKED = 20  # entries of the ranking that the report shows
 
 
@@ -204,4 +205,11 @@ def localisation(findings: Sequence[HopFinding]) -> Localisation | None:
     )
     engines = {finding.engine for finding in findings}
     engine = engines.pop() if len(engines) == 1 else "onnxruntime"
-    return Localisation("replay", engine, sum(finding.model_runs for finding in findings), ranking)
+    model_runs = sum(finding.model_runs for finding in findings)
+    return Localisation("replay", engine, model_runs, ranking, _layers(findings))
+
+
+def _layers(findings: Sequence[HopFinding]) -> tuple[LayerError, ...]:
+    """Return the error of each node along the graph of the last hop that differs; the first ``MAX_LAYERS_SHOWN``."""
+    nodes = sorted(findings[-1].ranking, key=lambda node: node.index)
+    return tuple(LayerError(node.node, node.operator, node.score) for node in nodes[:MAX_LAYERS_SHOWN])

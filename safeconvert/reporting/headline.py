@@ -73,6 +73,8 @@ def _diverged(document: Mapping[str, Any]) -> str:
     repaired = [fault for fault in document["faults"] if fault["status"] == "repaired"]
     what = _changed(after, document)
     if not document["faults"]:
+        if document["target"] is not None and document["target"]["quantized"]:
+            return f"{what}. The converted model is quantised: its numbers are rounded to few digits."
         return f"{what}. What is wrong could not be located." if after.differ else f"{what}."
     more = f" {len(repaired)} of {len(document['faults'])} faults found were fixed." if repaired else ""
     return f"{_cause(document)}. {what}, and it could not be fixed.{more}"
@@ -98,7 +100,7 @@ def _changed(figures: Totals, document: Mapping[str, Any]) -> str:
     return (
         f"That {verb} the {_answers(document)} for {share}"
         if document["faults"]
-        else (f"The {_answers(document)} for {share} {'changed' if verb == 'changed' else 'differ from the original'}")
+        else (f"The {_answers(document)} for {share} {'changed' if verb == 'changed' else 'differs from the original'}")
     )
 
 

@@ -13,16 +13,14 @@ MIN_SCORE, MAX_SCORE = 1e-4, 1e4  # the ends of the logarithmic axis, in multipl
 
 @dataclass(frozen=True)
 class LayerBar:
-    """One layer: its place in the drawing. ``before`` and ``after`` are scores, None where there is no number."""
+    """One layer: its place in the drawing. ``before`` is its score before any repair, None where infinite."""
 
     node: str
     operator: str
     x: float
     width: float
     before: float | None
-    after: float | None
-    before_height: float
-    after_height: float | None
+    height: float
     fault: str
 
 
@@ -32,7 +30,6 @@ class LayerErrorChart:
 
     bars: list[LayerBar]
     tolerance_y: float
-    has_after: bool
 
 
 def layer_error_chart(document: Mapping[str, Any]) -> LayerErrorChart | None:
@@ -45,7 +42,6 @@ def layer_error_chart(document: Mapping[str, Any]) -> LayerErrorChart | None:
     step = WIDTH / len(layers)
     bars = []
     for index, layer in enumerate(layers):
-        is_measured_again = layer["is_measured_after"]
         bars.append(
             LayerBar(
                 layer["source_node"],
@@ -53,13 +49,11 @@ def layer_error_chart(document: Mapping[str, Any]) -> LayerErrorChart | None:
                 round(index * step + step * 0.1, 2),
                 round(step * 0.8, 2),
                 layer["before"],
-                layer["after"],
                 _height(layer["before"]),
-                _height(layer["after"]) if is_measured_again else None,
                 faults.get(layer["source_node"], ""),
             )
         )
-    return LayerErrorChart(bars, HEIGHT - _height(1.0), any(bar.after_height is not None for bar in bars))
+    return LayerErrorChart(bars, HEIGHT - _height(1.0))
 
 
 def _height(score: float | None) -> float:

@@ -25,6 +25,8 @@ def test_logits_become_confidences_and_probabilities_stay_what_they_are() -> Non
     probabilities = of([[0.7, 0.3], [0.2, 0.8]], [[0.7, 0.3], [0.6, 0.4]])
     np.testing.assert_allclose(probabilities.source_confidences, [0.7, 0.8], rtol=1e-6)
     np.testing.assert_allclose(probabilities.margins, [0.4, 0.6], rtol=1e-5)
+    rounded = of([[0.7, 0.3]], [[0.5, 0.375]])
+    np.testing.assert_allclose(rounded.target_confidences, [0.5], rtol=1e-6)
 
 
 def test_disjoint_sets_are_joined_and_outputs_without_labels_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,11 @@ def fault(status: str) -> dict[str, Any]:
 
 def localisation() -> dict[str, Any]:
     ranking = [{"source_node": "/MaxPool", "target_node": "LAYER_1", "score": 850.0}]
-    return {"method": "replay", "engine": "onnxruntime", "model_runs": 4, "ranking": ranking}
+    layers = [
+        {"source_node": "/Conv", "operator": "Conv", "before": 1e-4},
+        {"source_node": "/MaxPool", "operator": "MaxPool", "before": 850.0},
+    ]
+    return {"method": "replay", "engine": "onnxruntime", "model_runs": 4, "ranking": ranking, "layers": layers}
 
 
 def comparison(count: int, differ: int) -> dict[str, Any]:
