@@ -26,6 +26,7 @@ from .reporting import output_files
 from .runs import argument_checks
 from .runs.check import CheckRun
 from .runs.convert import ConvertRun
+from .runs.early_checks import check_early
 from .runs.repair import RepairRun
 from .runs.result import Result
 from .workers.pool import WorkerPool
@@ -86,6 +87,7 @@ def convert(
     keywords = _option_keywords(locals())
     if to not in FORMAT_NAMES:
         raise BadInput(f"{to!r} is no format. Known: {', '.join(FORMAT_NAMES)}.")
+    check_early((source,), keywords)
     with WorkerPool() as workers:
         prepared = Preparation(workers, (source,), keywords)
         (file,), options = prepared.files, prepared.options
@@ -128,6 +130,7 @@ def check(
     Raises :class:`BadInput` where the input or an option cannot be used.
     """
     keywords = _option_keywords(locals())
+    check_early((source, target), keywords)
     with WorkerPool() as workers:
         prepared = Preparation(workers, (source, target), keywords)
         report = None if output is None else Path(output)
@@ -182,6 +185,7 @@ def repair(
     keywords = _option_keywords(locals())
     if output is None and is_path(target):
         raise BadInput("output is missing: say where the repaired Target goes.")
+    check_early((source, target), keywords)
     with WorkerPool() as workers:
         prepared = Preparation(workers, (source, target), keywords)
         models, options = prepared.files, prepared.options

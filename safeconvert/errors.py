@@ -13,7 +13,8 @@ SafeconvertError
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -22,7 +23,32 @@ class SafeconvertError(Exception):
 
 
 class BadInput(SafeconvertError):
-    """The input, an option or the output place cannot be used as given (exit code 2)."""
+    """The input, an option or the output place cannot be used as given (exit code 2).
+
+    ``mistakes`` are the messages one by one, where it tells several.
+    """
+
+    def __init__(self, message: str, mistakes: Sequence[str] = ()) -> None:
+        self.mistakes = tuple(mistakes) or (message,)
+        super().__init__(message)
+
+
+def refuse(mistakes: Sequence[str]) -> None:
+    """Raise :class:`BadInput` that tells all these mistakes; nothing where there is none."""
+    if len(mistakes) == 1:
+        raise BadInput(mistakes[0], mistakes)
+    if mistakes:
+        listed = "\n".join(f"{number}. {mistake}" for number, mistake in enumerate(mistakes, 1))
+        raise BadInput(f"there are {len(mistakes)} mistakes:\n{listed}", mistakes)
+
+
+@contextlib.contextmanager
+def collecting(mistakes: list[str]) -> Iterator[None]:
+    """Add what a block finds wrong to the list, and go on after the block."""
+    try:
+        yield
+    except BadInput as error:
+        mistakes += error.mistakes
 
 
 class NotInstalled(BadInput):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 from .comparison.comparators import Comparator, Judging, comparator
 from .comparison.tolerance import Tolerance
-from .errors import BadInput
+from .errors import BadInput, collecting, refuse
 from .inputs.base import split
 from .records import OUTPUT_KINDS
 
@@ -58,35 +58,47 @@ class Options:
     force: bool = False
 
     def __post_init__(self) -> None:
+        mistakes = [*self._mistakes_of_inputs(), *self._mistakes_of_numbers(), *self._mistakes_of_choices()]
+        with collecting(mistakes):
+            split(2, self.holdout, 0)
+        with collecting(mistakes):
+            _ = self.comparing  # one that cannot be used is refused before anything is done
+        refuse(mistakes)
+
+    def _mistakes_of_inputs(self) -> Iterator[str]:
         if self.images is not None and self.inputs is not None:
-            raise BadInput("--images and --inputs were both given. Give one of them.")
+            yield "--images and --inputs were both given. Give one of them."
         if self.target_preprocess is not None and self.images is None:
-            raise BadInput("--target-preprocess works on --images; ready arrays and probes are not preprocessed.")
+            yield "--target-preprocess works on --images; ready arrays and probes are not preprocessed."
         if self.preprocess is not None and self.images is None:
-            raise BadInput("--preprocess works on --images; ready arrays and probes are not preprocessed.")
+            yield "--preprocess works on --images; ready arrays and probes are not preprocessed."
         if self.embed_preprocessing and self.target_preprocess is None:
-            raise BadInput("--embed-preprocessing builds in what --target-preprocess does. Give both.")
+            yield "--embed-preprocessing builds in what --target-preprocess does. Give both."
+
+    def _mistakes_of_numbers(self) -> Iterator[str]:
         if not 0 <= self.max_discrepancy <= 100:
-            raise BadInput(f"--max-discrepancy {self.max_discrepancy} is not a percentage from 0 to 100.")
+            yield f"--max-discrepancy {self.max_discrepancy} is not a percentage from 0 to 100."
         for name in ("atol", "rtol"):
             if (value := getattr(self, name)) is not None and not (value >= 0 and np.isfinite(value)):
-                raise BadInput(f"--{name} {value} is not a finite number of at least 0.")
-        for name, kind in self.output_kind.items():
-            if kind not in OUTPUT_KINDS:
-                raise BadInput(f"--output-kind {name}:{kind}: {kind!r} is not one of {', '.join(OUTPUT_KINDS)}.")
+                yield f"--{name} {value} is not a finite number of at least 0."
         for name, percent in self.max_error.items():
             if not 0 <= percent <= 100:
-                raise BadInput(f"--max-error {name}:{percent}: {percent} is not a percentage from 0 to 100.")
+                yield f"--max-error {name}:{percent}: {percent} is not a percentage from 0 to 100."
         if self.seed < 0:
-            raise BadInput(f"--seed {self.seed} is below 0.")
+            yield f"--seed {self.seed} is below 0."
         if not self.timeout > 0:
-            raise BadInput(f"--timeout {self.timeout} is not a number of seconds above 0.")
+            yield f"--timeout {self.timeout} is not a number of seconds above 0."
         if not self.repair_time > 0:
-            raise BadInput(f"--repair-time {self.repair_time} is not a number of seconds above 0.")
+            yield f"--repair-time {self.repair_time} is not a number of seconds above 0."
         if self.max_size is not None and not (self.max_size > 0 and np.isfinite(self.max_size)):
-            raise BadInput(f"--max-size {self.max_size:g} is not a number of megabytes above 0.")
+            yield f"--max-size {self.max_size:g} is not a number of megabytes above 0."
+
+    def _mistakes_of_choices(self) -> Iterator[str]:
+        for name, kind in self.output_kind.items():
+            if kind not in OUTPUT_KINDS:
+                yield f"--output-kind {name}:{kind}: {kind!r} is not one of {', '.join(OUTPUT_KINDS)}."
         if self.model_fn is not None and ":" not in self.model_fn:
-            raise BadInput(f"--model-fn {self.model_fn} is not of the form package.module:function.")
+            yield f"--model-fn {self.model_fn} is not of the form package.module:function."
         for name, known in (
             ("input_layout", ("keep", "nchw", "nhwc")),
             ("quantize", ("none", "float16", "dynamic", "int8")),
@@ -94,13 +106,11 @@ class Options:
             ("ranking", ("replay", "kruskal")),
         ):
             if getattr(self, name) not in known:
-                raise BadInput(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}.")
+                yield f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}."
         if self.core_layers is not None and not self.core_layers:
-            raise BadInput("--core-layers names no operator type. Give some, such as Conv,Gemm.")
+            yield "--core-layers names no operator type. Give some, such as Conv,Gemm."
         if self.core_layers is not None and self.ranking != "kruskal":
-            raise BadInput("--core-layers names the operator types that --ranking kruskal ranks. Give both.")
-        split(2, self.holdout, 0)
-        _ = self.comparing  # one that cannot be used is refused before anything is done
+            yield "--core-layers names the operator types that --ranking kruskal ranks. Give both."
 
     @classmethod
     def of(cls, keywords: Mapping[str, Any]) -> Options:

@@ -11,6 +11,7 @@ from rich.table import Table
 from ..conversion.routes import hops_between, missing, pairs, routes, version
 from ..converters import ENVIRONMENTS
 from ..errors import BadInput
+from ..inputs.presets import ALIASES, PRESETS, is_ambiguous
 from ..workers.environments import folder, installed_version
 
 
@@ -71,6 +72,19 @@ def show_routes(source: str | None, target: str | None) -> None:
             table.add_row(hop.label, f"{hop.converter} {version(hop)}".strip(), missing(hop) or hop.why)
     console.print()
     console.print(table)
+
+
+def show_presets(word: str) -> None:
+    """Print the presets whose name or alias contains the word. Raises :class:`BadInput` where none does."""
+    wanted = word.lower().replace("-", "_")
+    names = {name: preset for name, preset in PRESETS.items() if wanted in name and not is_ambiguous(name)}
+    names |= {alias: PRESETS[name] for alias, name in ALIASES.items() if wanted in alias}
+    if not names:
+        raise BadInput(f"no preset has {word!r} in its name. `safeconvert presets` lists all.")
+    table = Table("preset", "what it does to an image for a model of 224x224", box=None, pad_edge=False)
+    for name, preset in sorted(names.items()):
+        table.add_row(name, preset.describe(224, 224))
+    Console(highlight=False).print(table)
 
 
 def show_environments() -> None:

@@ -42,12 +42,16 @@ class Commands(click.Group):
 
 @click.group(
     cls=Commands,
+    invoke_without_command=True,
     epilog=SECTIONS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(package_name="safeconvert")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Convert models between frameworks; you get a file only if its predictions match the original's."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 PAIRS = tuple(f"{a}2{b}" for a in FORMAT_NAMES for b in FORMAT_NAMES if a != b)
@@ -65,12 +69,12 @@ def _pair(source: Format, target: Format) -> click.Command:
     @click.argument("model", type=click.Path(path_type=Path))
     @options()
     def run(model: Path, **arguments: Any) -> None:
-        from ..models.detect import detect
-
         def work(observer: Any, output: Path | None, **chosen: Any) -> Any:
+            from ..runs.early_checks import check_early
+
+            check_early((model,), chosen, source)  # before the rest is imported: mistakes are told at once
             from ..api import convert
 
-            detect(model, source)
             return convert(model, target.name, output=output, observer=observer, **chosen)
 
         _call(work, arguments)
@@ -114,6 +118,9 @@ def check(
     """Compare TARGET with SOURCE on the same inputs; nothing is converted."""
 
     def work(observer: Any, output: Path | None, **chosen: Any) -> Any:
+        from ..runs.early_checks import check_early
+
+        check_early((source, target), chosen)
         from ..api import check
         from ..batch.backends import Backend
         from ..batch.shards import check_in_shards
@@ -140,6 +147,9 @@ def repair(source: Path, target: Path, **arguments: Any) -> None:
     """Find what is wrong with TARGET, from any converter, and write it repaired in its own format."""
 
     def work(observer: Any, output: Path, **chosen: Any) -> Any:
+        from ..runs.early_checks import check_early
+
+        check_early((source, target), chosen)
         from ..api import repair
 
         return repair(source, target, output=output, observer=observer, **chosen)
@@ -212,10 +222,22 @@ def routes(source: str | None, target: str | None, as_json: bool) -> None:
     """Show the chains of converters between two formats, in the order tried."""
     from .listings import routes_as_json, show_routes
 
-    if as_json:
-        click.echo(json.dumps(routes_as_json(source, target), indent=1))
-    else:
-        show_routes(source, target)
+    def show() -> None:
+        if as_json:
+            click.echo(json.dumps(routes_as_json(source, target), indent=1))
+        else:
+            show_routes(source, target)
+
+    sys.exit(_guarded(show, verbose=False))
+
+
+@cli.command()
+@click.argument("word", default="")
+def presets(word: str) -> None:
+    """Show the names of --preprocess, those that contain WORD, and what they do to an image."""
+    from .listings import show_presets
+
+    sys.exit(_guarded(lambda: show_presets(word), verbose=False))
 
 
 @cli.command()

@@ -5,6 +5,7 @@ Sources
   caffe, torch) after ``keras.utils.load_img(path, target_size=...)``, which stretches, by default *nearest*.
 - ``torch`` and ``torchvision_*``: ``torchvision.transforms._presets.ImageClassification`` with the numbers
   of each family's ``Weights.DEFAULT``; ``*_v1`` is ``IMAGENET1K_V1``.
+- ``vit`` and ``clip``: ``preprocessor_config.json`` of google/vit-base-patch16-224 and openai/clip-vit-base-patch32.
 - ``efficientnet_lite*``: MEAN_RGB 127 and STDDEV_RGB 128 of ``efficientnet_lite_builder.py`` and the centre
   crop of size/(size+32) in tensorflow/tpu; bicubic, as timm does to match TensorFlow's resize.
 """
@@ -32,10 +33,17 @@ def load_preprocess(name_or_json_path: str | Path) -> Preprocess:
     """
     path = Path(name_or_json_path)
     name = str(name_or_json_path).strip().lower().replace("-", "_")
-    if name in PRESETS:
-        return PRESETS[name]
+    if is_ambiguous(name):
+        raise BadInput(
+            f"{name!r} is prepared differently by framework: keras_{name} is {_words(f'keras_{name}')}; "
+            f"torchvision_{name} is {_words(f'torchvision_{name}')}.\nName one of the two."
+        )
+    for known in (name, ALIASES.get(name, ""), f"torchvision_{name}"):
+        if known in PRESETS:
+            return PRESETS[known]
     if path.suffix.lower() != ".json" and not _is_file(path):
-        near = ", ".join(difflib.get_close_matches(name, PRESETS, 4, 0.5) or _NAMED)
+        bare = (known.removeprefix("torchvision_") for known in PRESETS)
+        near = ", ".join(difflib.get_close_matches(name, {*PRESETS, *ALIASES, *bare}, 4, 0.5) or _NAMED)
         raise BadInput(f"unknown preprocess {str(name_or_json_path)!r:.80}; near names: {near}.\n{form()}")
     try:
         data = json.loads(path.read_text("utf-8-sig"))
@@ -46,6 +54,15 @@ def load_preprocess(name_or_json_path: str | Path) -> Preprocess:
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from error
     return loaded if "name" in data or "schema" not in data else replace(loaded, name=path.stem)
+
+
+def is_ambiguous(name: str) -> bool:
+    """Do Keras and torchvision prepare images differently for the model family of that name?"""
+    return f"keras_{name}" in PRESETS and f"torchvision_{name}" in PRESETS
+
+
+def _words(name: str) -> str:
+    return PRESETS[name].describe(224, 224)
 
 
 def _is_file(path: Path) -> bool:
@@ -124,7 +141,23 @@ PRESETS: dict[str, Preprocess] = {
         _stretched("raw", "raw", "bilinear"),
         replace(_stretched("mnist", "unit", "bilinear"), name="mnist", mean=(0.1307,), std=(0.3081,)),
         *(_stretched(name, mode) for mode, names in _KERAS_MODES.items() for name in names.split()),
+        *(_stretched(f"keras_{name}", mode) for mode, names in _KERAS_MODES.items() for name in names.split()[1:]),
+        replace(_stretched("vit", "unit", "bilinear"), name="vit", mean=(0.5,) * 3, std=(0.5,) * 3),
+        Preprocess(
+            "clip",
+            "shorter",
+            "center",
+            "bicubic",
+            1 / 255,
+            (0.48145466, 0.4578275, 0.40821073),
+            (0.26862954, 0.26130258, 0.27577711),
+            resize_ratio=1.0,
+        ),
         *(_covering(f"torchvision_{name}", *numbers) for name, numbers in _TORCHVISION.items()),
         *(_lite(f"efficientnet_lite{i}", size) for i, size in enumerate((224, 240, 260, 280, 300))),
     )
 }
+
+
+ALIASES = {"imagenet": "torch", "pytorch": "torch", "torchvision": "torch", "tensorflow": "keras"}
+"""Other names of presets. A torchvision family needs no prefix either, where Keras has none of that name."""

@@ -5,10 +5,10 @@ Nothing is guessed: what the file leaves open and no option says is an error tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..errors import BadInput, CallRaised, WorkerFailed
+from ..errors import BadInput, CallRaised, WorkerFailed, refuse
 from ..formats import ModelFile
 from ..formats.torch_archive import code_in_pt2
 from ..inputs.arrays import stored_shapes
@@ -47,29 +47,33 @@ def load(model: LoadedModel) -> None:
 
 def guard(file: ModelFile, options: Options) -> None:
     """Refuse, before anything is loaded, what would run code from the file or lacks what only a person knows."""
+    refuse(list(_mistakes(file, options)))
+
+
+def _mistakes(file: ModelFile, options: Options) -> Iterator[str]:
     path = file.path
     is_trusted = options.trust_pickle or file.is_live
     if file.flavour == "module" and not is_trusted:
-        raise BadInput(
+        yield (
             f"{path} is a pickled module: reading it runs code from the file.\n"
             "If you trust where it comes from, pass --trust-pickle; else ask for a .pt2 or a state dict."
         )
     if file.flavour == "state_dict" and not options.model_fn:
-        raise BadInput(
+        yield (
             f"{path} is a state dict: weights without an architecture.\n"
             "Name the function that makes it: --model-fn torchvision.models:mobilenet_v2"
         )
     if file.flavour == "pt2" and not is_trusted and (code := code_in_pt2(path)):
-        raise BadInput(
+        yield (
             f"{path} would run code when it is read: {code}.\nIf you trust where it comes from, pass --trust-pickle."
         )
     if not is_trusted and (part := acts_outside(file)):
-        raise BadInput(
+        yield (
             f"{path} holds {part}, which acts outside the model when it runs.\n"
             "If you trust where it comes from, pass --trust-pickle."
         )
     if file.flavour in FLAVOURS_WITHOUT_SHAPES and not given_shapes(options):
-        raise BadInput(
+        yield (
             f"{path} does not say what its input looks like ({file.flavour}).\n"
             "Pass --input-shape 1,3,224,224 (with the model's own size), or arrays with --inputs."
         )

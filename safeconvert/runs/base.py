@@ -149,8 +149,7 @@ class Run:
         with self.clock("engines") if self.options.engine != "onnxruntime" else contextlib.nullcontext():
             opinions = tvm_check.of_files(self.workers, outcome.evaluation_set, target, self.shapes, outcome.opinions)
         notes = self._notes(outcome, opinions)
-        if final is not None and not outcome.is_good and (previous := output_files.set_aside(final)) is not None:
-            notes.append(f"what stood at {final} is now {previous}")
+        notes += [] if final is None or outcome.is_good else _previous_file(final, is_replaced=target is not None)
         self.timings["total"] = time.monotonic() - self._begun
         document = build(
             judgement=judgement,
@@ -269,6 +268,14 @@ class Run:
             self.timings[step] = self.timings.get(step, 0.0) + seconds - self._seconds_inside.pop()
             if self._seconds_inside:
                 self._seconds_inside[-1] += seconds
+
+
+def _previous_file(final: Path, *, is_replaced: bool) -> list[str]:
+    """What became of the file at the output path: it steps aside only where the run made a Target."""
+    if not is_replaced:
+        return [f"what stood at {final} stands there still: this run made no Target"] if final.exists() else []
+    previous = output_files.set_aside(final)
+    return [] if previous is None else [f"what stood at {final} is now {previous}"]
 
 
 def _notes_on_origin(source: ModelFile) -> list[str]:

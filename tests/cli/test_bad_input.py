@@ -443,7 +443,7 @@ def noise_image(place: Path, seed: int) -> None:
 def test_without_a_readable_image_nothing_is_decided(folder: Path, onnx_models: Path) -> None:
     pair = onnx_models / "labels.onnx", onnx_models / "labels_copy.onnx"
     (folder / "bad").mkdir()
-    assert safeconvert("check", *pair, "--images", "bad", folder=folder).code == 4
+    refused("check", *pair, "--images", "bad", folder=folder, saying="the folder bad has no images")
     (folder / "bad" / "text.jpg").write_text("no image")
     (folder / "bad" / "head.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     done = safeconvert("check", *pair, "--images", "bad", folder=folder)

@@ -309,7 +309,7 @@ def test_nothing_that_changes_the_numbers_may_be_left_out(key: str) -> None:
 
 
 def test_names_ignore_case_and_hyphens() -> None:
-    assert load_preprocess("MobileNet-V2") is PRESETS["mobilenet_v2"]
+    assert load_preprocess("NASNet-Mobile") is PRESETS["nasnet_mobile"]
 
 
 def test_unknown_name_shows_near_names_and_the_json_form() -> None:
