@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def refused(*arguments: str | Path, folder: Path, saying: str, env: dict[str, str] | None = None) -> Done:
-    """The command is refused with exit code 2 and at most two lines that say ``saying``; nothing is written."""
+    """The command is refused with exit code 2 and at most two lines a mistake that say ``saying``; nothing is written."""
     before = sorted(folder.rglob("*"))
     done = safeconvert(*arguments, folder=folder, env=env)
     assert done.code == 2, done
@@ -47,7 +47,8 @@ def refused(*arguments: str | Path, folder: Path, saying: str, env: dict[str, st
     assert saying in done.err
     assert "Traceback" not in done.err
     lines = [line for line in done.err.splitlines() if line and not line.startswith(("Usage:", "Try "))]
-    assert 1 <= len(lines) <= 2, done.err
+    mistakes = re.match(r"error: there are (\d+) mistakes:", lines[0]) if lines else None
+    assert 1 <= len(lines) <= (2 if mistakes is None else 1 + 2 * int(mistakes[1])), done.err
     assert max(map(len, lines)) < 400 + len(str(folder)), done.err
     assert sorted(folder.rglob("*")) == before
     return done
