@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def refused(*arguments: str | Path, folder: Path, saying: str, env: dict[str, str] | None = None) -> Done:
-    """The command is refused with exit code 2 and at most two lines a mistake that say ``saying``; nothing is written."""
+    """The command is refused with exit code 2 and at most two lines a mistake that say ``saying``; nothing is left."""
     before = sorted(folder.rglob("*"))
     done = safeconvert(*arguments, folder=folder, env=env)
     assert done.code == 2, done
