@@ -32,7 +32,9 @@ from .runs.result import Result
 from .workers.pool import WorkerPool
 
 Layout = Literal["keep", "nchw", "nhwc"]
-Quantization = Literal["none", "float16", "dynamic", "int8"]
+Quantization = Literal["none", "float16", "weights", "dynamic", "int8", "int16x8"]
+Quantizer = Literal["auto", "litert-quantizer", "tflite-converter"]
+IoType = Literal["float32", "int8", "uint8"]
 Engine = Literal["onnxruntime", "tvm"]
 Ranking = Literal["replay", "kruskal"]
 
@@ -55,6 +57,8 @@ def convert(
     trust_pickle: bool = False,
     signature: str | None = None,
     quantize: Quantization = "none",
+    quantizer: Quantizer = "auto",
+    io_type: IoType = "float32",
     opset: int | None = None,
     holdout: float = 0.5,
     max_discrepancy: float = 0.0,
@@ -71,6 +75,7 @@ def convert(
     ranking: Ranking = "replay",
     core_layers: Sequence[str] | None = None,
     max_size: float | None = None,
+    max_latency_ratio: float | None = None,
     no_repair: bool = False,
     repair_time: float = 300.0,
     auto_env: bool = False,

@@ -14,7 +14,7 @@ from .comparison.comparators import Comparator, Judging, comparator
 from .comparison.tolerance import Tolerance
 from .errors import BadInput, collecting, refuse
 from .inputs.base import split
-from .records import OUTPUT_KINDS
+from .records import OUTPUT_KINDS, QUANTIZATIONS
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Options:
     trust_pickle: bool = False
     signature: str | None = None
     quantize: str = "none"
+    quantizer: str = "auto"
+    io_type: str = "float32"
     opset: int | None = None
     holdout: float = 0.5
     max_discrepancy: float = 0.0
@@ -52,6 +54,7 @@ class Options:
     ranking: str = "replay"
     core_layers: tuple[str, ...] | None = None
     max_size: float | None = None
+    max_latency_ratio: float | None = None
     no_repair: bool = False
     repair_time: float = 300.0
     auto_env: bool = False
@@ -92,6 +95,9 @@ class Options:
             yield f"--repair-time {self.repair_time} is not a number of seconds above 0."
         if self.max_size is not None and not (self.max_size > 0 and np.isfinite(self.max_size)):
             yield f"--max-size {self.max_size:g} is not a number of megabytes above 0."
+        ratio = self.max_latency_ratio
+        if ratio is not None and not (ratio > 0 and np.isfinite(ratio)):
+            yield f"--max-latency-ratio {ratio:g} is not a number above 0."
 
     def _mistakes_of_choices(self) -> Iterator[str]:
         for name, kind in self.output_kind.items():
@@ -101,7 +107,9 @@ class Options:
             yield f"--model-fn {self.model_fn} is not of the form package.module:function."
         for name, known in (
             ("input_layout", ("keep", "nchw", "nhwc")),
-            ("quantize", ("none", "float16", "dynamic", "int8")),
+            ("quantize", ("none", *QUANTIZATIONS)),
+            ("quantizer", ("auto", "litert-quantizer", "tflite-converter")),
+            ("io_type", ("float32", "int8", "uint8")),
             ("engine", ("onnxruntime", "tvm")),
             ("ranking", ("replay", "kruskal")),
         ):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 OUTPUT_KINDS = ("labels", "map", "boxes", "values", "ids")  # see comparison/output_kinds.py
+QUANTIZATIONS = ("float16", "weights", "dynamic", "int8", "int16x8")  # see runtimes/litert/quantization_plan.py
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..records import OUTPUT_KINDS
+from ..records import OUTPUT_KINDS, QUANTIZATIONS
 
 
 class Shape(click.ParamType):  # type: ignore[type-arg]
@@ -169,10 +169,26 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     ),
     "quantize": click.option(
         "--quantize",
-        type=click.Choice(["none", "float16", "dynamic", "int8"]),
+        type=click.Choice(["none", *QUANTIZATIONS]),
         default="none",
         show_default=True,
-        help="Quantisation of a TFLite Target.",
+        help="Quantisation of a TFLite Target: half-precision weights; 8-bit weights in float arithmetic; these with "
+        "activations rounded at run time; integer arithmetic with activations of 8 or of 16 bits.",
+    ),
+    "quantizer": click.option(
+        "--quantizer",
+        type=click.Choice(["auto", "litert-quantizer", "tflite-converter"]),
+        default="auto",
+        show_default=True,
+        help="What quantises: litert-quantizer, on the verified float Target (auto: where it is installed), or "
+        "TFLiteConverter while it converts.",
+    ),
+    "io_type": click.option(
+        "--io-type",
+        type=click.Choice(["float32", "int8", "uint8"]),
+        default="float32",
+        show_default=True,
+        help="Dtype of the inputs and outputs of a Target with --quantize int8.",
     ),
     "opset": click.option("--opset", type=click.IntRange(7, 26), help="ONNX opset to write. [default: the exporter's]"),
     "holdout": click.option(
@@ -279,8 +295,15 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         "--max-size",
         type=float,
         metavar="MB",
-        help="Size limit of a TFLite Target whose rounded weights change labels: as many of them become float32 as "
-        "fit. [default: no limit]",
+        help="Size limit of a quantised TFLite Target. With --quantizer tflite-converter and in repair: as many of the "
+        "rounded weights that change labels become float32 as fit. [default: no limit]",
+    ),
+    "max_latency_ratio": click.option(
+        "--max-latency-ratio",
+        type=float,
+        metavar="RATIO",
+        help="Limit of a quantised Target's latency, as a share of the float Target's in the same run on this machine. "
+        "[default: no limit]",
     ),
     "auto_env": click.option(
         "--auto-env",
@@ -305,11 +328,15 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
 }
 
 CONVERTING = (
-    "output", "embed_preprocessing", "input_layout", "quantize", "opset", "timeout", "no_repair", "ranking",
-    "core_layers", "repair_time", "max_size", "auto_env", "force", "node_data",
+    "output", "embed_preprocessing", "input_layout", "quantize", "quantizer", "io_type", "opset", "timeout",
+    "no_repair", "ranking", "core_layers", "repair_time", "max_size", "max_latency_ratio", "auto_env", "force",
+    "node_data",
 )  # fmt: skip
 
-NOT_IN_MATRIX = ("output", "input_layout", "quantize", "embed_preprocessing", "max_size", "junit", "node_data")
+NOT_IN_MATRIX = (
+    "output", "input_layout", "quantize", "quantizer", "io_type", "embed_preprocessing", "max_size",
+    "max_latency_ratio", "junit", "node_data",
+)  # fmt: skip
 
 BACKEND_OPTIONS = (
     click.option(

@@ -142,7 +142,13 @@ def check(
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
 @output("Where the repaired Target goes.")
-@options(*(n for n in OPTIONS if n not in ("output", "input_layout", "quantize", "opset")))
+@options(
+    *(
+        n
+        for n in OPTIONS
+        if n not in ("output", "input_layout", "quantize", "quantizer", "io_type", "opset", "max_latency_ratio")
+    )
+)
 def repair(source: Path, target: Path, **arguments: Any) -> None:
     """Find what is wrong with TARGET, from any converter, and write it repaired in its own format."""
 

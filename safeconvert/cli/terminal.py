@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from ..repair import FAULT_TYPES
-from ..reporting.wording import discrepancy_sentence, fault_sentence, graph_of
+from ..reporting.wording import discrepancy_sentence, fault_sentence, graph_of, operator_lines
 
 if TYPE_CHECKING:
     from ..api import Result
@@ -74,6 +74,8 @@ class Terminal:
                 self._line(line)
         self._crashes(report)
         self._faults(report)
+        if "quantization" in report:
+            self._quantization(report["quantization"])
         if report["check"]["after"] is not None:
             out.print(_check(report["check"]))
             self._line(_tolerance(report["check"]))
@@ -109,6 +111,16 @@ class Terminal:
         if (more := len(report["faults"]) - FAULTS) > 0:
             self._line(f"... and {more} more: see the report")
 
+    def _quantization(self, part: Mapping[str, Any]) -> None:
+        """Show what was tried, what each kind costs, and how the file computes."""
+        self._out.print(_steps(part["frontier"]))
+        if part["table"]:
+            self._out.print(_steps(part["table"]))
+            for row in part["table"]:
+                self._line(f"to ship {row['kind']}: {row['command'] or 'no --max-discrepancy lets its outputs pass'}")
+        for line in operator_lines(part["operators"]):
+            self._line(line)
+
     def _line(self, text: str) -> None:
         self._out.print(text, markup=False, soft_wrap=True)
 
@@ -136,6 +148,30 @@ def _why(attempts: list[dict[str, Any]], most: int = 6) -> list[str]:
             lines.setdefault(start + attempt["message"][:60], start + _cut(attempt["message"]))
     reasons = list(lines.values())
     return reasons if len(reasons) <= most else [*reasons[:most], f"... and {len(reasons) - most} more: see the report"]
+
+
+def _steps(steps: list[dict[str, Any]]) -> Table:
+    table = Table(
+        "quantisation", "MB", "% of float", "calibration", "held-out", "95 % bound", "latency ratio", "margin error",
+        box=None, pad_edge=False,
+    )  # fmt: skip
+    for step in steps:
+        heldout = step["heldout"] or {}
+        table.add_row(
+            step["plan"] + (" *" if step["shipped"] else ""),
+            f"{step['size'] / 1e6:.2f}",
+            f"{100 * step['share_of_float']:.0f}",
+            _percent(step["calibration"]["percent"]),
+            _percent(heldout.get("percent")),
+            _percent(heldout.get("upper_bound_95"), "< "),
+            "-" if step["latency_ratio"] is None else f"{step['latency_ratio']:.2f}",
+            "-" if step["output_error"] is None else f"{step['output_error']:.3g}",
+        )
+    return table
+
+
+def _percent(value: float | None, start: str = "") -> str:
+    return "-" if value is None else f"{start}{value:.2f} %"
 
 
 def _check(check: dict[str, Any]) -> Table:

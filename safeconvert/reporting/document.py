@@ -26,8 +26,8 @@ from .html_report import html_report
 
 SCHEMA = "safeconvert.report/1"
 RUNTIME_PACKAGES = (
-    "torch", "torchvision", "tensorflow", "keras", "onnx", "onnxruntime", "onnxscript", "ai-edge-litert", "apache-tvm",
-    "numpy", "pillow",
+    "torch", "torchvision", "tensorflow", "keras", "onnx", "onnxruntime", "onnxscript", "ai-edge-litert",
+    "litert-quantizer", "apache-tvm", "numpy", "pillow",
 )  # fmt: skip
 PACKAGES = tuple(dict.fromkeys([*RUNTIME_PACKAGES, *(hop.distribution for hop in HOPS if hop.environment is None)]))
 """Packages whose versions the report and ``doctor`` show: what models run in, and the converters."""
@@ -49,6 +49,7 @@ def build(
     notes: Sequence[str],
     timings: Mapping[str, float],
     command: Sequence[str] = (),
+    quantization: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The report as plain JSON values; its keys are the contract in ``report.schema.json``."""
     compared, inputs, rows = judgement.compared, evaluation_set.inputs, evaluation_set.rows
@@ -96,6 +97,7 @@ def build(
         "localisation": None if localisation is None else localisation.to_json(),
         "refused": [refusal.to_json() for refusal in refused],
         "engines": [opinion.to_json() for opinion in engines],
+        **({} if quantization is None else {"quantization": dict(quantization)}),
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "environment": environment(),
         "seed": options.seed,

@@ -18,6 +18,9 @@ GRAPHS = {
 """What a converter was given, by the ``form`` of an attempt in the report's route."""
 
 
+MAX_OPERATORS_LISTED = 6
+
+
 def graph_of(attempt: Mapping[str, Any]) -> str:
     """Return what the converter was given in this attempt, such as ``rewritten (all)``."""
     form = attempt["form"]
@@ -76,3 +79,14 @@ def _counted(sets: Mapping[str, Any], check: Mapping[str, Any]) -> str:
     noun = "labels" if check["comparator"] == "top1" else "inputs"
     share = f" ({100 * differ / count:.2f} %)" if count else ""
     return f"{differ} of {count} {noun}{share}"
+
+
+def operator_lines(operators: Mapping[str, Any], most: int = MAX_OPERATORS_LISTED) -> list[str]:
+    """Say how many operators of a quantised file compute with integers, and name those that compute with floats."""
+    integers, floats = operators["integer"], operators["float"]
+    line = f"{len(integers)} operators compute with integers, {len(floats)} with floats"
+    if (percent := operators["integer_multiplications_percent"]) is not None:
+        line += f"; {percent:.0f} % of the multiplications are of integers"
+    named = [f"{operator['operator']} {operator['name']}" for operator in floats[:most]]
+    more = [f"and {len(floats) - most} more: see the report"] if len(floats) > most else []
+    return [line, *([f"in float: {', '.join([*named, *more])}"] if named else [])]

@@ -9,7 +9,9 @@ from ..checking import tvm_check
 from ..errors import BadInput
 from ..formats import TF, TFLITE, ModelFile, format_named
 from ..options import Options
+from ..quantization.engine import CONVERTER_KINDS, quantizes_float_target, require
 from ..reporting import output_files
+from ..runtimes.litert.quantization_plan import STATIC_KINDS
 
 
 def check_convert(file: ModelFile, to: str, options: Options, final: Path) -> None:
@@ -21,17 +23,49 @@ def check_convert(file: ModelFile, to: str, options: Options, final: Path) -> No
         raise BadInput(f"--embed-preprocessing does not go with {other}. Leave one of them out.")
     if target == file.format:
         raise BadInput(f"{file.path} is a {to} model already. There is nothing to convert.")
-    if options.max_size is not None and (target != TFLITE or options.quantize not in ("dynamic", "float16")):
-        raise BadInput("--max-size is for weights rounded by --quantize dynamic or float16. Give one of these too.")
     if options.quantize != "none" and target != TFLITE:
         raise BadInput(f"--quantize {options.quantize} is for TFLite Targets; the Target here is {to}.")
+    _check_quantization(options)
     if options.signature is not None and file.format != TF:
         raise BadInput(f"--signature is for SavedModels; {file.path} is a {file.format} model.")
-    if options.quantize == "int8" and options.images is None and options.inputs is None:
-        raise BadInput("--quantize int8 is calibrated on real inputs. Pass --images or --inputs.")
+    if options.quantize in STATIC_KINDS and options.images is None and options.inputs is None:
+        raise BadInput(f"--quantize {options.quantize} is calibrated on real inputs. Pass --images or --inputs.")
     if final.resolve() == file.path.resolve():
         raise BadInput(f"--output {final} is the Source itself. Choose another path with -o.")
     output_files.check_output(final, force=options.force)
+
+
+def _check_quantization(options: Options) -> None:
+    """Raise :class:`BadInput` where the options of quantisation do not go together, or their engine is missing."""
+    if options.quantize == "none":
+        for name, value in (("--max-size", options.max_size), ("--max-latency-ratio", options.max_latency_ratio)):
+            if value is not None:
+                raise BadInput(f"{name} is a budget of quantised TFLite Targets. Give --quantize too.")
+        if options.io_type != "float32":
+            raise BadInput(f"--io-type {options.io_type} is for --quantize int8. Give it too.")
+        return
+    if options.io_type != "float32" and options.quantize != "int8":
+        raise BadInput(
+            f"--io-type {options.io_type} is for --quantize int8; --quantize {options.quantize} has float32 inputs."
+        )
+    if options.quantizer == "litert-quantizer":
+        require("--quantizer litert-quantizer")
+    if quantizes_float_target(options.quantize, options.quantizer):
+        return
+    needed = [
+        name
+        for name, is_asked in (
+            (f"--quantize {options.quantize}", options.quantize not in CONVERTER_KINDS),
+            (f"--io-type {options.io_type}", options.io_type != "float32"),
+            ("--max-latency-ratio", options.max_latency_ratio is not None),
+            ("--max-size with --quantize int8", options.max_size is not None and options.quantize == "int8"),
+        )
+        if is_asked
+    ]
+    for name in needed:
+        if options.quantizer == "tflite-converter":
+            raise BadInput(f"{name} is not something that --quantizer tflite-converter can do. Leave one of them out.")
+        require(name)
 
 
 def check_check(models: Sequence[ModelFile], options: Options, report: Path | None) -> None:

@@ -40,7 +40,7 @@ class RunOutcome:
 
     ``target`` is None where no route produced one. ``evaluation_set`` is the one that the judgement holds for.
     ``attempts`` are the report's route, ``opinions`` what a second engine says of models and views. ``files`` were made
-    to be put beside the report: where each lies, and where it goes.
+    to be put beside the report: where each lies, and where it goes. ``quantization`` is that part of the report.
     """
 
     judgement: Judgement
@@ -53,6 +53,7 @@ class RunOutcome:
     opinions: tuple[tvm_check.RuntimeComparison, ...] = ()
     notes: tuple[str, ...] = ()
     files: tuple[tuple[Path, Path], ...] = ()
+    quantization: Mapping[str, Any] | None = None
 
     @property
     def is_good(self) -> bool:
@@ -166,6 +167,7 @@ class Run:
             notes=notes,
             timings=self.timings,
             command=self.command,
+            quantization=outcome.quantization,
         )
         written = self._write(outcome, document, final or report, final, placed or kept)
         models = [path for path in (placed, kept) if path is not None]
@@ -178,7 +180,9 @@ class Run:
         notes = [*outcome.notes, *outcome.evaluation_set.notes, *self.source.signature.notes, *self.source.notes]
         notes += [] if target is None else target.notes
         notes += [] if target is None else interface_notes(self.source, target)
-        notes += [*_fixed_sizes(self.source, target), *_too_large(target, self.options), *self.notes]
+        notes += [*_fixed_sizes(self.source, target), *self.notes]
+        if outcome.quantization is None:
+            notes += _too_large(target, self.options)
         if outcome.judgement.verdict is not Verdict.REPAIRED:
             notes += _unquantised(target, self.options)
         return notes + [opinion.words for opinion in opinions if opinion.agrees is not True]

@@ -18,9 +18,14 @@ from ..conversion.routes import frameworks, routes
 from ..conversion.stage import ConversionOptions, ConvertedModel
 from ..conversion.time_budget import RepairTime
 from ..converters.hop import Hop
+from ..errors import WorkerFailed
 from ..formats import format_named
 from ..models.input_mapping import Mismatch
-from ..models.loaded_model import LoadedModel
+from ..models.loaded_model import LoadedModel, shorten
+from ..options import Options
+from ..quantization.engine import quantizes_float_target
+from ..quantization.quantize import quantize
+from ..quantization.step import Quantization
 from ..records import Diagnosis, Fault, Localisation, Verdict
 from ..repair.acceptance import MAX_ROWS_COMPARED, repaired, repaired_on_the_way
 from ..repair.context import RepairContext, RepairState
@@ -39,7 +44,8 @@ class _Conversion:
 
     ``stage`` is what the converters gave, ``target`` the Target that was made of it. ``judgement`` holds for
     ``deployed``; what the converters gave is compared on ``unrepaired_inputs``. ``findings`` are about hops that read
-    ONNX, ``diagnoses`` about everything else.
+    ONNX, ``diagnoses`` about everything else. Where the Target was quantised, ``float_judgement`` is the verdict on the
+    float Target before; ``is_kept`` is false where the quantised one is not to be written.
     """
 
     search: RouteSearch
@@ -51,15 +57,25 @@ class _Conversion:
     findings: tuple[HopFinding, ...] = ()
     diagnoses: tuple[Diagnosis, ...] = ()
     localisation: Localisation | None = None
+    float_judgement: Judgement | None = None
+    quantization: Quantization | None = None
+    is_kept: bool = True
+
+    @property
+    def conversion_judgement(self) -> Judgement:
+        """What faults of the conversion are measured by: the float Target's verdict, where it was quantised."""
+        return self.float_judgement or self.judgement
 
     @property
     def is_good(self) -> bool:
-        return self.judgement.verdict in (Verdict.VERIFIED, Verdict.REPAIRED)
+        """Is the conversion good? What quantisation costs is not the converter's fault."""
+        return self.conversion_judgement.verdict in (Verdict.VERIFIED, Verdict.REPAIRED)
 
     @property
     def percent(self) -> float | None:
         """The discrepancy of the Target over the calibration inputs, in percent."""
-        return None if self.judgement.compared is None else self.judgement.compared[0].percent
+        compared = self.conversion_judgement.compared
+        return None if compared is None else compared[0].percent
 
 
 class ConvertRun(Run):
@@ -67,8 +83,7 @@ class ConvertRun(Run):
 
     def run(self, to: str, final: Path) -> Result:
         """Convert the Source to the format ``to``, and put the Target at ``final`` where it agrees with the Source."""
-        command = ["safeconvert", f"{self.source.format}2{to}", str(self.source.path), "-o", str(final)]
-        self.command = [*command, *self.options.arguments()]
+        self.command = self._command(to, final, self.options)
         check_core_layers(self.workers, self.options)
         chains = routes(self.source.format.name, to)
         self._warm(chains[0], to)
@@ -93,11 +108,16 @@ class ConvertRun(Run):
             conversion = self._with_source_faults(conversion)
             conversion = self._with_reasons(conversion)
             diagnoses = (*conversion.diagnoses, *self._hop_diagnoses(conversion))
+        conversion = self._quantized(conversion, to, final)
         ranking = self._ranked(evaluation_set, conversion)
         return self._hand_over(conversion, diagnoses, ranking, reproducer, final)
 
     def _reproducer(self, search: RouteSearch, final: Path) -> Reproducer:
         return Reproducer(search.hop_runner, self.options, self.command, final)
+
+    def _command(self, to: str, final: Path, options: Options) -> list[str]:
+        command = ["safeconvert", f"{self.source.format}2{to}", str(self.source.path), "-o", str(final)]
+        return [*command, *options.arguments()]
 
     def _without_target(
         self, evaluation_set: EvaluationSet, search: RouteSearch, reproducer: Reproducer, final: Path
@@ -168,7 +188,8 @@ class ConvertRun(Run):
     def _with_float_weights(self, conversion: _Conversion) -> _Conversion:
         """A Target whose rounded weights change labels, with some of them in float32, where a size was given for it."""
         options, judgement = self.options, conversion.judgement
-        is_rounded = options.quantize in ("dynamic", "float16") and not options.no_repair
+        is_converter = not quantizes_float_target(options.quantize, options.quantizer)
+        is_rounded = is_converter and options.quantize in ("dynamic", "float16") and not options.no_repair
         if not is_rounded or judgement.verdict is not Verdict.DIVERGED or judgement.compared is None:
             return conversion
         if options.max_size is None:
@@ -231,6 +252,39 @@ class ConvertRun(Run):
         reasons = (*judgement.reasons, *conversion.search.reasons_repair_ended)
         return replace(conversion, judgement=replace(judgement, reasons=reasons))
 
+    def _quantized(self, conversion: _Conversion, to: str, final: Path) -> _Conversion:
+        """The Target quantised by litert-quantizer, with the verdict on it; only a float Target that agrees is."""
+        options = self.options
+        if not quantizes_float_target(options.quantize, options.quantizer):
+            return conversion
+        if not conversion.is_good:
+            reason = (
+                "the float Target differs, so it was not quantised; where such values may differ, pass --atol or --rtol"
+            )
+            judgement = conversion.judgement
+            return replace(conversion, judgement=replace(judgement, reasons=(*judgement.reasons, reason)))
+        with self.clock("quantise"):
+            try:
+                result = quantize(
+                    self.workers,
+                    conversion.deployed,
+                    conversion.target,
+                    conversion.judgement,
+                    lambda changed: self._command(to, final, changed),
+                )
+            except WorkerFailed as error:
+                failed = Judgement(Verdict.FAILED, (f"litert-quantizer failed: {shorten(str(error))}",))
+                return replace(conversion, judgement=failed, float_judgement=conversion.judgement, is_kept=False)
+        self.notes += result.quantization.notes
+        return replace(
+            conversion,
+            target=result.stage or conversion.target,
+            judgement=result.judgement,
+            float_judgement=conversion.judgement,
+            quantization=result.quantization,
+            is_kept=result.stage is not None,
+        )
+
     def _hop_diagnoses(self, conversion: _Conversion) -> list[Diagnosis]:
         """The faults of hops that read ONNX, each measured alone where a hop has several."""
         evaluation_set = conversion.unrepaired_inputs
@@ -280,16 +334,18 @@ class ConvertRun(Run):
             diagnosis.as_fault(is_good=conversion.is_good, percent_after=conversion.percent, reproduce=reproduce)
             for diagnosis, reproduce in zip(diagnoses, reproductions, strict=True)
         )
+        quantization = conversion.quantization
         outcome = RunOutcome(
             conversion.judgement,
             conversion.deployed,
-            conversion.target.model,
-            tuple(attempts),
+            conversion.target.model if conversion.is_kept else None,
+            (*attempts, *(() if quantization is None else quantization.attempts)),
             faults,
             ranking,
-            tuple(refusals(conversion.findings, conversion.judgement)),
+            tuple(refusals(conversion.findings, conversion.conversion_judgement)),
             self._runtime_comparisons(conversion.findings),
             files=tuple(reproducer.files),
+            quantization=None if quantization is None else quantization.to_json(),
         )
         return self.finish(outcome, final=final)
 
@@ -321,7 +377,7 @@ class ConvertRun(Run):
             options.tolerance,
             options.timeout,
             options.input_layout,
-            options.quantize,
+            "none" if quantizes_float_target(options.quantize, options.quantizer) else options.quantize,
             options.opset,
             options.signature,
             not options.no_repair,

@@ -95,7 +95,7 @@ def test_an_8_bit_target_is_calibrated_and_judged_by_labels(sources: dict[str, P
 
 
 def test_a_model_too_small_to_be_quantised_says_so(sources: dict[str, Path], tmp_path: Path) -> None:
-    options = ("--quantize", "dynamic", "-o", "m.tflite", "--json")
+    options = ("--quantize", "dynamic", "--quantizer", "tflite-converter", "-o", "m.tflite", "--json")
     done = safeconvert("keras2tflite", sources["keras"], *options, folder=tmp_path)
     report = json.loads(done.out)
     assert report["target"]["quantized"] == (not any("nothing is quantised" in note for note in report["notes"]))

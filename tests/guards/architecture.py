@@ -18,6 +18,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("api", ""),
     ("runs.*",),
     ("reporting.*",),
+    ("quantization.*",),
     ("repair.*",),  # strategies, the gate, faults in the words of the Target's own format
     ("conversion.*",),
     ("checking.*",),
@@ -50,7 +51,7 @@ FIRST_WORKER_ROOM = ROOMS.index(("repair.statistics.*",))
 PUBLIC_MODULES = {"__init__", "__main__", "api", "errors", "options", "records"}
 FRAMEWORKS = {
     "torch", "torchvision", "tensorflow", "keras", "onnx", "onnxruntime", "onnx_ir", "onnxscript", "ai_edge_litert",
-    "tvm", "onnx2torch", "onnx2keras", "onnx2tf", "onnxmltools", "tf2onnx",
+    "tvm", "onnx2torch", "onnx2keras", "onnx2tf", "onnxmltools", "tf2onnx", "litert_quantizer",
 }  # fmt: skip
 
 

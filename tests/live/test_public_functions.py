@@ -23,10 +23,10 @@ OWN_PARAMETERS = {"source", "target", "to", "output", "observer"}
 NOT_FOR = {
     "convert": set(),
     "check": {
-        "embed_preprocessing", "input_layout", "quantize", "opset", "timeout", "no_repair", "ranking", "core_layers",
-        "repair_time", "max_size", "auto_env", "force",
+        "embed_preprocessing", "input_layout", "quantize", "quantizer", "io_type", "opset", "timeout", "no_repair",
+        "ranking", "core_layers", "repair_time", "max_size", "max_latency_ratio", "auto_env", "force",
     },
-    "repair": {"input_layout", "quantize", "opset"},
+    "repair": {"input_layout", "quantize", "quantizer", "io_type", "opset", "max_latency_ratio"},
 }  # fmt: skip
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 
 def unpacked(data: bytes | bytearray) -> Any:
     """The model (``ModelT``). Raises ValueError where constants stand behind the flatbuffer, as in files over 2 GB."""
@@ -28,3 +30,15 @@ def packed(model: Any) -> bytearray:
     builder = Aligned(1 << 20)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytearray(builder.Output())
+
+
+def inlined(data: bytes) -> Any:
+    """The model (``ModelT``) with constants that stand behind the flatbuffer brought into it."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
+    for buffer in model.buffers:
+        if buffer.offset and buffer.offset > 1:
+            buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model

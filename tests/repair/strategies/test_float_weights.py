@@ -134,9 +134,32 @@ def test_a_wrong_weight_in_a_quantised_file_is_not_taken_for_rounding(models: Pa
 
 
 def test_a_conversion_with_rounded_weights_says_how_to_have_them_finer(models: Path) -> None:
-    report = run(models, "keras2tflite", "source.keras", "--quantize", "dynamic", "-o", "own.tflite", code=1)
+    report = run(
+        models,
+        "keras2tflite",
+        "source.keras",
+        "--quantize",
+        "dynamic",
+        "--quantizer",
+        "tflite-converter",
+        "-o",
+        "own.tflite",
+        code=1,
+    )
     assert any("--max-size" in reason for reason in report["reasons"])
-    finer = run(models, "keras2tflite", "source.keras", "--quantize", "dynamic", "-o", "own.tflite", "--max-size", "10")
+    finer = run(
+        models,
+        "keras2tflite",
+        "source.keras",
+        "--quantize",
+        "dynamic",
+        "--quantizer",
+        "tflite-converter",
+        "-o",
+        "own.tflite",
+        "--max-size",
+        "10",
+    )
     assert finer["verdict"] == "repaired"
     assert finer["faults"]
     assert apart(models, "own.tflite") < 1e-5

@@ -1,0 +1,37 @@
+"""What a quantised file may cost: discrepancy, size and latency."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..options import Options
+
+BYTES_PER_MB = 1e6
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The limits that the person set; None: no limit. ``max_discrepancy`` is in percent, ``max_size`` in megabytes."""
+
+    max_discrepancy: float
+    max_size: float | None
+    max_latency_ratio: float | None
+
+    @classmethod
+    def of(cls, options: Options) -> Budget:
+        return cls(options.max_discrepancy, options.max_size, options.max_latency_ratio)
+
+    @property
+    def is_set(self) -> bool:
+        """Did the person set a limit? A discrepancy of 0 is what holds without one."""
+        return self.max_discrepancy > 0 or self.max_size is not None or self.max_latency_ratio is not None
+
+    def excess(self, size: int, latency_ratio: float | None) -> tuple[str, ...]:
+        """Say which limits a file of ``size`` bytes breaks that runs ``latency_ratio`` times as long as in float."""
+        reasons = []
+        if self.max_size is not None and size > self.max_size * BYTES_PER_MB:
+            reasons.append(f"the file takes {size / BYTES_PER_MB:.2f} MB, more than --max-size {self.max_size:g}")
+        if self.max_latency_ratio is not None and (latency_ratio is None or latency_ratio > self.max_latency_ratio):
+            measured = "an unknown time" if latency_ratio is None else f"{latency_ratio:.2f} times"
+            reasons.append(f"it runs {measured} of float, more than --max-latency-ratio {self.max_latency_ratio:g}")
+        return tuple(reasons)

@@ -1,0 +1,96 @@
+"""Find the cheapest quantisation that keeps within a budget: better ranges, then finer arithmetic for a few layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from ..conversion.time_budget import RepairTime
+from ..errors import WorkerFailed
+from ..runtimes.litert.quantization_plan import RANGES, LayerError, QuantizationPlan
+from .bench import QuantizationBench
+from .budget import Budget
+from .step import Step
+
+SAFE_SHARE = 0.5  # of the discrepancy allowed: what calibration shows is lower than what other inputs will
+MAX_SHARE_OF_LAYERS = 0.5  # that may have finer arithmetic; beyond it another kind is the better choice
+
+
+class QuantizationSearch:
+    """Tries plans of one kind, cheapest first. ``steps`` has each that was measured, in order."""
+
+    def __init__(self, bench: QuantizationBench, budget: Budget, time: RepairTime) -> None:
+        self.bench, self.budget, self.time = bench, budget, time
+        self.steps: list[Step] = []
+        self.failures: list[str] = []
+
+    def run(self, first: QuantizationPlan, *, has_mending: bool) -> Step:
+        """Return the step to ship; the plain file where nothing keeps within the budget and is closer.
+
+        Raises :class:`WorkerFailed` where the plain file cannot be made.
+        """
+        self.steps.append(self.bench.step(first))
+        if has_mending and not self._is_safe(self.steps[0]):
+            with self.time.running():
+                for plan in self._plans(first):
+                    if not self.time.allows():
+                        break
+                    if self._is_safe_plan(plan):
+                        break
+        return self.best()
+
+    def best(self) -> Step:
+        """The smallest step that is safe, else the closest within the budget, else the closest that fits its sizes."""
+        if safe := [step for step in self.steps if self._is_safe(step)]:
+            return min(safe, key=lambda step: (step.size, _error(step)))
+        within = [step for step in self.steps if self._is_within(step)]
+        fitting = [step for step in self.steps if not step.excess(self.budget)]
+        return min(within or fitting or self.steps, key=_error)
+
+    def _is_safe_plan(self, plan: QuantizationPlan) -> bool:
+        try:
+            self.steps.append(self.bench.step(plan))
+        except WorkerFailed as error:
+            self.failures.append(f"{plan.words}: {error}")
+            return False
+        return self._is_safe(self.steps[-1])
+
+    def _is_within(self, step: Step, share: float = 1.0) -> bool:
+        allowed = share * self.budget.max_discrepancy
+        return not step.excess(self.budget) and not step.calibration.differences(max_discrepancy=allowed)
+
+    def _is_safe(self, step: Step) -> bool:
+        share = SAFE_SHARE if self.budget.max_discrepancy else 1.0
+        return self._is_within(step, share)
+
+    def _plans(self, first: QuantizationPlan) -> Iterator[QuantizationPlan]:
+        """Plans in the order of what they cost; later ones build on the closest so far."""
+        if first.kind == "int8":
+            yield from (replace(first, ranges=ranges) for ranges in RANGES[1:])
+        base = min(self.steps, key=_error)
+        layers = self.bench.layers(base)
+        worst = [error.name for error in sorted(layers, key=_added, reverse=True)]
+        last = [error.name for error in reversed(layers)]
+        orders = (worst, last)
+        for count in _counts(len(worst)):
+            for order in orders:
+                if first.kind == "int8":
+                    yield replace(base.plan, int16=tuple(sorted(order[:count])))
+                yield replace(base.plan, floats=tuple(sorted(order[:count])))
+
+
+def _counts(layers: int) -> Sequence[int]:
+    """1, 2, 4 ... layers, as far as they may have finer arithmetic."""
+    counts, count = [], 1
+    while count <= max(1, layers * MAX_SHARE_OF_LAYERS):
+        counts.append(count)
+        count *= 2
+    return counts
+
+
+def _added(error: LayerError) -> float:
+    return error.added
+
+
+def _error(step: Step) -> float:
+    return float("inf") if step.output_error is None else step.output_error

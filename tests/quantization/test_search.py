@@ -1,0 +1,96 @@
+"""The search for a quantisation within a budget, over steps whose costs are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from safeconvert.comparison.compare import Comparison, OutputComparison
+from safeconvert.conversion.stage import ConvertedModel
+from safeconvert.conversion.time_budget import RepairTime
+from safeconvert.quantization.bench import QuantizationBench
+from safeconvert.quantization.budget import Budget
+from safeconvert.quantization.search import QuantizationSearch
+from safeconvert.quantization.step import Step
+from safeconvert.runtimes.litert.quantization_plan import LayerError, QuantizationPlan
+
+LAYERS = tuple(
+    LayerError(name, "CONV_2D", 0.0, added) for name, added in zip("abcd", (0.1, 0.4, 0.2, 0.3), strict=True)
+)
+OUTPUT = OutputComparison("y", (1, 2), (1, 2), 0.0, 0.0, 0, True)
+
+
+@dataclass
+class KnownCosts:
+    """Steps whose share of differing labels falls with better ranges and with each operator in float32."""
+
+    differing: dict[str, int] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def step(self, plan: QuantizationPlan) -> Step:
+        self.asked.append(plan.words)
+        differing = self.differing.get(plan.ranges, 8)
+        differing = max(0, differing - 3 * len(plan.floats) - len(plan.int16))
+        size = 1_000_000 + 200_000 * len(plan.floats) + 1000 * len(plan.int16)
+        compared = Comparison(100, differing, labelled=True, outputs=(OUTPUT,), predictions_differ=differing)
+        stage = cast(ConvertedModel, None)
+        return Step(plan, Path("x"), stage, size, 0.25, compared, differing / 100, (1.0, 0.5 + len(plan.int16)))
+
+    def layers(self, step: Step) -> tuple[LayerError, ...]:
+        return LAYERS
+
+
+def searched(bench: KnownCosts, budget: Budget, *, has_mending: bool = True, seconds: float = 60) -> Step:
+    search = QuantizationSearch(cast(QuantizationBench, bench), budget, RepairTime(seconds))
+    return search.run(QuantizationPlan("int8"), has_mending=has_mending)
+
+
+def test_a_plain_file_within_the_budget_is_not_mended() -> None:
+    bench = KnownCosts({"minmax": 2})
+    assert searched(bench, Budget(5, None, None)).plan == QuantizationPlan("int8")
+    assert bench.asked == ["int8"]
+
+
+def test_better_ranges_come_before_finer_arithmetic() -> None:
+    bench = KnownCosts({"minmax": 8, "mse": 1})
+    assert searched(bench, Budget(2, None, None)).plan.ranges == "mse"
+    assert not any("float32" in words or "int16" in words for words in bench.asked)
+
+
+def test_the_worst_layers_get_finer_arithmetic_where_ranges_do_not_help() -> None:
+    bench = KnownCosts()
+    step = searched(bench, Budget(5, None, None))
+    assert step.plan.floats
+    assert set(step.plan.floats) <= {"b", "d"} or set(step.plan.floats) <= {"c", "d"}
+    assert step.calibration.labels_differ <= 2
+
+
+@pytest.mark.parametrize(
+    ("budget", "is_kept"),
+    [(Budget(5, 1.1, None), False), (Budget(5, None, 0.6), True), (Budget(5, 1.5, 0.6), True)],
+)
+def test_size_and_latency_limit_what_is_chosen(budget: Budget, is_kept: bool) -> None:
+    step = searched(KnownCosts(), budget)
+    assert bool(step.plan.floats) == is_kept
+    assert not step.excess(budget)
+
+
+@pytest.mark.parametrize("off", [{"has_mending": False}, {"seconds": 1e-9}])
+def test_without_mending_or_time_the_plain_file_is_all(off: dict[str, Any]) -> None:
+    bench = KnownCosts()
+    assert searched(bench, Budget(5, None, None), **off).plan == QuantizationPlan("int8")
+    assert bench.asked == ["int8"]
+
+
+def test_a_budget_says_what_breaks_it() -> None:
+    budget = Budget(1, 1.0, 0.5)
+    assert budget.excess(900_000, 0.4) == ()
+    size, latency = budget.excess(1_100_000, 0.6)
+    assert "--max-size" in size
+    assert "--max-latency-ratio" in latency
+    assert budget.excess(900_000, None)
+    assert not Budget(0, None, None).is_set
+    assert all(budget.is_set for budget in (Budget(1, None, None), Budget(0, 1, None), Budget(0, None, 1)))
