@@ -108,7 +108,7 @@ class ConvertRun(Run):
             conversion = self._with_source_faults(conversion)
             conversion = self._with_reasons(conversion)
             diagnoses = (*conversion.diagnoses, *self._hop_diagnoses(conversion))
-        conversion = self._quantized(conversion, to, final)
+        conversion = self._quantized(conversion, chains[0][-1], final)
         ranking = self._ranked(evaluation_set, conversion)
         return self._hand_over(conversion, diagnoses, ranking, reproducer, final)
 
