@@ -39,6 +39,10 @@ class Format:
     ``is_view``: graphs are compared and rewritten in this format, so that a model of it needs no conversion for that.
     ``has_external_data``: weights may lie in files beside the model's own. ``can_resize_batch``: its runtime runs other
     batches than a file declares.
+
+    ``snippet`` is Python that runs such a model on its runtime alone: it leaves ``outputs``, a list of arrays, and in it
+    MODEL, TEST and INPUT stand for texts (see ``reporting/input_contract``). ``is_snippet_for_one_output``: the
+    runtime orders several outputs otherwise than the model's signature does.
     """
 
     name: str
@@ -61,6 +65,8 @@ class Format:
     is_view: bool = False
     has_external_data: bool = False
     can_resize_batch: bool = False
+    snippet: str = ""
+    is_snippet_for_one_output: bool = False
 
     def __str__(self) -> str:
         return self.name

@@ -34,6 +34,13 @@ def load_object(file: ModelFile) -> Any:
     return importlib.import_module("keras").saving.load_model(file.path, compile=False)
 
 
+SNIPPET = """\
+import keras, numpy
+test = numpy.load(TEST)
+model = keras.saving.load_model(MODEL, compile=False)
+outputs = model(test["input"])
+outputs = [numpy.asarray(o) for o in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+"""
 KERAS = Format(
     name="keras",
     article="a",
@@ -51,4 +58,5 @@ KERAS = Format(
     part="Keras layer",
     layer_naming="layer scopes",
     is_named_by_layer=True,
+    snippet=SNIPPET,
 )

@@ -25,6 +25,12 @@ def load_object(file: ModelFile) -> Any:
     return importlib.import_module("onnx").load(str(file.path))
 
 
+SNIPPET = """\
+import numpy, onnxruntime
+test = numpy.load(TEST)
+session = onnxruntime.InferenceSession(MODEL, providers=["CPUExecutionProvider"])
+outputs = session.run(None, {INPUT: test["input"]})
+"""
 ONNX = Format(
     name="onnx",
     article="an",
@@ -44,4 +50,5 @@ ONNX = Format(
     is_named_by_layer=False,
     is_view=True,
     has_external_data=True,
+    snippet=SNIPPET,
 )

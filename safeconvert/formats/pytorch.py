@@ -33,6 +33,14 @@ def load_object(file: ModelFile) -> Any:
             return program.module()
 
 
+SNIPPET = """\
+import numpy, torch
+test = numpy.load(TEST)
+model = torch.export.load(MODEL).module()
+with torch.no_grad():
+    outputs = model(torch.from_numpy(test["input"]))
+outputs = [o.numpy() for o in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+"""
 TORCH = Format(
     name="torch",
     article="a",
@@ -50,4 +58,5 @@ TORCH = Format(
     part="module",
     layer_naming="module scopes",
     is_named_by_layer=True,
+    snippet=SNIPPET,
 )

@@ -18,6 +18,18 @@ def load_object(file: ModelFile) -> bytes:
     return file.path.read_bytes()
 
 
+SNIPPET = """\
+import numpy
+from ai_edge_litert.interpreter import Interpreter
+test = numpy.load(TEST)
+interpreter = Interpreter(MODEL)
+index = interpreter.get_input_details()[0]["index"]
+interpreter.resize_tensor_input(index, test["input"].shape)
+interpreter.allocate_tensors()
+interpreter.set_tensor(index, test["input"])
+interpreter.invoke()
+outputs = [interpreter.get_tensor(interpreter.get_output_details()[0]["index"])]
+"""
 TFLITE = Format(
     name="tflite",
     article="a",
@@ -37,4 +49,6 @@ TFLITE = Format(
     part="TFLite tensor",
     layer_naming="tensor",
     is_named_by_layer=False,
+    snippet=SNIPPET,
+    is_snippet_for_one_output=True,
 )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..comparison.output_rules import OutputRule
+from ..formats import Format
 from ..records import Signature
 
 Array = np.ndarray[Any, Any]
@@ -25,42 +26,6 @@ ROUNDING = (
     "resized pixels are rounded to whole numbers from 0 to 255; the formula's result is rounded once, to the dtype"
 )
 
-SNIPPETS = {
-    "onnx": """\
-import numpy, onnxruntime
-test = numpy.load(TEST)
-session = onnxruntime.InferenceSession(MODEL, providers=["CPUExecutionProvider"])
-outputs = session.run(None, {INPUT: test["input"]})
-""",
-    "tflite": """\
-import numpy
-from ai_edge_litert.interpreter import Interpreter
-test = numpy.load(TEST)
-interpreter = Interpreter(MODEL)
-index = interpreter.get_input_details()[0]["index"]
-interpreter.resize_tensor_input(index, test["input"].shape)
-interpreter.allocate_tensors()
-interpreter.set_tensor(index, test["input"])
-interpreter.invoke()
-outputs = [interpreter.get_tensor(interpreter.get_output_details()[0]["index"])]
-""",
-    "keras": """\
-import keras, numpy
-test = numpy.load(TEST)
-model = keras.saving.load_model(MODEL, compile=False)
-outputs = model(test["input"])
-outputs = [numpy.asarray(o) for o in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
-""",
-    "torch": """\
-import numpy, torch
-test = numpy.load(TEST)
-model = torch.export.load(MODEL).module()
-with torch.no_grad():
-    outputs = model(torch.from_numpy(test["input"]))
-outputs = [o.numpy() for o in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
-""",
-}
-"""Python that runs a Target of each format on its runtime alone; MODEL, TEST and INPUT stand for texts."""
 COMPARISON = """\
 for number, output in enumerate(outputs):
     numpy.testing.assert_allclose(output, test[f"expected_{number}"], rtol=1e-3, atol=1e-3 * abs(output).max())
@@ -100,22 +65,22 @@ def _outputs(target: Signature, rules: Sequence[OutputRule]) -> list[dict[str, A
 
 
 def with_test_vector(
-    contract: Mapping[str, Any], *, format_name: str, model_name: str, test_name: str, image: str, output_count: int
+    contract: Mapping[str, Any], *, format: Format, model_name: str, test_name: str, image: str, output_count: int
 ) -> dict[str, Any]:
     """Return the contract with the file of the test vector, and Python that runs it on the Target's runtime alone.
 
-    TFLite orders several outputs otherwise than its signature does, so such a Target has no snippet.
+    The snippet is None where the format has none for so many outputs.
     """
     entry: dict[str, Any] = {"file": test_name, "image": image, "input": "input"}
     entry["expected"] = [f"expected_{number}" for number in range(output_count)]
-    has_snippet = format_name in SNIPPETS and (format_name != "tflite" or output_count == 1)
-    snippet = _snippet(format_name, model_name, test_name, contract["input_name"]) if has_snippet else None
+    has_snippet = bool(format.snippet) and (output_count == 1 or not format.is_snippet_for_one_output)
+    snippet = _snippet(format, model_name, test_name, contract["input_name"]) if has_snippet else None
     return {**contract, "test_vector": entry, "snippet": snippet}
 
 
-def _snippet(format_name: str, model_name: str, test_name: str, input_name: str) -> str:
+def _snippet(format: Format, model_name: str, test_name: str, input_name: str) -> str:
     """Return the Python text; it runs in the Target's folder."""
-    text = SNIPPETS[format_name]
+    text = format.snippet
     for word, value in (("MODEL", model_name), ("TEST", test_name), ("INPUT", input_name)):
         text = text.replace(f"({word}", f"({value!r}").replace(f"{{{word}:", f"{{{value!r}:")
     return text + COMPARISON

@@ -237,7 +237,7 @@ class Run:
             written.append(place)
             contract = input_contract.with_test_vector(
                 contract,
-                format_name=target.format.name,
+                format=target.format,
                 model_name=final.name,
                 test_name=place.name,
                 image=Path(evaluation_set.inputs.label(row)).name,

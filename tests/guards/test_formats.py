@@ -66,7 +66,7 @@ def sources() -> Iterator[tuple[Path, ast.Module]]:
 def test_every_field_of_a_format_is_filled(format: Format) -> None:
     for field in dataclasses.fields(format):
         value = getattr(format, field.name)
-        optional = field.name in ("second_runtime", "suffix", "known_suffixes")
+        optional = field.name in ("second_runtime", "suffix", "known_suffixes", "snippet")
         assert optional or value or isinstance(value, bool), field.name
     assert format_named(format.name) is format
     assert all(format_of_suffix(suffix) is format for suffix in format.known_suffixes)

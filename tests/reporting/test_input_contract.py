@@ -13,8 +13,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from safeconvert.formats import FORMATS, Format
 from safeconvert.inputs.preprocess import Preprocess
-from safeconvert.reporting.input_contract import SNIPPETS, with_test_vector
+from safeconvert.reporting.input_contract import with_test_vector
 from tests.support.command import safeconvert
 
 
@@ -77,11 +78,11 @@ def test_the_snippet_runs_on_the_runtime_alone_and_notices_another_model(folder:
     assert "AssertionError" in done.stderr
 
 
-@pytest.mark.parametrize("format_name", sorted(SNIPPETS))
-def test_every_snippet_is_python_that_names_its_files(format_name: str) -> None:
+@pytest.mark.parametrize("format", [format for format in FORMATS if format.snippet], ids=str)
+def test_every_snippet_is_python_that_names_its_files(format: Format) -> None:
     contract = with_test_vector(
         {"input_name": "it's"},
-        format_name=format_name,
+        format=format,
         model_name="m'n",
         test_name="t.npz",
         image="0.png",
@@ -91,3 +92,14 @@ def test_every_snippet_is_python_that_names_its_files(format_name: str) -> None:
     assert "'t.npz'" in contract["snippet"]
     assert '"m\'n"' in contract["snippet"]
     assert not {"MODEL", "TEST", "INPUT"} & set(contract["snippet"].replace("(", " ").replace("{", " ").split())
+
+
+def test_a_format_that_orders_several_outputs_otherwise_has_a_snippet_for_one_alone() -> None:
+    (format,) = [format for format in FORMATS if format.is_snippet_for_one_output]
+    assert format.name == "tflite"
+    names = {"model_name": "m", "test_name": "t", "image": "i"}
+    snippets = [
+        with_test_vector({"input_name": "x"}, format=format, output_count=count, **names)["snippet"] for count in (1, 2)
+    ]
+    assert snippets[0]
+    assert snippets[1] is None

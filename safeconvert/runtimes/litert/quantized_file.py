@@ -85,9 +85,9 @@ def latencies(path: str, other: str, arrays: Arrays, rounds: int) -> tuple[list[
     from ai_edge_litert.interpreter import Interpreter
 
     models = [interpreted(Interpreter(model_path=name, num_threads=THREADS)) for name in (path, other)]
-    one = {name: array[:1] for name, array in arrays.items()}
+    first_row = {name: array[:1] for name, array in arrays.items()}
     seconds: tuple[list[float], list[float]] = ([], [])
-    feeds = [_renamed(model, one) for model in models]
+    feeds = [_renamed(model, first_row) for model in models]
     for turn in range(WARM_UP_RUNS + rounds):
         for model, feed, kept in zip(models, feeds, seconds, strict=True):
             begun = time.perf_counter()
@@ -116,9 +116,9 @@ def layer_errors(path: str, other: str, arrays: Arrays) -> list[LayerError]:
     places = {detail["name"]: detail for detail in rounded.get_tensor_details()}
     details = {int(detail["index"]): detail for detail in floats.get_tensor_details()}
     for row in range(len(next(iter(arrays.values())))):
-        one = {name: array[row : row + 1] for name, array in arrays.items()}
+        row_arrays = {name: array[row : row + 1] for name, array in arrays.items()}
         for model in models:
-            model.run(_renamed(model, one))
+            model.run(_renamed(model, row_arrays))
         for step in floats._get_ops_details():
             for index in step["outputs"]:
                 name = details[int(index)]["name"]
