@@ -40,7 +40,7 @@ class Format:
     ``has_external_data``: weights may lie in files beside the model's own. ``can_resize_batch``: its runtime runs other
     batches than a file declares.
 
-    ``snippet`` is Python that runs such a model on its runtime alone: it leaves ``outputs``, a list of arrays, and MODEL,
+    ``snippet`` is Python that runs such a model on its runtime alone: it leaves ``outputs``, a list of arrays; MODEL,
     TEST and INPUT in it stand for texts (see ``reporting/input_contract``). ``is_snippet_for_one_output``: the runtime
     orders several outputs otherwise than the signature does.
     """
