@@ -24,7 +24,7 @@ from .probe_ranges import ranges_tried
 from .source_outputs import SourceOutputs, batches
 
 Array = np.ndarray[Any, Any]
-SCALE_ROWS = 32  # inputs that scales are measured on, calibration inputs first
+SCALE_ROWS = 128  # inputs that scales are measured on, calibration inputs first
 NOISE_ROWS = 3  # inputs on which the Source's own noise is measured
 REPEATED_ROWS = 2  # inputs that are run twice
 

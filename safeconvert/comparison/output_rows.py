@@ -106,7 +106,10 @@ def _exact(source: Array, target: Array) -> OutputRows:
 
 
 def _allowed(rule: OutputRule, a: Array) -> Array:
-    """The tolerance of each element; masked values are held to a share of themselves."""
+    """The tolerance of each element; masked values are held to a share of themselves.
+
+    A value outside of the range that its channel's scale was measured on widens that scale, for itself.
+    """
     allowed = rule.allowed()
     try:
         allowed = np.broadcast_to(allowed, a.shape[1:])
@@ -114,9 +117,10 @@ def _allowed(rule: OutputRule, a: Array) -> Array:
         has_channels = allowed.ndim > 0 and allowed.shape[-1] == a.shape[-1]
         axes = tuple(range(allowed.ndim - 1)) if has_channels else None
         allowed = np.asarray(allowed.min(axis=axes, initial=np.inf))
-    mask_from = rule.scales.mask_from
+    mask_from = rule.scales.mask_from if allowed.ndim else rule.scales.mask_from.min()
+    allowed = allowed + rule.tolerance.rtol * rule.scales.beyond(a)
     if np.isfinite(mask_from).any():
-        is_mask = np.abs(a) >= (mask_from if allowed.ndim else mask_from.min())
+        is_mask = np.abs(a) >= mask_from
         return np.where(is_mask, rule.tolerance.rtol * np.abs(a), allowed)
     return allowed
 

@@ -45,7 +45,8 @@ class ChannelScales:
     are masks (such as -1e9 before a softmax) and are compared relative to themselves; infinite where there are none.
     ``is_constant``: the output is the same for all inputs. ``has_elements`` is False for an empty output.
     ``channels`` is the spread again, one value a channel along ``channel_axis`` (which counts
-    the batch; -1 of an output whose other sizes depend on the inputs).
+    the batch; -1 of an output whose other sizes depend on the inputs). ``low`` and ``high`` are the smallest and
+    largest value of each channel.
     """
 
     spread: Array
@@ -56,6 +57,19 @@ class ChannelScales:
     is_constant: bool
     has_elements: bool
     count: int
+    low: Array
+    high: Array
+
+    def beyond(self, values: Array) -> Array:
+        """How far each value of ``values`` [input, ...] lies outside of its channel's range.
+
+        Scales are measured on some of the inputs: one that moves a channel further, such as the first photo of a class,
+        shows a larger spread. Zero where the shapes do not fit.
+        """
+        try:
+            return np.asarray(np.maximum(np.maximum(self.low - values, values - self.high), 0))
+        except ValueError:
+            return np.zeros(())
 
     def allowed(self, tolerance: Tolerance, noise: Array | None = None) -> Array:
         """The largest difference that is let pass, at each position."""
@@ -71,11 +85,12 @@ class ChannelScales:
             spread, floor = np.maximum(self.spread, other.spread), np.maximum(self.floor, other.floor)
             mask_from = np.minimum(self.mask_from, other.mask_from)
             channels = np.maximum(self.channels, other.channels)
+            low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
         except ValueError:
             return self
         return ChannelScales(
             spread, floor, mask_from, channels, self.channel_axis, self.is_constant and other.is_constant,
-            self.has_elements or other.has_elements, self.count + other.count,
+            self.has_elements or other.has_elements, self.count + other.count, low, high,
         )  # fmt: skip
 
 
@@ -155,9 +170,11 @@ class ScaleMeter:
         zero = np.zeros(())
         if self._first is not None:
             has_elements = not self._is_same or self._first.size > 0
-            return ChannelScales(zero, zero, np.asarray(np.inf), zero, axis, self._is_same, has_elements, self.count)
+            return ChannelScales(
+                zero, zero, np.asarray(np.inf), zero, axis, self._is_same, has_elements, self.count, zero, zero
+            )
         if self._low is None or self._high is None or not self._low.size:
-            return ChannelScales(zero, zero, np.asarray(np.inf), zero, axis, True, False, self.count)
+            return ChannelScales(zero, zero, np.asarray(np.inf), zero, axis, True, False, self.count, zero, zero)
         low, high = np.nan_to_num(self._low), np.nan_to_num(self._high)
         axes = channel_axes(axis, low.ndim)
         parts = [self._along(channel_axis, low, high) for channel_axis in axes]
@@ -173,6 +190,8 @@ class ScaleMeter:
         return ChannelScales(
             spread, floor, mask_from, np.ravel(parts[-1][0]), channel_axis,
             is_constant, True, self.count,
+            np.minimum.reduce(np.broadcast_arrays(*(-largest_along(-low, channel_axis) for channel_axis in axes))),
+            np.maximum.reduce(np.broadcast_arrays(*(largest_along(high, channel_axis) for channel_axis in axes))),
         )  # fmt: skip
 
     def _along(self, axis: int | None, low: Array, high: Array) -> tuple[Array, Array, Array]:

@@ -200,3 +200,26 @@ def test_a_verdict_has_no_truth_value() -> None:
     with pytest.raises(TypeError, match="compare it"):
         bool(Verdict.VERIFIED)
     assert [v.exit_code for v in Verdict] == [0, 0, 1, 3, 4]
+
+
+def probabilities(count: int, classes: int, seed: int) -> np.ndarray:
+    """Softmax outputs; in each row another class stands out, so that later rows are unlike the first."""
+    logits = np.random.default_rng(seed).normal(size=(count, classes)).astype(np.float32)
+    logits[np.arange(count), np.arange(count) % classes] += 9
+    exponentials = np.exp(logits)
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
+def test_a_class_that_first_appears_after_scales_were_measured_is_held_to_its_own_size() -> None:
+    source = probabilities(100, 100, 0)
+    rules = rules_from_arrays(["out"], [source[:20]], Tolerance())
+    assert rules[0].scales.spread.max() > 0.9
+    assert rules[0].scales.spread.min() < 0.02, "classes 20 to 99 hardly moved yet"
+    rounded = source * np.float32(1 + 3e-5)
+    assert compare(range(100), [source], [rounded], ["out"], rules).agrees()
+    wrong = source * np.float32(1 + 3e-3)
+    found = compare(range(100), [source], [wrong], ["out"], rules)
+    assert found.values_differ == 100
+    shifted = source.copy()
+    shifted[50, 60] += 1e-4  # a value inside of the range of a class that hardly moves is held to that range
+    assert compare(range(100), [source], [shifted], ["out"], rules).differing == (50,)
