@@ -77,7 +77,8 @@ def _diverged(document: Mapping[str, Any]) -> str:
             return f"{what}. The converted model is quantised: its numbers are rounded to few digits."
         return f"{what}. What is wrong could not be located." if after.differ else f"{what}."
     more = f" {len(repaired)} of {len(document['faults'])} faults found were fixed." if repaired else ""
-    return f"{_cause(document)}. {what}, and it could not be fixed.{more}"
+    end = "no repair was tried" if "--no-repair" in document["command"].split() else "it could not be fixed"
+    return f"{_cause(document)}. {what}, and {end}.{more}"
 
 
 def _cause(document: Mapping[str, Any]) -> str:

@@ -87,6 +87,8 @@ def test_each_verdict_says_what_to_do() -> None:
     assert next_steps(document("diverged"))[0].startswith("Do not ship net.keras")
     without_repair = document("diverged", command="safeconvert torch2keras net.pt2 --no-repair")
     assert any("without --no-repair" in step for step in next_steps(without_repair))
+    assert headline(without_repair).sentence.endswith("no repair was tried.")
+    assert "could not be fixed" in headline(document("diverged")).sentence
     assert not any("without --no-repair" in step for step in next_steps(document("diverged")))
     assert any("converter" in step for step in next_steps(document("failed")))
     assert any("untested" in step for step in next_steps(document("undecided")))
