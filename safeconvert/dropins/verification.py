@@ -16,7 +16,6 @@ from ..records import Verdict
 from ..runs.result import Result
 from .settings import Policy, UnverifiedWarning, current
 
-GOOD = (Verdict.VERIFIED, Verdict.REPAIRED)
 _LAST: list[Result] = []
 
 
@@ -60,7 +59,7 @@ def settled(conversion: Conversion) -> Any:
             raise
         return _warned(conversion, f"could not be verified: {error}")
     _remember(result)
-    if result.verdict in GOOD:
+    if result.verdict in (Verdict.VERIFIED, Verdict.REPAIRED):
         return conversion.returned
     if policy is Policy.WARN or (policy is Policy.REPAIR and result.verdict is Verdict.UNDECIDED):
         return _warned(conversion, f"{result.verdict}: {'; '.join(result.reasons)}")
@@ -85,7 +84,7 @@ def settled_after_crash(conversion: Conversion, crash: Exception) -> Any:
     except BadInput as error:
         raise crash from error
     _remember(result)
-    if result.verdict not in GOOD:
+    if result.verdict not in (Verdict.VERIFIED, Verdict.REPAIRED):
         raise crash
     what = f"raised {type(crash).__name__}; another conversion is {result.verdict} and is returned in its place"
     warnings.warn(f"{conversion.converter} {what}", UnverifiedWarning, stacklevel=3)

@@ -18,6 +18,7 @@ from ..errors import WorkerFailed
 from ..models.loaded_model import shorten
 from ..options import Options
 from ..records import QUANTIZATIONS, Attempt, Verdict
+from ..repair.acceptance import repaired
 from ..runtimes.litert.quantization_plan import STATIC_KINDS, QuantizationPlan
 from ..workers.pool import WorkerPool
 from .bench import QuantizationBench
@@ -71,8 +72,8 @@ def quantize(
     if not is_good and not budget.is_set and judgement.verdict is Verdict.DIVERGED:
         table = _table(bench, chosen, options, command)
         judgement = replace(judgement, verdict=Verdict.UNDECIDED, reasons=(NO_BUDGET, *judgement.reasons))
-    if is_good and float_judgement.verdict is Verdict.REPAIRED:
-        judgement = replace(judgement, verdict=Verdict.REPAIRED, before=float_judgement.before)
+    if float_judgement.before is not None:
+        judgement = repaired(judgement, float_judgement.before)
     if repair_time.cut and not is_good:
         judgement = replace(judgement, reasons=(*judgement.reasons, repair_time.cut))
     seconds = time.monotonic() - begun

@@ -50,10 +50,16 @@ def _of_the_file(keywords: Mapping[str, Any], paths: Mapping[str, Any]) -> Optio
     chosen = {name: paths[name] for name in OF_THE_FILE if name in paths}
     if any(keywords.get(name) is not None and name not in paths for name in ("inputs", "preprocess")):
         chosen.setdefault("input_shape", (1,))
-    try:
-        return Options.of(chosen)
-    except BadInput:
-        return Options()  # its own mistake is told already
+    valid: dict[str, Any] = {}
+    for name, value in chosen.items():
+        try:
+            Options.of({**valid, name: value})
+        except BadInput:  # its own mistake is told already; that an option is missing would be a second one
+            if name != "model_fn":
+                continue
+            value = "module:function"
+        valid[name] = value
+    return Options.of(valid)
 
 
 def _check_images(images: Any) -> None:

@@ -177,7 +177,7 @@ def test_a_child_that_takes_too_much_memory_is_stopped(workers: WorkerPool, monk
 def test_a_child_killed_from_outside_is_told(workers: WorkerPool) -> None:
     pid = works(workers)
     os.kill(pid, signal.SIGKILL)
-    workers.worker("c", "none").process.wait(5)  # its last thread too
+    workers.worker("c", "none").process.wait(60)  # its last thread too
     assert works(workers) != pid
 
 
