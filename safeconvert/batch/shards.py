@@ -6,6 +6,7 @@ set are those of one machine. The rules that outputs are held to come from the f
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from ..checking.evaluation_set import EvaluationSet
 from ..checking.source_outputs import batches
 from ..checking.target_outputs import target_outputs
-from ..checking.verdict import judge
+from ..checking.verdict import Judgement, judge
 from ..comparison.compare import Comparison, all_rows_differ, compare
 from ..errors import BadInput, WorkerFailed
 from ..formats import ModelFile
@@ -23,12 +24,21 @@ from ..models import loader
 from ..models.input_mapping import InputMapping
 from ..models.loaded_model import LoadedModel, shorten
 from ..options import Observer, Options, Silent
+from ..records import Verdict
 from ..runs import argument_checks
 from ..runs.base import RunOutcome, mismatched
 from ..runs.check import CheckRun
 from ..runs.result import Result
 from ..workers.pool import WorkerPool
 from .backends import Backend
+
+
+@dataclass(frozen=True)
+class ShardFigures:
+    """What one shard compared. ``digests`` are the SHA-256 of the Source and the Target that it loaded."""
+
+    digests: tuple[str, str]
+    batches: tuple[BatchFigures, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,18 +93,48 @@ class ShardedCheck(CheckRun):
         if not isinstance(mapping, tuple):
             return self.finish(RunOutcome(mismatched(deployed, mapping), deployed, target), report=report)
         with self.clock("check"):
-            compared = self._gathered(evaluation_set, target)
-            judgement = judge(deployed, target, mapping, compared)
+            shards = self._shards(target)
+            reason = incomplete(shards, (evaluation_set.source.digest, target.digest), evaluation_set.rows)
+            if reason is not None:
+                judgement = Judgement(Verdict.UNDECIDED, (reason,))
+            else:
+                judgement = judge(deployed, target, mapping, _total(shards, evaluation_set))
         return self.finish(RunOutcome(judgement, deployed, target), report=report)
 
-    def _gathered(self, evaluation_set: EvaluationSet, target: LoadedModel) -> tuple[Comparison, Comparison]:
+    def _shards(self, target: LoadedModel) -> list[ShardFigures]:
         self.observer.say(f"comparing in {self.shards} shards")
         tasks = [(self.source.file, target.file, self.options, number, self.shards) for number in range(self.shards)]
-        figures = [entry for shard in self.backend.run(compare_shard, tasks) for entry in shard]
-        compared, uses_noise = added(figures)
-        if uses_noise:
-            evaluation_set.behaviour.measure_noise()
-        return compared
+        return self.backend.run(compare_shard, tasks)
+
+
+def _total(shards: Sequence[ShardFigures], evaluation_set: EvaluationSet) -> tuple[Comparison, Comparison]:
+    compared, uses_noise = added([figures for shard in shards for figures in shard.batches])
+    if uses_noise:
+        evaluation_set.behaviour.measure_noise()
+    return compared
+
+
+def incomplete(shards: Sequence[ShardFigures], digests: tuple[str, str], sets: Sequence[Sequence[int]]) -> str | None:
+    """Say why the shards' figures do not stand for both whole sets of rows, compared on these models; None: they do.
+
+    ``digests`` are the SHA-256 of the Source and the Target in this process.
+    """
+    for shard in shards:
+        for side, here, there in zip(("Source", "Target"), digests, shard.digests, strict=True):
+            if here != there:
+                return f"a shard loaded another {side} than this process: the file there has SHA-256 {there[:12]}"
+    expected = {
+        (set_number, place): len(batch)
+        for set_number, rows in enumerate(sets)
+        for place, batch in enumerate(batches(rows))
+    }
+    counts: Counter[tuple[int, int]] = Counter()
+    for figures in (figures for shard in shards for figures in shard.batches):
+        counts[figures.set_number, figures.place] += figures.plain.count
+    if counts == expected:
+        return None
+    compared = sum(counts.values())
+    return f"the shards compared {compared} inputs, but {sum(expected.values())} were to be compared, each once"
 
 
 def added(figures: Sequence[BatchFigures]) -> tuple[tuple[Comparison, Comparison], bool]:
@@ -110,9 +150,7 @@ def added(figures: Sequence[BatchFigures]) -> tuple[tuple[Comparison, Comparison
     return (totals[0], totals[1]), uses_noise
 
 
-def compare_shard(
-    source: ModelFile, target: ModelFile, options: Options, number: int, count: int
-) -> list[BatchFigures]:
+def compare_shard(source: ModelFile, target: ModelFile, options: Options, number: int, count: int) -> ShardFigures:
     """Compare every ``count``-th batch of both sets, from batch ``number`` on."""
     with WorkerPool() as workers:
         run = CheckRun(workers, source, options, Silent())
@@ -120,9 +158,10 @@ def compare_shard(
         with run.evaluation_set() as evaluation_set:
             loader.load(loaded)
             mapping = run.map_inputs(loaded)
-            if not isinstance(mapping, tuple) or not evaluation_set.rows[0]:
-                return []
-            return _figures(evaluation_set.as_deployed(), loaded, mapping, number, count)
+            figures: list[BatchFigures] = []
+            if isinstance(mapping, tuple) and evaluation_set.rows[0]:
+                figures = _figures(evaluation_set.as_deployed(), loaded, mapping, number, count)
+            return ShardFigures((evaluation_set.source.digest, loaded.digest), tuple(figures))
 
 
 def _figures(

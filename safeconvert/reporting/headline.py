@@ -18,6 +18,11 @@ class Headline:
     detail: str
 
 
+def has_table_without_budget(document: Mapping[str, Any]) -> bool:
+    """Whether the run ended in a table of what each kind of quantisation costs, since no budget was set."""
+    return bool(document.get("quantization", {}).get("table"))
+
+
 BADGES = {
     "verified": "Safe to use",
     "repaired": "Repaired, safe to use",
@@ -30,7 +35,8 @@ BADGES = {
 def headline(document: Mapping[str, Any]) -> Headline:
     """Return the headline of a report."""
     verdict = document["verdict"]
-    return Headline(BADGES[verdict], _SENTENCES[verdict](document), _detail(document))
+    badge = "No budget set" if has_table_without_budget(document) else BADGES[verdict]
+    return Headline(badge, _SENTENCES[verdict](document), _detail(document))
 
 
 def _failed(document: Mapping[str, Any]) -> str:
@@ -38,7 +44,14 @@ def _failed(document: Mapping[str, Any]) -> str:
 
 
 def _undecided(document: Mapping[str, Any]) -> str:
-    return "The two models could not be compared, so nothing is known about the converted one."
+    if has_table_without_budget(document):
+        return (
+            "The quantised model differs from the original and no budget says how much it may, so no file was made: "
+            "the table shows what each kind of quantisation costs."
+        )
+    if totals(document["check"]["after"]) is None:
+        return "The two models could not be compared, so nothing is known about the converted one."
+    return "The comparison of the two models does not decide whether the converted one is right."
 
 
 def _verified(document: Mapping[str, Any]) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from .headline import has_table_without_budget
+
 
 def next_steps(document: Mapping[str, Any]) -> list[str]:
     """Return the steps as plain sentences, the most important one first."""
@@ -64,6 +66,8 @@ def _failed(document: Mapping[str, Any]) -> list[str]:
 
 
 def _undecided(document: Mapping[str, Any]) -> list[str]:
+    if has_table_without_budget(document):
+        return ["Pick a row of the table below and run its command: it sets the budget that this row needs."]
     steps = ["Read the reason above. Until it is removed, treat the converted model as untested."]
     if document["check"]["inputs"]["count"] == 0:
         steps.append("Give inputs that can be read with --images FOLDER or --inputs FILE.npz.")

@@ -12,7 +12,8 @@ import pytest
 
 import safeconvert
 from safeconvert.batch.backends import Backend
-from safeconvert.batch.shards import BatchFigures, added, check_in_shards
+from safeconvert.batch.shards import BatchFigures, ShardFigures, added, check_in_shards, incomplete
+from safeconvert.checking.source_outputs import batches
 from safeconvert.comparison.compare import Comparison
 from safeconvert.errors import BadInput
 from tests.conftest import conv_net
@@ -67,3 +68,33 @@ def test_noise_counts_from_the_first_batch_that_differs() -> None:
 def test_no_shard_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="--shards 0"):
         check_in_shards(tmp_path / "a", tmp_path / "b", 0, Backend())
+
+
+class LosesTheFirst(OneAfterAnother):
+    """A backend one of whose workers cannot read the inputs."""
+
+    def run(self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        results = super().run(function, arguments)
+        assert all(len(digest) == 64 for shard in results for digest in shard.digests)
+        return [ShardFigures(results[0].digests), *results[1:]]
+
+
+def test_a_shard_without_figures_is_not_counted_as_agreement(tmp_path: Path) -> None:
+    onnx.save(conv_net("labels"), tmp_path / "source.onnx")
+    onnx.save(conv_net("labels"), tmp_path / "target.onnx")
+    inputs = np.random.default_rng(0).standard_normal((INPUTS, 3, 8, 8), np.float32)
+    result = check_in_shards(tmp_path / "source.onnx", tmp_path / "target.onnx", 3, LosesTheFirst(), inputs=inputs)
+    assert result.verdict == "undecided"
+    assert "300 were to be compared" in result.reasons[0]
+
+
+def test_figures_must_cover_each_input_once_and_be_of_the_same_models() -> None:
+    sets, digests = (tuple(range(100)), ()), ("a", "b")
+    sizes = [len(batch) for batch in batches(sets[0])]
+    entries = [BatchFigures(0, place, Comparison(size), None) for place, size in enumerate(sizes)]
+    halves = ShardFigures(digests, tuple(entries[::2])), ShardFigures(digests, tuple(entries[1::2]))
+    assert incomplete(halves, digests, sets) is None
+    assert "100 were to be compared" in str(incomplete(halves[:1], digests, sets))
+    assert "each once" in str(incomplete((*halves, halves[0]), digests, sets))
+    assert "another Target" in str(incomplete((halves[0], ShardFigures(("a", "c"), halves[1].batches)), digests, sets))
+    assert "another Source" in str(incomplete((halves[0], ShardFigures(("x", "b"), halves[1].batches)), digests, sets))

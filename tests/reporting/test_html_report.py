@@ -94,6 +94,22 @@ def test_each_verdict_says_what_to_do() -> None:
     assert any("untested" in step for step in next_steps(document("undecided")))
 
 
+def test_a_quantised_model_without_a_budget_is_not_said_to_be_untested() -> None:
+    undecided = {**document("undecided"), "quantization": {"table": [{"command": "safeconvert keras2tflite a.keras"}]}}
+    shown = headline(undecided)
+    assert shown.badge == "No budget set"
+    assert "no budget says how much it may" in shown.sentence
+    assert not any("untested" in step for step in next_steps(undecided))
+    assert "run its command" in next_steps(undecided)[0]
+
+
+def test_an_undecided_comparison_is_not_said_to_be_none() -> None:
+    none = document("undecided")
+    assert "could not be compared" in headline(none).sentence
+    compared = {**none, "check": document("verified")["check"]}
+    assert "does not decide" in headline(compared).sentence
+
+
 @pytest.mark.parametrize("verdict", VERDICTS)
 def test_the_page_is_whole_and_asks_nothing_of_the_network(verdict: str) -> None:
     text = page(verdict)
