@@ -144,7 +144,7 @@ def _facts(code: int, out: str, err: str) -> Row:
 
 def _joined(parts: Sequence[Row]) -> Row:
     """Calibration and held-out inputs together, with the bound of all of them."""
-    from safeconvert.comparison.compare import Comparison
+    from safeconvert.comparison.comparison import Comparison
 
     parts = [part for part in parts if part["count"]]
     total = Comparison(sum(part["count"] for part in parts), sum(part["labels_differ"] for part in parts))

@@ -35,7 +35,7 @@ from benchmarks.faults import FORMATS, TYPES, small_nets  # noqa: E402
 from benchmarks.faults.worker import Refused, Worker  # noqa: E402
 from model_zoo import NETWORKS, NotBuilt, Stored, build, choose, link  # noqa: E402
 from model_zoo.making import SUFFIX, preprocess_file  # noqa: E402
-from safeconvert.comparison.compare import Tolerance  # noqa: E402
+from safeconvert.comparison.tolerance import Tolerance  # noqa: E402
 from safeconvert.inputs.base import split  # noqa: E402
 from safeconvert.inputs.preprocess import Preprocess  # noqa: E402
 from safeconvert.models.input_mapping import match_outputs  # noqa: E402

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from ..checking.evaluation_set import EvaluationSet
 from ..checking.verdict import Judgement, compare_rows
 from ..comparison.acceptance import discrepancy_key, is_closer, refusal
-from ..comparison.compare import Comparison, all_rows_differ
+from ..comparison.comparison import Comparison, all_rows_differ
 from ..conversion.stage import ConvertedModel
 from ..errors import WorkerFailed
 from ..formats import TFLITE

@@ -12,7 +12,7 @@ import numpy as np
 from ..checking.evaluation_set import EvaluationSet, Sample
 from ..checking.tvm_check import RuntimeComparison
 from ..checking.verdict import Judgement, judge
-from ..comparison.compare import Comparison
+from ..comparison.comparison import Comparison
 from ..conversion.onnx_view import Pair, View, convert_verified, view
 from ..conversion.stage import ConversionOptions, ConvertedModel
 from ..conversion.time_budget import RepairTime

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..checking.second_runtime import WORDS
-from ..comparison.compare import Tolerance
+from ..comparison.tolerance import Tolerance
 from ..models.input_mapping import InputMapping, apply_mapping
 from ..models.loaded_model import LoadedModel
 from ..workers.runtime_functions import LARGEST_DIFFERENCES, SPLIT_OPERATORS

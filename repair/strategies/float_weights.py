@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...comparison.compare import Comparison
+from ...comparison.comparison import Comparison
 from ...conversion.stage import ConvertedModel
 from ...errors import WorkerFailed
 from ...formats import TFLITE

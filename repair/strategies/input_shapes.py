@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ...checking.evaluation_set import Sample
-from ...comparison.compare import Comparison
+from ...comparison.comparison import Comparison
 from ...conversion.stage import ConvertedModel
 from ...errors import BadInput, WorkerFailed
 from ...formats import ONNX, Format, ModelFile

@@ -15,7 +15,7 @@ import numpy as np
 from ...checking.evaluation_set import ImageInput, Sample
 from ...checking.verdict import Judgement, compare_rows
 from ...comparison.acceptance import discrepancy_key, is_closer
-from ...comparison.compare import Comparison
+from ...comparison.comparison import Comparison
 from ...conversion.stage import ConvertedModel
 from ...errors import BadInput, WorkerFailed
 from ...formats import ONNX

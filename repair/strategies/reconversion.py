@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...comparison.compare import Comparison
+from ...comparison.comparison import Comparison
 from ...conversion.stage import ConvertedModel
 from ...errors import WorkerFailed
 from ...models.input_mapping import InputMapping, apply_mapping

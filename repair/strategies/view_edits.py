@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...checking.evaluation_set import Sample
-from ...comparison.compare import Comparison
+from ...comparison.comparison import Comparison
 from ...conversion.onnx_view import Pair, View, ordered
 from ...errors import WorkerFailed
 from ...formats import ONNX

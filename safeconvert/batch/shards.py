@@ -16,7 +16,8 @@ from ..checking.evaluation_set import EvaluationSet
 from ..checking.source_outputs import batches
 from ..checking.target_outputs import target_outputs
 from ..checking.verdict import Judgement, judge
-from ..comparison.compare import Comparison, all_rows_differ, compare
+from ..comparison.compare import compare
+from ..comparison.comparison import Comparison, all_rows_differ
 from ..errors import BadInput, WorkerFailed
 from ..formats import ModelFile
 from ..live.preparation import Preparation
@@ -26,8 +27,8 @@ from ..models.loaded_model import LoadedModel, shorten
 from ..options import Observer, Options, Silent
 from ..records import Verdict
 from ..runs import argument_checks
-from ..runs.base import RunOutcome, mismatched
 from ..runs.check import CheckRun
+from ..runs.outcome import RunOutcome, mismatched
 from ..runs.result import Result
 from ..workers.pool import WorkerPool
 from .backends import Backend

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..comparison.compare import Comparison, all_rows_differ, compare
+from ..comparison.compare import compare
+from ..comparison.comparison import Comparison, all_rows_differ
 from ..comparison.output_rules import OutputRule
 from ..comparison.tolerance import ScaleMeter
 from ..errors import BadInput, CallRaised, WorkerFailed

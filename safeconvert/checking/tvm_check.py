@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..comparison.compare import Tolerance
+from ..comparison.tolerance import Tolerance
 from ..errors import NotInstalled, WorkerFailed
 from ..models.input_mapping import Mismatch, apply_mapping, map_inputs
 from ..models.loaded_model import LoadedModel, shorten

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ..comparison.compare import Comparison, all_rows_differ, compare
+from ..comparison.compare import compare
+from ..comparison.comparison import Comparison, all_rows_differ
 from ..comparison.output_rules import OutputRule
 from ..errors import WorkerFailed
 from ..models.input_mapping import InputMapping

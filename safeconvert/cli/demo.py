@@ -135,7 +135,7 @@ def _table(done: list[Shown]) -> Table:
 
 def _labels(result: Result) -> tuple[str, str]:
     """Labels that differ and the bound on their percentage, over calibration and held-out photos together."""
-    from ..comparison.compare import Comparison
+    from ..comparison.comparison import Comparison
 
     after = result.report["check"]["after"]
     if after is None:

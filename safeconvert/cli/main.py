@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..errors import BadInput
-from ..formats import FORMAT_NAMES, FORMATS, Format
-from .arguments import BACKEND_OPTIONS, CONVERTING, NOT_IN_MATRIX, OPTIONS, options, output, take_output
+from ..formats import FORMAT_NAMES, FORMATS
+from .arguments import BACKEND_OPTIONS, CONVERTING, NOT_IN_MATRIX, OPTIONS, options, output
+from .execution import as_keywords, exit_code_of, run_command
+from .pair_commands import Commands, pair_command
 
 SECTIONS = """\b
 Convert (20 pairs of torch, keras, tf, tflite, onnx):
@@ -25,19 +27,6 @@ Compare two models:
 \b
 Exit codes: 0 verified or repaired, 1 diverged, 2 bad usage or input, 3 failed, 4 undecided.
 """
-
-
-class Commands(click.Group):
-    """Lists the twenty pair commands in one line instead of twenty."""
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = [("SRC2DST", f"Convert and verify; SRC and DST are two of {', '.join(FORMAT_NAMES)}.")]
-        for name in self.list_commands(ctx):
-            command = self.get_command(ctx, name)
-            if command is not None and not command.hidden and name not in PAIRS:
-                rows.append((name, command.get_short_help_str(90)))
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
 
 
 @click.group(
@@ -54,38 +43,10 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-PAIRS = tuple(f"{a}2{b}" for a in FORMAT_NAMES for b in FORMAT_NAMES if a != b)
-
-
-def _pair(source: Format, target: Format) -> click.Command:
-    name = f"{source}2{target}"
-
-    @click.command(
-        name,
-        help=f"Convert {source} to {target}; you get a file only if its predictions match the original's.",
-        epilog=f"\b\nExample:\n  safeconvert {name} {source.example} --images photos/ -o {target.example}",
-        context_settings={"max_content_width": 110},
-    )
-    @click.argument("model", type=click.Path(path_type=Path))
-    @options()
-    def run(model: Path, **arguments: Any) -> None:
-        def work(observer: Any, output: Path | None, **chosen: Any) -> Any:
-            from ..runs.early_checks import check_early
-
-            check_early((model,), chosen, source)  # before the rest is imported: mistakes are told at once
-            from ..api import convert
-
-            return convert(model, target.name, output=output, observer=observer, **chosen)
-
-        _call(work, arguments)
-
-    return run
-
-
 for _source in FORMATS:
     for _target in FORMATS:
         if _source != _target:
-            cli.add_command(_pair(_source, _target))
+            cli.add_command(pair_command(_source, _target))
 
 
 def _backend_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,18 +82,19 @@ def check(
         from ..runs.early_checks import check_early
 
         check_early((source, target), chosen)
-        from ..api import check
-        from ..batch.backends import Backend
-        from ..batch.shards import check_in_shards
-
         if shards is None:
+            from ..api import check
+
             if backend != "loky" or scheduler is not None or jobs is not None:
                 raise BadInput("--backend, --scheduler and --jobs are for --shards N. Give it too.")
             return check(source, target, output=output, observer=observer, **chosen)
+        from ..batch.backends import Backend
+        from ..batch.shards import check_in_shards
+
         cluster = Backend(backend, scheduler, jobs)
         return check_in_shards(source, target, shards, cluster, output=output, observer=observer, **chosen)
 
-    _call(work, arguments)
+    run_command(work, arguments)
 
 
 @cli.command(
@@ -160,7 +122,7 @@ def repair(source: Path, target: Path, **arguments: Any) -> None:
 
         return repair(source, target, output=output, observer=observer, **chosen)
 
-    _call(work, arguments, is_output_required=True)
+    run_command(work, arguments, is_output_required=True)
 
 
 @cli.command(
@@ -190,7 +152,7 @@ def batch(
         outputs = MachineOutputs(f"batch {file}", junit)
         return run_batch(file, output, Backend(backend, scheduler, jobs), outputs, **show)
 
-    sys.exit(_guarded(run, verbose=show["verbose"]))
+    sys.exit(exit_code_of(run, verbose=show["verbose"]))
 
 
 @cli.command(
@@ -209,7 +171,7 @@ def matrix(
 ) -> None:
     """Convert each model to every format that can be reached, and show how many predictions change."""
     show = {name: arguments.pop(name) for name in ("as_json", "quiet", "verbose")}
-    keywords = {name: value for name, value in _as_keywords(arguments).items() if value is not None}
+    keywords = {name: value for name, value in as_keywords(arguments).items() if value is not None}
 
     def run() -> int:
         from ..batch.backends import Backend
@@ -217,7 +179,7 @@ def matrix(
 
         return run_matrix(models, output, keywords, Backend(backend, scheduler, jobs), **show)
 
-    sys.exit(_guarded(run, verbose=show["verbose"]))
+    sys.exit(exit_code_of(run, verbose=show["verbose"]))
 
 
 @cli.command()
@@ -234,7 +196,7 @@ def routes(source: str | None, target: str | None, as_json: bool) -> None:
         else:
             show_routes(source, target)
 
-    sys.exit(_guarded(show, verbose=False))
+    sys.exit(exit_code_of(show, verbose=False))
 
 
 @cli.command()
@@ -243,7 +205,7 @@ def presets(word: str) -> None:
     """Show the names of --preprocess, those that contain WORD, and what they do to an image."""
     from .listings import show_presets
 
-    sys.exit(_guarded(lambda: show_presets(word), verbose=False))
+    sys.exit(exit_code_of(lambda: show_presets(word), verbose=False))
 
 
 @cli.command()
@@ -276,7 +238,7 @@ def env_list() -> None:
 @click.argument("name")
 def env_install(name: str) -> None:
     """Make the environment NAME, as `safeconvert env list` shows it, in the user's cache folder."""
-    sys.exit(_guarded(lambda: _install(name), verbose=False))
+    sys.exit(exit_code_of(lambda: _install(name), verbose=False))
 
 
 def _install(name: str) -> None:
@@ -299,76 +261,7 @@ def demo(output: Path, quiet: bool, verbose: bool) -> None:
     """Convert a real pretrained ImageNet model from PyTorch to Keras and TFLite, on real photos."""
     from .demo import run
 
-    sys.exit(_guarded(lambda: run(output, quiet=quiet, verbose=verbose), verbose=verbose))
-
-
-def _call(work: Callable[..., Any], arguments: dict[str, Any], *, is_output_required: bool = False) -> None:
-    """Run ``work`` with the options given, show its result, and exit with its code."""
-    as_json, quiet, verbose = arguments.pop("as_json"), arguments.pop("quiet"), arguments.pop("verbose")
-    path = take_output(arguments, is_required=is_output_required)
-    files = {name: arguments.pop(name, None) for name in ("junit", "node_data")}
-    arguments = _as_keywords(arguments)
-    name = _case_name(click.get_current_context())
-
-    def run() -> int:
-        from .machine_outputs import MachineOutputs
-        from .terminal import Terminal
-
-        outputs = MachineOutputs(name, **files)
-        outputs.check()
-        terminal = Terminal(quiet=quiet or as_json, verbose=verbose)
-        with outputs.watching(), terminal:
-            result = work(terminal, path, **arguments)
-        outputs.write_report(result.report)
-        if verbose and result.traceback:
-            click.echo(result.traceback, err=True)
-        if as_json:
-            click.echo(json.dumps(result.report, indent=1))
-        elif not quiet:
-            terminal.summary(result)
-        return int(result.exit_code)
-
-    sys.exit(_guarded(run, verbose=verbose))
-
-
-def _case_name(context: click.Context) -> str:
-    """Return what JUnit calls a run: the command and its models."""
-    models = [str(context.params[name]) for name in ("model", "source", "target") if name in context.params]
-    return " ".join([str(context.info_name), *models])
-
-
-def _as_keywords(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options as keywords of the Python functions: those that may be repeated become dicts."""
-    repeated = ("input_shape", "batch_axis", "output_kind", "class_axis", "max_error")
-    return {name: dict(value) if name in repeated else value for name, value in arguments.items()}
-
-
-def _guarded(run: Callable[[], int | None], *, verbose: bool) -> int:
-    """Errors as one or two lines, with a traceback only where it was asked for; exit codes as promised.
-
-    2: what the person can mend. 3: a defect of this program or of the machine, so that no model came of it.
-    130: Ctrl-C.
-    """
-    try:
-        return run() or 0
-    except KeyboardInterrupt:
-        click.echo("interrupted: no model was written", err=True)
-        return 130
-    except Exception as error:  # noqa: BLE001 - the border of the process
-        if verbose:
-            import traceback
-
-            traceback.print_exc()
-        if isinstance(error, BadInput):
-            click.echo(f"error: {error}", err=True)
-            return 2
-        if isinstance(error, OSError):
-            what = f"{error.filename}: " if error.filename else ""
-            click.echo(f"error: {what}{error.strerror or error}", err=True)
-            return 2
-        first = str(error).strip().partition("\n")[0][:200]
-        click.echo(f"error: unexpected {type(error).__name__}: {first}\nRun again with -v for the traceback.", err=True)
-        return 3
+    sys.exit(exit_code_of(lambda: run(output, quiet=quiet, verbose=verbose), verbose=verbose))
 
 
 def main() -> None:

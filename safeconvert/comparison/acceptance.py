@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .compare import MAX_DIFFERING_LISTED, Comparison
+from .comparison import MAX_DIFFERING_LISTED, Comparison
 
 MAX_BROKEN_BY_ROUNDING = 0.1  # share of the inputs that a change mends
 

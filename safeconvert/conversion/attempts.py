@@ -13,7 +13,8 @@ from ..checking.second_runtime import WORDS, in_second_runtime, unavailable_reas
 from ..checking.source_behaviour import measured_noise
 from ..checking.target_outputs import target_outputs
 from ..comparison.acceptance import agrees_on_sample
-from ..comparison.compare import all_rows_differ, compare
+from ..comparison.compare import compare
+from ..comparison.comparison import all_rows_differ
 from ..comparison.output_rules import OutputRule, rules_from_arrays
 from ..converters.hop import Hop
 from ..errors import BadInput, Unchanged, WorkerFailed

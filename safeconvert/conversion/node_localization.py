@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..checking.tvm_check import RuntimeComparison, ask
-from ..comparison.compare import Tolerance
+from ..comparison.tolerance import Tolerance
 from ..converters.hop import Hop
 from ..errors import WorkerFailed
 from ..models.input_mapping import Mismatch, apply_mapping, map_inputs, match_outputs

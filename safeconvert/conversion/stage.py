@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..comparison.comparators import TOP1, Comparator
-from ..comparison.compare import Comparison, Tolerance
+from ..comparison.comparison import Comparison
+from ..comparison.tolerance import Tolerance
 from ..formats import Format
 from ..models.input_mapping import InputMapping
 from ..models.loaded_model import LoadedModel

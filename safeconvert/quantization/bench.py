@@ -12,7 +12,8 @@ import numpy as np
 
 from ..checking.evaluation_set import QUANTISING, EvaluationSet
 from ..checking.target_outputs import target_outputs
-from ..comparison.compare import Comparison, all_rows_differ, compare
+from ..comparison.compare import compare
+from ..comparison.comparison import Comparison, all_rows_differ
 from ..conversion.stage import ConvertedModel
 from ..errors import WorkerFailed
 from ..formats import TFLITE

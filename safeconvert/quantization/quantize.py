@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from ..checking.evaluation_set import EvaluationSet
 from ..checking.verdict import Judgement, judge
-from ..comparison.compare import Comparison
+from ..comparison.comparison import Comparison
 from ..conversion.routes import package_version
 from ..conversion.stage import ConvertedModel
 from ..conversion.time_budget import RepairTime

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..comparison.compare import Comparison
+from ..comparison.comparison import Comparison
 from ..conversion.stage import ConvertedModel
 from ..records import Attempt
 from ..runtimes.litert.quantization_plan import IntegerTensor, LayerError, OperatorUse, QuantizationPlan

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..checking.verdict import Judgement
-from ..comparison.compare import Comparison
+from ..comparison.comparison import Comparison
 from ..comparison.predictions import Predictions
 from ..inputs.base import Inputs
 

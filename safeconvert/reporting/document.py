@@ -14,7 +14,7 @@ from typing import Any
 from ..checking.evaluation_set import EvaluationSet
 from ..checking.tvm_check import RuntimeComparison
 from ..checking.verdict import Judgement
-from ..comparison.compare import Comparison
+from ..comparison.comparison import Comparison
 from ..converters import HOPS
 from ..inputs.base import Inputs
 from ..models.loaded_model import LoadedModel

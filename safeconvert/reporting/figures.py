@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..comparison.compare import Comparison
+from ..comparison.comparison import Comparison
 from .wording import converter_of, first_name
 
 KILOBYTE = 1000

@@ -6,9 +6,9 @@ import contextlib
 import json
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,48 +16,21 @@ import numpy as np
 
 from ..checking import second_runtime, tvm_check
 from ..checking.evaluation_set import EvaluationSet
-from ..checking.interface_notes import interface_notes
-from ..checking.verdict import Judgement
-from ..comparison.compare import all_rows_differ
-from ..errors import BadInput, SourceFailed, WorkerFailed
+from ..errors import BadInput, WorkerFailed
 from ..formats import ModelFile
 from ..models import loader
 from ..models.input_mapping import InputMapping, Mismatch, apply_mapping, map_inputs
-from ..models.loaded_model import LoadedModel, shorten
+from ..models.loaded_model import LoadedModel
 from ..options import Observer, Options
-from ..records import Attempt, Fault, Localisation, Refusal, Verdict
+from ..records import Attempt, Verdict
 from ..reporting import input_contract, output_files
 from ..reporting.document import build, render
 from ..reporting.reproduction import stale
 from ..reporting.thumbnails import thumbnails
 from ..workers.pool import WorkerPool, remove
+from .notes import origin_notes, run_notes
+from .outcome import RunOutcome, stopped
 from .result import Result
-
-
-@dataclass(frozen=True)
-class RunOutcome:
-    """What a run came to, and what its report says.
-
-    ``target`` is None where no route produced one. ``evaluation_set`` is the one that the judgement holds for.
-    ``attempts`` are the report's route, ``opinions`` what a second engine says of models and views. ``files`` were made
-    to be put beside the report: where each lies, and where it goes. ``quantization`` is that part of the report.
-    """
-
-    judgement: Judgement
-    evaluation_set: EvaluationSet
-    target: LoadedModel | None
-    attempts: tuple[Attempt, ...] = ()
-    faults: tuple[Fault, ...] = ()
-    localisation: Localisation | None = None
-    refused: tuple[Refusal, ...] = ()
-    opinions: tuple[tvm_check.RuntimeComparison, ...] = ()
-    notes: tuple[str, ...] = ()
-    files: tuple[tuple[Path, Path], ...] = ()
-    quantization: Mapping[str, Any] | None = None
-
-    @property
-    def is_good(self) -> bool:
-        return self.judgement.verdict in (Verdict.VERIFIED, Verdict.REPAIRED)
 
 
 class Run:
@@ -68,7 +41,7 @@ class Run:
         self.source = loader.model_of(workers, "source", source, options)
         self.command: list[str] = []  # the command line's words for this run
         self.timings: dict[str, float] = {}
-        self.notes = _notes_on_origin(source)
+        self.notes = origin_notes(source)
         self.attempts: list[Attempt] = []  # conversions so far
         self.models = [self.source]  # the person's own, which must stay as they are while they are compared
         self._begun = time.monotonic()
@@ -133,7 +106,7 @@ class Run:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a model does, its run has a report
             details = traceback.format_exc() + (getattr(error, "details", "") or "")
-            outcome = RunOutcome(_stopped(error), evaluation_set, None, tuple(self.attempts))
+            outcome = RunOutcome(stopped(error), evaluation_set, None, tuple(self.attempts))
             return replace(self.finish(outcome, final=final, report=report), traceback=details)
 
     def finish(self, outcome: RunOutcome, *, final: Path | None = None, report: Path | None = None) -> Result:
@@ -149,7 +122,7 @@ class Run:
             kept = output_files.named(final, "unverified")
         with self.clock("engines") if self.options.engine != "onnxruntime" else contextlib.nullcontext():
             opinions = tvm_check.of_files(self.workers, outcome.evaluation_set, target, self.shapes, outcome.opinions)
-        notes = self._notes(outcome, opinions)
+        notes = run_notes(outcome, self.source, self.options, self.notes, opinions)
         notes += [] if final is None or outcome.is_good else _previous_file(final, is_replaced=target is not None)
         self.timings["total"] = time.monotonic() - self._begun
         document = build(
@@ -173,19 +146,6 @@ class Run:
         models = [path for path in (placed, kept) if path is not None]
         files = tuple((path, output_files.purpose(path, judgement.verdict)) for path in (*models, *written))
         return Result(judgement.verdict, placed, kept, document, judgement.reasons, files)
-
-    def _notes(self, outcome: RunOutcome, opinions: Sequence[tvm_check.RuntimeComparison]) -> list[str]:
-        """What a person should know besides the verdict."""
-        target = outcome.target
-        notes = [*outcome.notes, *outcome.evaluation_set.notes, *self.source.signature.notes, *self.source.notes]
-        notes += [] if target is None else target.notes
-        notes += [] if target is None else interface_notes(self.source, target)
-        notes += [*_fixed_sizes(self.source, target), *self.notes]
-        if outcome.quantization is None:
-            notes += _too_large(target, self.options)
-        if outcome.judgement.verdict is not Verdict.REPAIRED:
-            notes += _unquantised(target, self.options)
-        return notes + [opinion.words for opinion in opinions if opinion.agrees is not True]
 
     def _write(
         self,
@@ -280,52 +240,3 @@ def _previous_file(final: Path, *, is_replaced: bool) -> list[str]:
         return [f"what stood at {final} stands there still: this run made no Target"] if final.exists() else []
     previous = output_files.set_aside(final)
     return [] if previous is None else [f"what stood at {final} is now {previous}"]
-
-
-def _notes_on_origin(source: ModelFile) -> list[str]:
-    """A note where the Source came from Python code and its file is gone when the run is over."""
-    return (
-        [f"the Source is a {source.origin} that Python code gave; it was saved for this run"] if source.origin else []
-    )
-
-
-def _stopped(error: Exception) -> Judgement:
-    """The verdict of a run that could not go on: nothing is known of the Target."""
-    if isinstance(error, SourceFailed):
-        return Judgement(Verdict.UNDECIDED, (f"the Source does not run on these inputs: {error}",))
-    reason = f"the run stopped: {type(error).__name__}: {shorten(str(error))}"
-    if isinstance(error, WorkerFailed):
-        reason = f"the run stopped, as a worker failed: {shorten(str(error))}"
-    return Judgement(Verdict.UNDECIDED, (f"{reason} (-v shows the traceback)",))
-
-
-def mismatched(evaluation_set: EvaluationSet, mismatch: Mismatch) -> Judgement:
-    """Return the judgement of a Target that does not take the Source's inputs."""
-    calibration, heldout = (all_rows_differ(len(rows), mismatch.reason) for rows in evaluation_set.rows)
-    return Judgement(Verdict.DIVERGED, (mismatch.reason,), (calibration, heldout))
-
-
-def _unquantised(target: LoadedModel | None, options: Options) -> list[str]:
-    """A note where TFLiteConverter found nothing to quantise."""
-    if target is None or options.quantize != "dynamic" or target.signature.quantized:
-        return []
-    return ["--quantize dynamic: nothing is quantised: TFLiteConverter leaves weights below 1024 elements as they are"]
-
-
-def _too_large(target: LoadedModel | None, options: Options) -> list[str]:
-    """A note where the Target, which needed nothing more in float32, is larger than was asked for all the same."""
-    if target is None or options.max_size is None or not target.path.is_file():
-        return []
-    size = target.path.stat().st_size / 1e6
-    if size <= options.max_size:
-        return []
-    return [f"the Target takes {size:.2f} MB, more than --max-size {options.max_size:g}, with no weight restored"]
-
-
-def _fixed_sizes(source: LoadedModel, target: LoadedModel | None) -> list[str]:
-    """A note where sizes that the Source leaves open are fixed in the Target."""
-    fixed = [] if target is None else [spec for spec in target.signature.inputs if spec.shape is not None]
-    open_sizes = [spec for spec in source.signature.inputs if spec.shape and None in spec.shape[1:]]
-    if open_sizes and fixed and not any(None in (spec.shape or ())[1:] for spec in fixed):
-        return [f"the Source takes other sizes too ({open_sizes[0]}); the Target takes only {fixed[0]}"]
-    return []

@@ -8,7 +8,8 @@ from ..checking.evaluation_set import EvaluationSet
 from ..checking.verdict import judge
 from ..formats import ModelFile
 from ..models.loaded_model import LoadedModel
-from .base import Run, RunOutcome, mismatched
+from .base import Run
+from .outcome import RunOutcome, mismatched
 from .result import Result
 
 

@@ -34,7 +34,8 @@ from ..repair.layer_ranking import LayerRanker, check_core_layers
 from ..repair.strategies import float_weights
 from ..repair.strategies.preprocessing import Deployment
 from ..reporting.reproduction import Reproducer
-from .base import Run, RunOutcome, mismatched
+from .base import Run
+from .outcome import RunOutcome, mismatched
 from .result import Result
 
 

@@ -16,6 +16,8 @@ from ..options import Options
 
 OF_THE_FILE = ("model_fn", "input_shape", "inputs", "trust_pickle")
 """The options that a model's file may need."""
+LIVE = ("inputs", "preprocess", "target_preprocess")
+"""The options that may be objects of Python code instead of paths and names."""
 
 
 def check_early(models: Sequence[Any], keywords: Mapping[str, Any], expected: Format | None = None) -> None:
@@ -36,9 +38,6 @@ def check_early(models: Sequence[Any], keywords: Mapping[str, Any], expected: Fo
             with collecting(mistakes):
                 CHECKS[name](paths[name])
     refuse(mistakes)
-
-
-LIVE = ("inputs", "preprocess", "target_preprocess")
 
 
 def _is_plain(name: str, value: Any) -> bool:

@@ -20,7 +20,8 @@ from ..repair.acceptance import repaired
 from ..repair.context import Proposal, RepairContext, RepairState, Strategy, in_own_worker
 from ..repair.layer_ranking import LayerRanker, check_core_layers
 from ..repair.strategies import STRATEGIES
-from .base import Run, RunOutcome, mismatched
+from .base import Run
+from .outcome import RunOutcome, mismatched
 from .result import Result
 
 REPORT_ORDER = {"ID": 0, "PP": 1}  # faults of the inputs come before those of the model

@@ -14,7 +14,7 @@ import safeconvert
 from safeconvert.batch.backends import Backend
 from safeconvert.batch.shards import BatchFigures, ShardFigures, added, check_in_shards, incomplete
 from safeconvert.checking.source_outputs import batches
-from safeconvert.comparison.compare import Comparison
+from safeconvert.comparison.comparison import Comparison
 from safeconvert.errors import BadInput
 from tests.conftest import conv_net
 

@@ -13,7 +13,7 @@ import pytest
 from safeconvert.repair.second_runtime_faults import differing_operators
 
 from safeconvert.checking.second_runtime import in_second_runtime, unavailable_reason
-from safeconvert.comparison.compare import Tolerance
+from safeconvert.comparison.tolerance import Tolerance
 from safeconvert.formats import KERAS, TFLITE
 from safeconvert.models.input_mapping import Mismatch, map_inputs
 from safeconvert.models.loaded_model import LoadedModel

@@ -26,7 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from safeconvert.checking.tvm_check import RuntimeComparison, ask
 from safeconvert.cli.doctor import _loads
-from safeconvert.comparison.compare import Tolerance
+from safeconvert.comparison.tolerance import Tolerance
 from safeconvert.reporting.document import schema
 from safeconvert.workers.pool import WorkerPool
 from safeconvert.workers.runtime import TVM

@@ -15,7 +15,7 @@ from safeconvert.comparison.acceptance import (
     refuse_what_is_no_closer,
     refuse_what_was_not_compared,
 )
-from safeconvert.comparison.compare import Comparison, OutputComparison, all_rows_differ
+from safeconvert.comparison.comparison import Comparison, OutputComparison, all_rows_differ
 
 
 def compared(

@@ -12,7 +12,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, save
 
 from safeconvert.comparison.comparators import comparator
-from safeconvert.comparison.compare import Comparison, Tolerance, compare
+from safeconvert.comparison.compare import compare
+from safeconvert.comparison.comparison import Comparison
+from safeconvert.comparison.tolerance import Tolerance
 from safeconvert.errors import BadInput
 from tests.support.command import safeconvert
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from safeconvert.comparison.compare import Comparison, Tolerance, all_rows_differ, compare
+from safeconvert.comparison.compare import compare
+from safeconvert.comparison.comparison import Comparison, all_rows_differ
 from safeconvert.comparison.output_rules import rules_from_arrays
+from safeconvert.comparison.tolerance import Tolerance
 from safeconvert.records import Verdict
 
 Array = np.ndarray[Any, Any]

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from safeconvert.comparison.compare import Comparison, compare
+from safeconvert.comparison.compare import compare
+from safeconvert.comparison.comparison import Comparison
 from safeconvert.comparison.output_kinds import KindChoices
 from safeconvert.comparison.output_rules import rules_from_arrays
 from safeconvert.comparison.tolerance import Tolerance

@@ -16,7 +16,7 @@ from safeconvert.converters import HOPS
 from safeconvert.repair.localization.pieces import PieceOutput
 
 from safeconvert.checking.tvm_check import Difference, RuntimeComparison, ask
-from safeconvert.comparison.compare import Tolerance
+from safeconvert.comparison.tolerance import Tolerance
 from safeconvert.conversion.node_localization import Activations, compare_node, judge_node, with_channels_of
 from safeconvert.conversion.remote_functions import ACTIVATIONS as NODE_ACTIVATIONS
 from safeconvert.conversion.remote_functions import RUNTIME_ACTIVATIONS

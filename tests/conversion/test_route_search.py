@@ -17,7 +17,7 @@ import pytest
 from safeconvert.converters.hop import Hop
 
 from safeconvert.checking.evaluation_set import Sample
-from safeconvert.comparison.compare import Tolerance
+from safeconvert.comparison.tolerance import Tolerance
 from safeconvert.conversion import attempts, routes
 from safeconvert.conversion.node_repair import NodeRepair
 from safeconvert.conversion.route_search import RouteSearch

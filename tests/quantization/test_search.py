@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from safeconvert.comparison.compare import Comparison, OutputComparison
+from safeconvert.comparison.comparison import Comparison, OutputComparison
 from safeconvert.conversion.stage import ConvertedModel
 from safeconvert.conversion.time_budget import RepairTime
 from safeconvert.quantization.bench import QuantizationBench

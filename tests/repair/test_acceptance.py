@@ -14,7 +14,7 @@ from safeconvert.repair.acceptance import Candidate, Decision, Gate, NeededRepai
 
 from safeconvert.checking.verdict import Judgement
 from safeconvert.comparison.acceptance import refusal
-from safeconvert.comparison.compare import Comparison, OutputComparison
+from safeconvert.comparison.comparison import Comparison, OutputComparison
 from safeconvert.records import Verdict
 
 ROOT = Path(__file__).parents[2]

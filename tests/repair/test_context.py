@@ -9,7 +9,7 @@ import pytest
 from safeconvert.repair.context import Findings, Proposal, RepairState
 
 from safeconvert.checking.verdict import Judgement
-from safeconvert.comparison.compare import all_rows_differ
+from safeconvert.comparison.comparison import all_rows_differ
 from safeconvert.conversion.stage import ConvertedModel
 from safeconvert.records import Diagnosis, Localisation, Verdict
 

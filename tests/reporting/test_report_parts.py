@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from safeconvert.checking.verdict import Judgement
-from safeconvert.comparison.compare import Comparison, compare
+from safeconvert.comparison.compare import compare
+from safeconvert.comparison.comparison import Comparison
 from safeconvert.comparison.tolerance import Tolerance
 from safeconvert.inputs.images import ImageInputs
 from safeconvert.inputs.presets import load_preprocess

@@ -25,7 +25,7 @@ from safeconvert.repair.localization.single_node import SingleNode, SingleNodeFi
 
 from safeconvert.checking.verdict import Judgement
 from safeconvert.cli.arguments import OPTIONS
-from safeconvert.comparison.compare import Comparison
+from safeconvert.comparison.comparison import Comparison
 from safeconvert.conversion.findings import HopFinding, NodeDifference, diagnose, refusals
 from safeconvert.conversion.time_budget import RepairTime
 from safeconvert.options import Options

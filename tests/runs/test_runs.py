@@ -14,7 +14,7 @@ import onnx
 import pytest
 from safeconvert.repair.context import Findings, Proposal, RepairContext, RepairState, Strategy
 
-from safeconvert.comparison.compare import all_rows_differ
+from safeconvert.comparison.comparison import all_rows_differ
 from safeconvert.conversion.stage import ConvertedModel
 from safeconvert.models.detect import detect
 from safeconvert.models.loaded_model import LoadedModel

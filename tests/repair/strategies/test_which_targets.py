@@ -10,7 +10,7 @@ from safeconvert.repair.context import RepairState
 from safeconvert.repair.strategies import float_weights, view_edits
 
 from safeconvert.checking.verdict import Judgement
-from safeconvert.comparison.compare import all_rows_differ
+from safeconvert.comparison.comparison import all_rows_differ
 from safeconvert.conversion.stage import ConvertedModel
 from safeconvert.formats import ONNX, TFLITE, Format
 from safeconvert.records import Verdict
