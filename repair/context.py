@@ -258,6 +258,6 @@ def in_own_worker(stage: ConvertedModel) -> ConvertedModel:
     """Return the model in a worker that no conversion uses: the one called ``target`` is stopped for other ones."""
     if stage.model.worker_name != "target":
         return stage
-    model = LoadedModel(stage.model.workers, "mended", stage.model.file, stage.model.options)
+    model = LoadedModel(stage.model.workers, "repaired target", stage.model.file, stage.model.options)
     model.worker()
     return replace(stage, model=model)

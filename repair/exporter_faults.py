@@ -91,7 +91,7 @@ def _searched(
     workers: WorkerPool, source: LoadedModel, sample: Sample, diverged: ConvertedModel, settings: ConversionOptions
 ) -> tuple[list[NamedFault], int]:
     """Search along the trace on one input; return the faults (none where the result has no view) and the model runs."""
-    target = LoadedModel(workers, "given", diverged.model.file, diverged.model.options)
+    target = LoadedModel(workers, "target to repair", diverged.model.file, diverged.model.options)
     target.worker()
     assert diverged.comparison is not None
     row = diverged.comparison.differing[0] if diverged.comparison.differing else 0

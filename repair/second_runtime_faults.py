@@ -34,7 +34,7 @@ def differing_operators(
     the same inputs for each operator. The faults are in execution order; operators with windows are LH, others CG.
     Raises :class:`WorkerFailed`.
     """
-    workers, first = target.workers, LoadedModel(target.workers, "given", target.file)
+    workers, first = target.workers, LoadedModel(target.workers, "target to repair", target.file)
     target_inputs = apply_mapping(mapping, arrays)
     folder = workers.scratch("operators")
     folder.mkdir()

@@ -17,8 +17,9 @@ import tensorflow as tf
 from keras import ops
 
 from . import op_builders as build
+from . import shape_builders as shape
 from .emitter import Emitter, Value
-from .op_builders import UNKNOWN, Builder, Call
+from .op_call import UNKNOWN, Builder, Call
 
 SHAPE_MOVERS = {
     "StridedSlice",
@@ -72,14 +73,14 @@ BUILDERS: dict[str, Builder] = {
     "AvgPool": build.pool(keras.layers.AveragePooling2D),
     "BatchMatMulV2": build.matmul,
     "BiasAdd": build.bias_add,
-    "BroadcastTo": build.broadcast_to,
+    "BroadcastTo": shape.broadcast_to,
     "Cast": lambda call, x: call.emit.elementwise(call.name, build.cast_to(call.attr("DstT").name), x),
-    "ConcatV2": build.concat,
+    "ConcatV2": shape.concat,
     "Conv2D": build.convolution,
     "DepthwiseConv2dNative": build.convolution,
     "Einsum": build.einsum,
-    "ExpandDims": build.expand_dims,
-    "GatherV2": build.gather,
+    "ExpandDims": shape.expand_dims,
+    "GatherV2": shape.gather,
     "LRN": build.lrn,
     "LeakyRelu": lambda call, x: call.emit.elementwise(
         call.name, partial(ops.leaky_relu, negative_slope=float(call.attr("alpha"))), x
@@ -87,27 +88,27 @@ BUILDERS: dict[str, Builder] = {
     "LogSoftmax": build.softmax(ops.log_softmax),
     "MatMul": build.matmul,
     "MaxPool": build.pool(keras.layers.MaxPooling2D),
-    "MirrorPad": build.mirror_pad,
-    "Pack": build.pack,
-    "Pad": build.pad_constant,
-    "PadV2": build.pad_constant,
-    "Reshape": build.reshape,
+    "MirrorPad": shape.mirror_pad,
+    "Pack": shape.pack,
+    "Pad": shape.pad_constant,
+    "PadV2": shape.pad_constant,
+    "Reshape": shape.reshape,
     "ResizeBilinear": build.resize("bilinear"),
     "ResizeNearestNeighbor": build.resize("nearest"),
-    "ReverseV2": build.reverse,
+    "ReverseV2": shape.reverse,
     "SelectV2": lambda call, *xs: call.emit.elementwise(call.name, ops.where, *xs),
-    "Slice": build.slice_,
+    "Slice": shape.slice_,
     "Softmax": build.softmax(ops.softmax),
-    "Split": build.even_split,
-    "SplitV": build.sized_split,
+    "Split": shape.even_split,
+    "SplitV": shape.sized_split,
     "SquaredDifference": lambda call, x, y: call.emit.elementwise(
         call.name, ops.square, call.emit.elementwise(f"{call.name}_difference", ops.subtract, x, y)
     ),
-    "Squeeze": build.squeeze,
-    "StridedSlice": build.strided_slice,
-    "Tile": build.tile,
+    "Squeeze": shape.squeeze,
+    "StridedSlice": shape.strided_slice,
+    "Tile": shape.tile,
     "Transpose": lambda call, x, perm: call.emit.transpose(x, call.ints(perm, "the permutation")),
-    "Unpack": build.unpack,
+    "Unpack": shape.unpack,
 }
 # fmt: on
 

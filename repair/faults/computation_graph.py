@@ -12,6 +12,7 @@ from typing import Any
 
 import onnx
 
+from ..alignment.pairing import candidate_layouts
 from ..alignment.walk import Divergence, Walk
 from ..graph.edits import Edit, Give, Rewire
 from ..graph.runner import LAYOUT, computing_nodes
@@ -66,7 +67,7 @@ def first_replacements(walk: Walk, divergence: Divergence) -> Iterator[Proposal]
             value, content = walk.values.get(tensor), walk.contents.tensors.get(source)
             if value is None or content is None or value.size != content.size or value.ndim != content.ndim:
                 continue
-            for layout in walk.candidate_layouts(tensor, source, node)[:MAX_LAYOUTS]:
+            for layout in candidate_layouts(walk, tensor, source, node)[:MAX_LAYOUTS]:
                 inner = walk.diverging(tensor, source, layout)
                 done = {n.name for n in (*inner.nodes, *inner.origins)}
                 sides = (divergence.nodes, divergence.origins)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import onnx
 
+from ..alignment.pairing import candidate_layouts, paired_tensors
 from ..alignment.walk import DEPTH, Divergence, Walk
 from ..graph.runner import LAYOUT
 from .operators import WEIGHTED
@@ -30,9 +31,9 @@ def _should_be(walk: Walk, maker: onnx.NodeProto, tensor: str) -> list[Divergenc
     with walk.forgetting(tensor):
         return [
             walk.diverging(tensor, source, layout)
-            for target, source in walk.pairs(maker)
+            for target, source in paired_tensors(walk, maker)
             if target == tensor and source in ahead
-            for layout in walk.candidate_layouts(tensor, source, maker)[:LAYOUTS_TRIED]
+            for layout in candidate_layouts(walk, tensor, source, maker)[:LAYOUTS_TRIED]
         ]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import onnx
 
+from ..alignment.pairing import candidate_layouts, paired_tensors
 from ..alignment.walk import Divergence, Walk
 from ..graph.edits import DeclareInput, SetAttributes, SetConstant
 from ..graph.input_shapes import declared_sizes, following_edits, shapes_as_declared
@@ -24,8 +25,8 @@ def localise(walk: Walk, node: onnx.NodeProto) -> Iterator[Divergence]:
     """Find what the node should compute, if its constants follow from sizes that an input declares and has not."""
     if not _size_edits(walk, (node,)):
         return
-    for tensor, source in walk.pairs(node):
-        for layout in walk.candidate_layouts(tensor, source, node) if tensor in node.output else ():
+    for tensor, source in paired_tensors(walk, node):
+        for layout in candidate_layouts(walk, tensor, source, node) if tensor in node.output else ():
             yield walk.diverging(tensor, source, layout)
 
 

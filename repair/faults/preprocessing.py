@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import onnx
 
+from ..alignment.pairing import candidate_layouts
 from ..alignment.walk import Divergence, Walk
 from ..graph.edits import Rewire
 from ..graph.runner import LAYOUT, computing_nodes
@@ -72,7 +73,7 @@ def localise(walk: Walk, node: onnx.NodeProto) -> Iterator[Divergence]:
     for nodes in _chains(walk, node):
         tensor = nodes[-1].output[0]
         for source in _prepared(walk):
-            for layout in walk.candidate_layouts(tensor, source, node):
+            for layout in candidate_layouts(walk, tensor, source, node):
                 content, value = layout.of(walk.contents.tensors[source]), walk.values.get(tensor)
                 if value is not None and value.shape != content.shape:
                     continue

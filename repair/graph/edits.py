@@ -156,7 +156,7 @@ class Give(Edit):
             graph.output.append(info)
         for tensor, name in self.outputs:
             if tensors[tensor] != name:
-                node = onnx.helper.make_node("Identity", [tensors[tensor]], [name], fresh(model, f"{name}/given"))
+                node = onnx.helper.make_node("Identity", [tensors[tensor]], [name], fresh(model, f"{name}/output"))
                 graph.node.append(node)
         in_order(model)
 
@@ -205,7 +205,7 @@ def _give(model: onnx.ModelProto, before: str, after: str) -> None:
     inner = fresh(model, f"{before}/before")
     rename(model, before, inner)
     source = inner if after == before else after
-    model.graph.node.append(onnx.helper.make_node("Identity", [source], [before], fresh(model, f"{before}/given")))
+    model.graph.node.append(onnx.helper.make_node("Identity", [source], [before], fresh(model, f"{before}/output")))
 
 
 def in_order(model: onnx.ModelProto) -> None:

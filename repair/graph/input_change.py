@@ -16,3 +16,11 @@ class InputChange:
     declared: tuple[int | None, ...]
     axes: tuple[int, ...] | None = None
     is_squeezed: bool = False
+
+    @property
+    def words(self) -> str:
+        sizes = list(self.declared[1:])
+        if self.is_squeezed:
+            return f"a batch declared before {sizes}"
+        permuted = "" if self.axes is None else f", and permuted by {list(self.axes)} behind the input"
+        return f"{sizes} declared{permuted}"

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 
 from ..alignment.matching import Match
+from ..alignment.pairing import candidate_layouts, paired_tensors
 from ..alignment.walk import Divergence, Walk
 from ..faults import tensor_structure, weights
 from ..faults.computation_graph import first_replacements
@@ -66,10 +67,10 @@ class _Search:
 
     def at_pairs(self) -> Explanation | None:
         """Ask all fault types at each pair of tensors that may be one: first those that keep the operators."""
-        for tensor, source in self.walk.pairs(self.node):
+        for tensor, source in paired_tensors(self.walk, self.node):
             if time.monotonic() > self.deadline or self.is_spent():
                 break
-            layouts = self.walk.candidate_layouts(tensor, source, self.node)
+            layouts = candidate_layouts(self.walk, tensor, source, self.node)
             divergences = [self.walk.diverging(tensor, source, layout) for layout in layouts]
             explanation = self.adjusted(divergences[:MAX_LAYOUTS]) or self.rebuilt(divergences)
             if explanation is not None:
@@ -174,7 +175,7 @@ class _Search:
         """If the tensor held that of the Source, would one array or setting repair the divergence?"""
         walk, target, source = self.walk, divergence.target, divergence.source
         with walk.supposing(tensor, match):
-            for layout in walk.candidate_layouts(target, source, self.node)[:MAX_LAYOUTS]:
+            for layout in candidate_layouts(walk, target, source, self.node)[:MAX_LAYOUTS]:
                 left = walk.diverging(target, source, layout)
                 for proposal in adjustments(walk, left):
                     if self.is_spent():

@@ -16,6 +16,7 @@ import onnx
 
 from ...runtimes.trace_store import TraceRecord
 from ..alignment.matching import Contents
+from ..alignment.pairing import candidate_layouts, paired_tensors
 from ..alignment.walk import Divergence, Walk
 from ..faults import tensor_structure
 from ..faults.proposal import Array, holds
@@ -125,8 +126,8 @@ SAME = {
 def _likeliest(walk: Walk, node: onnx.NodeProto) -> Divergence | None:
     """Find the smallest pair of tensors behind the node from which the walk goes on; else the likeliest pair."""
     first: Divergence | None = None
-    for tensor, source in walk.pairs(node):
-        for layout in walk.candidate_layouts(tensor, source, node):
+    for tensor, source in paired_tensors(walk, node):
+        for layout in candidate_layouts(walk, tensor, source, node):
             divergence = walk.diverging(tensor, source, layout)
             if walk.continues(tensor, layout.of(walk.contents.tensors[source]), source):
                 return divergence

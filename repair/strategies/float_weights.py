@@ -128,7 +128,7 @@ class _Search:
             _worker(context), _seconds(context), path=context.target.location, twin=self.twin.location,
             names=list(names), target=str(path),
         )  # fmt: skip
-        side = LoadedModel(context.workers, "mended", TFLITE.written_at(path))
+        side = LoadedModel(context.workers, "repaired target", TFLITE.written_at(path))
         decision = self.gate.consider(Candidate(side, words=f"{len(names)} weights in float32"))
         if decision.stage is None:
             raise WorkerFailed(decision.refusal)

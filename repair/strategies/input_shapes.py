@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,9 @@ from ...checking.evaluation_set import Sample
 from ...comparison.comparison import Comparison
 from ...conversion.stage import ConvertedModel
 from ...errors import BadInput, WorkerFailed
-from ...formats import ONNX, Format, ModelFile
+from ...formats import ONNX, ModelFile
 from ...inputs.base import ProbeInputs
-from ...models.input_mapping import TO_NCHW, TO_NHWC, Mismatch, apply_mapping, layout_of, map_inputs, to_other_layout
+from ...models.input_mapping import Mismatch, apply_mapping, map_inputs, to_other_layout
 from ...models.loaded_model import LoadedModel
 from ...records import Diagnosis, TensorSpec
 from ..acceptance import Candidate
@@ -28,81 +27,12 @@ from ..context import Findings, Proposal, RepairContext, RepairState
 from ..graph.input_change import InputChange
 from ..native_format.names import renamings
 from ..remote_functions import WRITE_INPUT_SHAPES
+from .input_changes import Shape, fits, input_changes
 
-Shape = tuple[int | None, ...]
 NAME = "give the inputs the Source's dimensions"
 UNCHANGED_AXES = (0, 1, 2, 3)
 PROBES_OF_VIEW = 4  # probes on which the view of a Target must agree with it
-MAX_WAYS_TRIED = 12
-
-
-@dataclass(frozen=True)
-class Way:
-    """One way to give an input the Source's sizes.
-
-    ``declared`` are the input's new sizes, batch first. ``axes`` is the permutation that brings it into the layout that
-    the model takes; ``squeezed``: its batch is taken away for a model without one. With neither, the model itself works
-    on the declared sizes.
-    """
-
-    declared: Shape
-    axes: tuple[int, ...] | None = None
-    squeezed: bool = False
-
-    @property
-    def words(self) -> str:
-        sizes = list(self.declared[1:])
-        if self.squeezed:
-            return f"a batch declared before {sizes}"
-        return f"{sizes} declared" + (
-            "" if self.axes is None else f", and permuted by {list(self.axes)} behind the input"
-        )
-
-
-def ways(source: Shape, source_format: Format, spec: TensorSpec, target_format: Format) -> Iterator[Way]:
-    """Yield how a Target's input ``spec`` may come to take the Source's sizes, likeliest first.
-
-    ``source`` is the shape of the Source's input, batch first. The formats' customs decide where sizes do not tell the
-    layout.
-    """
-    shape = spec.shape or ()
-    batch = shape[0] if len(shape) == len(source) else None
-    if len(shape) == len(source) - 1:
-        for sizes in _layouts(source, source_format, None):
-            if _fit(sizes[1:], shape):
-                yield Way((1, *sizes[1:]), squeezed=True)
-        return
-    if len(shape) != len(source):
-        return
-    if len(source) != 4:
-        yield Way((batch, *source[1:]))
-        return
-    axis = 1 if layout_of(shape, target_format) == "nchw" else 3
-    layouts = _layouts(source, source_format, axis)
-    permutations = list(itertools.permutations((1, 2, 3)))
-    permutations.sort(key=lambda perm: perm[axis - 1] != axis)  # the channels stay where they are, if that will do
-    for perm in permutations:
-        if perm != (1, 2, 3) and _fit([layouts[0][a] for a in perm], shape[1:]):
-            yield Way((batch, *layouts[0][1:]), (0, *perm))
-    for sizes in layouts:
-        if shape[axis] in (None, sizes[axis]):
-            yield Way((batch, *sizes[1:]))
-
-
-def _layouts(shape: Shape, format: Format, axis: int | None) -> list[Shape]:
-    """The shape as NCHW and as NHWC, first that with the channels at ``axis`` (None: as it is)."""
-    if len(shape) != 4:
-        return [shape]
-    channel_axis = 1 if layout_of(shape, format) == "nchw" else 3
-    other_layout = TO_NHWC if channel_axis == 1 else TO_NCHW
-    both = [shape, tuple(shape[a] for a in other_layout)]
-    return both if axis in (None, channel_axis) else both[::-1]
-
-
-def _fit(sizes: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
-    return len(sizes) == len(wanted) and all(
-        a is None or b is None or a == b for a, b in zip(sizes, wanted, strict=True)
-    )
+MAX_CHANGES_TRIED = 12
 
 
 def applies(context: RepairContext, state: RepairState) -> bool:
@@ -154,7 +84,7 @@ class _InputShapes:
             if len(shape) != 4
             else [tuple(shape[a] for a in p) for p in (UNCHANGED_AXES, *to_other_layout(shape))]
         )
-        return any(_fit(sizes[1:], (spec.shape or ())[1:]) and len(sizes) == len(spec.shape or ()) for sizes in layouts)
+        return any(fits(sizes[1:], (spec.shape or ())[1:]) and len(sizes) == len(spec.shape or ()) for sizes in layouts)
 
     def _diagnoses(self, words: str) -> tuple[Diagnosis, ...]:
         """An ID fault for each input that does not fit."""
@@ -180,20 +110,20 @@ class _InputShapes:
     def _in_own_file(self, pairs: Sequence[tuple[TensorSpec, TensorSpec]]) -> Proposal | None:
         """The Target's own file with other sizes declared, where no axes need permuting and it runs on them."""
         format, workers = self.target.format, self.context.workers
-        several = [list(ways(tuple(self.shapes[a.name]), self.source.format, b, format)) for a, b in pairs]
-        change = format.runtime.change_input_shapes
-        if change is None or any(way.axes or way.squeezed for options in several for way in options):
+        several = [list(input_changes(tuple(self.shapes[a.name]), self.source.format, b, format)) for a, b in pairs]
+        change_file = format.runtime.change_input_shapes
+        if change_file is None or any(change.axes or change.is_squeezed for options in several for change in options):
             return None
-        for chosen in itertools.islice(itertools.product(*several), MAX_WAYS_TRIED):
-            shapes = {spec.name: list(way.declared) for (_, spec), way in zip(pairs, chosen, strict=True)}
+        for chosen in itertools.islice(itertools.product(*several), MAX_CHANGES_TRIED):
+            shapes = {spec.name: list(change.declared) for (_, spec), change in zip(pairs, chosen, strict=True)}
             target = workers.scratch("model" + format.suffix)
             worker, path = self.target.worker(), self.target.location
             try:
-                flavour = change(worker, None, path=path, target=str(target), shapes=shapes)
+                flavour = change_file(worker, None, path=path, target=str(target), shapes=shapes)
             except WorkerFailed:
                 continue
-            words = "; ".join(way.words for way in chosen)
-            model = LoadedModel(workers, "mended", ModelFile(target, format, flavour))
+            words = "; ".join(change.words for change in chosen)
+            model = LoadedModel(workers, "repaired target", ModelFile(target, format, flavour))
             decision = self.gate.consider(Candidate(model, words=words))
             if decision.is_accepted:  # whatever else is wrong with it
                 return Proposal(decision.stage, findings=Findings(self._diagnoses(words)))
@@ -208,7 +138,7 @@ class _InputShapes:
         if path is None:
             return self._refused(f"no converter gives an ONNX view that agrees with {self.target.path.name}")
         self.context.observer.say("looking for the input's right dimensions")
-        chosen_by_model: dict[Path, dict[str, Way]] = {}
+        chosen_by_model: dict[Path, dict[str, InputChange]] = {}
         best = self.gate.closest(self._candidates(path, pairs, specs, chosen_by_model))
         if best is None:
             return self._refused("the Target cannot run on inputs of the Source's dimensions")
@@ -224,13 +154,13 @@ class _InputShapes:
         return Proposal(stage, findings=Findings(self._diagnoses(words), layer_names=names))
 
     def _earlier_layer_names(
-        self, stage: ConvertedModel, specs: dict[str, TensorSpec], chosen: dict[str, Way]
+        self, stage: ConvertedModel, specs: dict[str, TensorSpec], chosen: dict[str, InputChange]
     ) -> Mapping[str, str]:
         """The names that the layers had in the Target as it was given, by those of the Target converted anew."""
-        if self.target.format.is_view or any(way.axes is None for way in chosen.values()):
+        if self.target.format.is_view or any(change.axes is None for change in chosen.values()):
             return {}
         target_names = {spec.name: name for name, spec in specs.items()}
-        permutations = {target_names[name]: way.axes for name, way in chosen.items()}
+        permutations = {target_names[name]: change.axes for name, change in chosen.items()}
         evaluation_set = self.context.evaluation_set
         arrays = apply_mapping(stage.mapping, evaluation_set.inputs.read(tuple(evaluation_set.rows[0][:1])))
         pairs = zip(self.target.signature.inputs, stage.model.signature.inputs, strict=True)
@@ -254,16 +184,16 @@ class _InputShapes:
 
     def _combinations(
         self, pairs: Sequence[tuple[TensorSpec, TensorSpec]], specs: dict[str, TensorSpec]
-    ) -> Iterator[tuple[dict[str, Way], bool]]:
-        """Yield ways for all inputs at once, by the view's names, and whether pads follow (SAME padding)."""
+    ) -> Iterator[tuple[dict[str, InputChange], bool]]:
+        """Yield changes for all inputs at once, by the view's names, and whether pads follow (SAME padding)."""
         several = []
         for source_spec, target_spec in pairs:
             view_spec = specs[target_spec.name]
             custom = ONNX if view_spec.shape != target_spec.shape else self.target.format
-            options = ways(tuple(self.shapes[source_spec.name]), self.source.format, view_spec, custom)
-            several.append([(view_spec.name, way) for way in options])
-        for chosen in itertools.islice(itertools.product(*several), MAX_WAYS_TRIED):
-            plain = all(way.axes is None and not way.squeezed for _, way in chosen)
+            options = input_changes(tuple(self.shapes[source_spec.name]), self.source.format, view_spec, custom)
+            several.append([(view_spec.name, change) for change in options])
+        for chosen in itertools.islice(itertools.product(*several), MAX_CHANGES_TRIED):
+            plain = all(change.axes is None and not change.is_squeezed for _, change in chosen)
             for same in (False, True) if plain else (False,):
                 yield dict(chosen), same
 
@@ -272,26 +202,26 @@ class _InputShapes:
         path: Path,
         pairs: Sequence[tuple[TensorSpec, TensorSpec]],
         specs: dict[str, TensorSpec],
-        chosen_by_model: dict[Path, dict[str, Way]],
+        chosen_by_model: dict[Path, dict[str, InputChange]],
     ) -> Iterator[Candidate]:
-        """The Target's view with the Source's sizes at its inputs, in each way; notes which way gave which model."""
+        """The Target's view with the Source's sizes at its inputs, in each way; notes which change gave which model."""
         for inputs, same in self._combinations(pairs, specs):
             candidate = self._candidate(path, inputs, same=same)
             if candidate is not None:
                 chosen_by_model[candidate.model.path] = inputs
                 yield candidate
 
-    def _candidate(self, path: Path, inputs: dict[str, Way], *, same: bool) -> Candidate | None:
+    def _candidate(self, path: Path, inputs: dict[str, InputChange], *, same: bool) -> Candidate | None:
         workers = self.context.workers
         written = workers.scratch("model.onnx")
-        changes = {name: InputChange(way.declared, way.axes, way.squeezed) for name, way in inputs.items()}
         worker = workers.worker("onnx_tflite", "onnx_tflite")
         try:
-            undone = WRITE_INPUT_SHAPES(worker, None, path=str(path), target=str(written), inputs=changes, same=same)
+            undone = WRITE_INPUT_SHAPES(worker, None, path=str(path), target=str(written), inputs=inputs, same=same)
         except WorkerFailed:
             return None
         model = LoadedModel(workers, "onnx_tflite", ONNX.written_at(written))
-        return Candidate(model, words="; ".join(way.words for way in inputs.values()), preference=0 if undone else 1)
+        words = "; ".join(change.words for change in inputs.values())
+        return Candidate(model, words=words, preference=0 if undone else 1)
 
     def _back(self, view: LoadedModel) -> ConvertedModel | None:
         """The view in the Target's format, whatever else is wrong with it: the sample has the view's own outputs."""

@@ -18,8 +18,9 @@ from ..errors import BadInput, CallRaised, SourceFailed, WorkerFailed
 from ..inputs.arrays import TensorInputs
 from ..inputs.base import Inputs, ProbeInputs, Skipped, split
 from ..inputs.batch_axes import row_specs
+from ..inputs.contract import contract
 from ..inputs.images import ImageInputs
-from ..inputs.preprocess import Layout, Preprocess, contract
+from ..inputs.preprocess import Layout, Preprocess
 from ..inputs.presets import load_preprocess
 from ..models.input_mapping import InputMapping, apply_mapping, layout_of
 from ..models.loaded_model import LoadedModel, shorten

@@ -10,9 +10,8 @@ from __future__ import annotations
 import difflib
 import json
 import math
-import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -20,6 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..errors import BadInput
+from .pictures import center_crop, plain, upright
 
 SCHEMA = "safeconvert.preprocess/1"
 
@@ -36,17 +36,6 @@ _REQUIRED = ("schema", *_CHOICES, "scale", "mean", "std")
 _OPTIONAL = ("name", "resize_ratio", "resize_size", "crop_size")
 _CONTRACT = ("input_name", "shape", "height", "width", "channels", "layout", "dtype", "decode", "formula",
              "antialias", "rounding", "origin", "outputs", "test_vector", "snippet")  # fmt: skip
-
-# EXIF orientation (tag 0x0112) to the transpose that makes the picture upright.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 @dataclass(frozen=True)
@@ -104,20 +93,20 @@ class Preprocess:
         self._check_size(height, width)
         if channels not in (1, 3):
             raise self._not_an_image(channels)
-        plain = _plain(_upright(image), channels)
-        size = self._resized(plain.size, height, width)
+        picture = plain(upright(image), channels)
+        size = self._resized(picture.size, height, width)
         if size[0] * size[1] > (Image.MAX_IMAGE_PIXELS or 1 << 27):
-            raise BadInput(f"too long a shape: {plain.width}x{plain.height} would become {size[0]}x{size[1]}")
-        if size != plain.size:
-            plain = plain.resize(size, Image.Resampling[self.interpolation.upper()])
+            raise BadInput(f"too long a shape: {picture.width}x{picture.height} would become {size[0]}x{size[1]}")
+        if size != picture.size:
+            picture = picture.resize(size, Image.Resampling[self.interpolation.upper()])
         if self.crop == "center":
-            plain = _center_crop(plain, height, width)
-        if plain.size != (width, height):
+            picture = center_crop(picture, height, width)
+        if picture.size != (width, height):
             raise BadInput(
-                f"preprocess {self.name!r} gives {plain.height}x{plain.width} (height x width); the model "
+                f"preprocess {self.name!r} gives {picture.height}x{picture.width} (height x width); the model "
                 f'takes {height}x{width}; use crop "center" or another resize_size'
             )
-        return np.array(plain, dtype=np.uint8).reshape(height, width, channels)
+        return np.array(picture, dtype=np.uint8).reshape(height, width, channels)
 
     def values(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Channel order, scale, mean and std: uint8 ``(N, H, W, C)`` to float32 of the same shape.
@@ -258,45 +247,6 @@ class Preprocess:
         return box_width, box_width * h // w
 
 
-def contract(
-    preprocess: Preprocess,
-    input_name: str,
-    height: int,
-    width: int,
-    channels: int,
-    layout: Layout,
-    dtype: str,
-) -> dict[str, Any]:
-    """What a deployment must do to feed the model: self-contained, all sizes absolute, JSON-ready.
-
-    A uint8 model takes the pixels themselves, so its scale, mean and std are the identity. ``from_json``
-    reads the dict back into a ``Preprocess`` that gives the same pixels and values.
-
-    Raises ``BadInput`` where the preprocess cannot fit the model.
-    """
-    preprocess.check(height, width, channels, dtype)
-    if dtype == "uint8":
-        preprocess = replace(preprocess, scale=1.0, mean=(0.0,), std=(1.0,))
-    box: Size | None = None
-    if preprocess.resize != "none":
-        box = preprocess.box(height, width)
-        box = box[0] if box[0] == box[1] else box
-    absolute = replace(preprocess, resize_ratio=None, resize_size=box, crop_size=(height, width))
-    image = [channels, height, width] if layout == "nchw" else [height, width, channels]
-    return {
-        **absolute.to_json(),
-        "input_name": input_name,
-        "shape": [None, *image],
-        "height": height,
-        "width": width,
-        "channels": channels,
-        "layout": layout,
-        "dtype": dtype,
-        "decode": f"EXIF rotation applied, then Pillow convert({'L' if channels == 1 else 'RGB'!r})",
-        "formula": "(pixel 0..255 * scale - mean) / std, per channel, in channel_order",
-    }
-
-
 def form() -> str:
     """What a JSON file looks like, for messages."""
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -328,37 +278,3 @@ def _pair(key: str, value: object) -> tuple[int, int] | None:
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise BadInput(f"preprocess JSON: {key!r} must be [height, width], received {value!r:.60}")
     return _length(key, value[0]), _length(key, value[1])
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    image.load()  # PNG and WebP may carry their EXIF after the pixels
-    try:
-        orientation = image.getexif().get(0x0112)
-    except (SyntaxError, ValueError, TypeError, LookupError, OSError, struct.error):
-        return image  # damaged EXIF says nothing about the pixels, which did load
-    transpose = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return image if transpose is None else image.transpose(transpose)
-
-
-def _plain(image: Image.Image, channels: int) -> Image.Image:
-    """8-bit ``L`` or ``RGB``."""
-    mode = "L" if channels == 1 else "RGB"
-    if image.mode == "F":
-        raise BadInput("its pixels are floating point, which has no known range")
-    if image.mode.startswith("I"):
-        # Pillow's own conversion clips at 255, which turns nearly every 16-bit picture white.
-        deep = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-        image = Image.fromarray((deep >> 8).astype(np.uint8))
-    elif image.mode == "P":
-        image = image.convert("RGBA")  # the colours convert("RGB") gives, but without a warning
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _center_crop(image: Image.Image, height: int, width: int) -> Image.Image:
-    """torchvision's ``center_crop``, its padding and its rounding included."""
-    if image.width < width or image.height < height:
-        canvas = Image.new(image.mode, (max(width, image.width), max(height, image.height)))
-        canvas.paste(image, (max(0, width - image.width) // 2, max(0, height - image.height) // 2))
-        image = canvas
-    top, left = round((image.height - height) / 2.0), round((image.width - width) / 2.0)
-    return image.crop((left, top, left + width, top + height))

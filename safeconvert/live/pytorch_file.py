@@ -14,6 +14,8 @@ from ..errors import BadInput
 from .arrays import LiveInputs
 from .frameworks import imported, is_instance
 
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
 
 def is_torch_model(model: object) -> bool:
     return is_instance(model, "torch.nn", "Module") or is_instance(model, "torch.export", "ExportedProgram")
@@ -38,7 +40,9 @@ def input_count(model: Any) -> int | None:
         return None
     if _takes_any_number(model):
         return None
-    return sum(parameter.default is parameter.empty and parameter.kind < 2 for parameter in parameters) or None
+    return (
+        sum(parameter.default is parameter.empty and parameter.kind in POSITIONAL for parameter in parameters) or None
+    )
 
 
 def _takes_any_number(model: Any) -> bool:

@@ -35,7 +35,7 @@ class RepairRun(Run):
         command = ["safeconvert", "repair", str(self.source.path), str(file.path), "-o", str(final)]
         self.command = [*command, *self.options.arguments()]
         check_core_layers(self.workers, self.options)
-        target = self.start_target("given", file)
+        target = self.start_target("target to repair", file)
         with self.evaluation_set() as evaluation_set:
             return self.reported(lambda: self._repair(evaluation_set, target, final), evaluation_set, final=final)
 

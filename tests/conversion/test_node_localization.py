@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -17,9 +18,13 @@ from safeconvert.repair.localization.pieces import PieceOutput
 
 from safeconvert.checking.tvm_check import Difference, RuntimeComparison, ask
 from safeconvert.comparison.tolerance import Tolerance
-from safeconvert.conversion.node_localization import Activations, compare_node, judge_node, with_channels_of
+from safeconvert.conversion import node_localization
+from safeconvert.conversion.node_comparison import Activations, compare_node, judge_node, with_channels_of
 from safeconvert.conversion.remote_functions import ACTIVATIONS as NODE_ACTIVATIONS
 from safeconvert.conversion.remote_functions import RUNTIME_ACTIVATIONS
+from safeconvert.conversion.stage import ConvertedModel
+from safeconvert.formats import ONNX
+from safeconvert.models.loaded_model import LoadedModel
 from safeconvert.reporting.document import schema
 from safeconvert.workers.pool import WorkerPool
 from tests.support.command import safeconvert
@@ -167,3 +172,23 @@ def test_channels_last_outputs_are_compared_channels_first() -> None:
     np.testing.assert_array_equal(with_channels_of(expected, np.moveaxis(expected, 1, -1)), expected)
     other = np.zeros((1, 5, 3, 4), "float32")
     assert with_channels_of(expected, other) is other
+
+
+def test_activations_beyond_the_limit_are_not_replayed_and_a_graph_that_does_not_run_has_no_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx.save(net(max_pool("c", "m", "the_pool")), tmp_path / "net.onnx")
+    row = {"x": np.zeros((1, *SIZES), np.float32)}
+    with WorkerPool() as workers:
+        runner: Any = SimpleNamespace(workers=workers, timeout=60.0, settings=SimpleNamespace(engine="onnxruntime"))
+        search = node_localization.NodeLocalization(runner)
+        stage, missing = (
+            ConvertedModel(LoadedModel(workers, "source", ONNX.written_at(tmp_path / name)), ())
+            for name in ("net.onnx", "none.onnx")
+        )
+        monkeypatch.setattr(node_localization, "MAX_ACTIVATION_BYTES", 1000)
+        replay = search.replay(stage, ONNX2KERAS, row)
+        assert replay.ranking == ()
+        assert {"c", "m"} <= set(replay.activations.shapes)
+        assert search.locate(missing, ONNX2KERAS, missing, [row]) is None
+        assert search.failing_nodes(0, missing, ONNX2KERAS, ["the_pool"], [row]) is None

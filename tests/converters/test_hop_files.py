@@ -22,7 +22,7 @@ SCRIPTS = {
         """
 import keras, onnx.reference
 from safeconvert.converters import onnx_keras
-from safeconvert.converters.keras_rebuild import emitter, lambda_replay, op_builders
+from safeconvert.converters.keras_rebuild import emitter, lambda_replay, op_builders, op_call, shape_builders
 onnx_keras.convert(source, "made.keras")
 model = keras.saving.load_model("made.keras")
 assert model.inputs[0].shape == (None, 3, 8, 8)
@@ -31,6 +31,8 @@ left = model(x).numpy()
 right = onnx.reference.ReferenceEvaluator(onnx.load(source)).run(None, {"x": x})[0]
 assert (emitter.identity(4), emitter.last(4)) == ((0, 1, 2, 3), (0, 2, 3, 1))
 assert lambda_replay.BUILDERS["Conv2D"] is op_builders.convolution
+assert lambda_replay.BUILDERS["Reshape"] is shape_builders.reshape
+assert op_call.UNKNOWN < 0
 """,
     ),
     "onnx_torch": (

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from safeconvert.errors import BadInput
-from safeconvert.inputs.preprocess import Preprocess, contract
+from safeconvert.inputs.contract import contract
+from safeconvert.inputs.preprocess import Preprocess
 from safeconvert.inputs.presets import PRESETS, load_preprocess
 
 RAW = PRESETS["raw"]

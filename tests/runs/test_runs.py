@@ -106,7 +106,7 @@ def proposing(folder: Path, name: str, **findings: Any) -> Strategy:
 
     def propose(context: RepairContext, state: RepairState) -> Proposal:
         assert state.stage is not None
-        model = LoadedModel(context.workers, "mended", detect(folder / name))
+        model = LoadedModel(context.workers, "repaired target", detect(folder / name))
         model.worker()
         return Proposal(ConvertedModel(model, state.stage.mapping), findings=Findings((FOUND,), **findings))
 

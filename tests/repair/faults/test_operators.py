@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from safeconvert.repair.alignment.matching import Contents
+from safeconvert.repair.alignment.pairing import candidate_layouts
 from safeconvert.repair.alignment.walk import Walk
 from safeconvert.repair.faults.idle_nodes import has_zero_bias, idle_divergences
 from safeconvert.repair.faults.operators import effective_operators, has_like_operators, has_same_effect
@@ -55,7 +56,7 @@ def test_operators_that_only_scale_and_shift_by_constants_do_not_count(
 def test_a_scale_more_leaves_the_effect_and_another_activation_does_not() -> None:
     source = chain("Tanh")
     scaled = walked(chain("Mul", "Tanh", mul0_by=2.0), source)
-    layout = scaled.candidate_layouts("tanh1", "tanh0", scaled.target.nodes[-1])[0]
+    layout = candidate_layouts(scaled, "tanh1", "tanh0", scaled.target.nodes[-1])[0]
     divergence = scaled.diverging("tanh1", "tanh0", layout)
     assert has_same_effect(scaled, divergence)
     assert has_like_operators(scaled, divergence)

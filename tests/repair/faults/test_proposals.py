@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from safeconvert.repair.alignment.matching import Contents
+from safeconvert.repair.alignment.pairing import candidate_layouts
 from safeconvert.repair.alignment.walk import Divergence, Walk
 from safeconvert.repair.faults import (
     batchnorm_folding,
@@ -38,7 +39,7 @@ def first_divergence(target: onnx.ModelProto) -> tuple[Walk, Divergence]:
     for node in sides[0].nodes:
         tensor = node.output[0]
         if tensor in tensors and tensor not in walk.aligned:
-            (layout, *_) = walk.candidate_layouts(tensor, tensor, node)
+            (layout, *_) = candidate_layouts(walk, tensor, tensor, node)
             return walk, walk.diverging(tensor, tensor, layout)
     raise AssertionError("nothing differs")
 

@@ -16,7 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safeconvert.repair.graph.input_shapes import followed
-from safeconvert.repair.strategies.input_shapes import ways
+from safeconvert.repair.strategies.input_changes import input_changes
 from safeconvert.repair.strategies.preprocessing import change, differing
 
 from safeconvert.checking.evaluation_set import ImageInput
@@ -290,8 +290,8 @@ def test_batch_of_one_is_no_fault(folder: Path) -> None:
 
 def test_ways_keep_the_layout_of_the_target() -> None:
     found = [
-        (way.declared, way.axes)
-        for way in ways((None, 3, 24, 32), TORCH, TensorSpec("x", (1, 32, 24, 3), "f4"), TFLITE)
+        (change.declared, change.axes)
+        for change in input_changes((None, 3, 24, 32), TORCH, TensorSpec("x", (1, 32, 24, 3), "f4"), TFLITE)
     ]
     assert found[0] == ((1, 24, 32, 3), (0, 2, 1, 3))
     assert found[-1][1] is None

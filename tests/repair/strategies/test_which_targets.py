@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from safeconvert.repair.context import RepairState
-from safeconvert.repair.strategies import float_weights, view_edits
+from safeconvert.repair.strategies import float_weights, input_shapes, view_edits
 
 from safeconvert.checking.verdict import Judgement
 from safeconvert.comparison.comparison import all_rows_differ
@@ -61,3 +62,8 @@ def test_a_view_is_edited_unless_only_rounding_differed() -> None:
     assert view_edits.applies(NOTHING, state("other"))
     assert not view_edits.applies(NOTHING, state(float_weights.NAME))
     assert not view_edits.applies(NOTHING, state(verdict=Verdict.UNDECIDED))
+
+
+def test_input_sizes_are_changed_only_where_the_target_does_not_take_the_inputs() -> None:
+    assert input_shapes.applies(NOTHING, replace(state(), stage=None))
+    assert not input_shapes.applies(NOTHING, state())
