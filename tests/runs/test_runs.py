@@ -20,10 +20,10 @@ from safeconvert.models.detect import detect
 from safeconvert.models.loaded_model import LoadedModel
 from safeconvert.options import Options, Silent
 from safeconvert.records import Diagnosis, Verdict
-from safeconvert.runs import convert as convert_run
 from safeconvert.runs import repair as repair_run
 from safeconvert.runs.base import Run
 from safeconvert.runs.check import CheckRun
+from safeconvert.runs.conversion_check import judged
 from safeconvert.runs.convert import ConvertRun
 from safeconvert.runs.result import Result
 from safeconvert.workers.pool import WorkerPool
@@ -90,7 +90,7 @@ def test_a_target_that_does_not_take_the_sources_inputs_is_told_so_and_not_run(m
         with run.evaluation_set() as evaluation_set:
             target = LoadedModel(pool, "other", detect(models / "other.onnx"))
             stage = ConvertedModel(target, (), (), all_rows_differ(2, "it takes five channels"))
-            judgement = convert_run.judged(evaluation_set, stage)
+            judgement = judged(evaluation_set, stage)
     assert judgement.verdict is Verdict.DIVERGED
     assert judgement.reasons == ("it takes five channels",)
 
