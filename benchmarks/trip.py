@@ -1,12 +1,13 @@
 """The way of one run through the files of the parent process, traced by ``sys.setprofile`` on tiny models.
 
 For ``check`` and ``repair`` of ONNX files and a ``torch2keras`` that finds nothing wrong: the files whose functions
-run, how often a call goes from one file to another, and how many calls reach a worker. Run as
-``python -m benchmarks.trip``; prints one JSON object.
+run, how often a call goes from one file to another, between how many pairs of functions, and how many calls
+reach a worker. Run as ``python -m benchmarks.trip``; prints one JSON object.
 """
 
 from __future__ import annotations
 
+import dis
 import json
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
@@ -42,24 +44,37 @@ torch.export.save(torch.export.export(Net().eval(), (torch.zeros(2, 3, 8, 8),), 
 
 @dataclass
 class Trip:
-    """What the profiler saw: a move is a call of a function of the package from one of its other files."""
+    """What the profiler saw: a move is a call of a function of the package from one of its other files.
+
+    That a generator goes on after it gave a value is no call: the one that a template of the report is gives hundreds.
+    ``steps`` are the moves without repetition, as pairs of functions: what a person reads of them.
+    """
 
     folders: tuple[str, ...]
     files: set[str] = field(default_factory=set)
+    steps: set[tuple[CodeType, CodeType]] = field(default_factory=set)
     moves: int = 0
     worker_calls: int = 0
     _local: threading.local = field(default_factory=threading.local)
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
-        if event != "call" or not frame.f_code.co_filename.startswith(self.folders):
+        code = frame.f_code
+        if event != "call" or not code.co_filename.startswith(self.folders) or frame.f_lasti > _first_instruction(code):
             return
-        file = frame.f_code.co_filename
-        self.files.add(file)
+        self.files.add(code.co_filename)
         caller = frame.f_back
         while caller is not None and not caller.f_code.co_filename.startswith(self.folders):
             caller = caller.f_back
-        self.moves += caller is not None and caller.f_code.co_filename != file
-        self.worker_calls += frame.f_code.co_name == "call" and Path(file).name in ("pool.py", "children.py")
+        if caller is not None and caller.f_code.co_filename != code.co_filename:
+            self.moves += 1
+            self.steps.add((caller.f_code, code))
+        self.worker_calls += code.co_name == "call" and Path(code.co_filename).name == "pool.py"
+
+
+@cache
+def _first_instruction(code: CodeType) -> int:
+    """Where a function begins; a generator that goes on is at an instruction behind it."""
+    return next(instruction.offset for instruction in dis.get_instructions(code) if instruction.opname == "RESUME")
 
 
 def traced(run: Callable[[], object]) -> dict[str, int]:
@@ -72,7 +87,12 @@ def traced(run: Callable[[], object]) -> dict[str, int]:
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-    return {"files": len(trip.files), "moves": trip.moves, "worker_calls": trip.worker_calls}
+    return {
+        "files": len(trip.files),
+        "moves": trip.moves,
+        "steps": len(trip.steps),
+        "worker_calls": trip.worker_calls,
+    }
 
 
 def conv_net(scale: float = 1.0) -> onnx.ModelProto:

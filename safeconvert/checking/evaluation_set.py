@@ -86,7 +86,7 @@ class EvaluationSet:
         self.notes: list[str] = []
         folder = workers.scratch("outputs")
         folder.mkdir()
-        inputs = self._begin(pool)
+        inputs = self._inputs = self._begin(pool)  # of images that may still be being decoded
         self.source_outputs = SourceOutputs(source, inputs, folder)
         self._distinct = pool.submit(lambda: distinct_rows(inputs.result()))
         self.behaviour = SourceBehaviour(self.source_outputs, self.specs, options, lambda: self.rows)  # copies share it
@@ -150,7 +150,7 @@ class EvaluationSet:
 
     @property
     def inputs(self) -> Inputs:
-        return self.source_outputs.inputs
+        return self._inputs.result()
 
     @cached_property
     def rows(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

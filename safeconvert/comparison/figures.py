@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,7 @@ MIN_CLASS_IOU = 0.5
 MANY_CHANNELS = 16  # outputs with more channels are vectors: a channel that hardly moves is judged beside the others
 MIN_CHANNEL_SHARE = 0.05  # of the median channel's range: the least range that a channel of a vector is judged at
 SAME_SIZE = 1e-12
-
-
-def _zeros() -> Array:
-    return np.zeros(0)
+_NONE = partial(np.zeros, 0)  # of an array that was not measured
 
 
 def _added(first: Array, second: Array) -> Array:
@@ -36,14 +34,14 @@ class Figures:
     """
 
     elements: int = 0
-    error_square: Array = field(default_factory=_zeros)
-    source_sum: Array = field(default_factory=_zeros)
-    source_square: Array = field(default_factory=_zeros)
+    error_square: Array = field(default_factory=_NONE)
+    source_sum: Array = field(default_factory=_NONE)
+    source_square: Array = field(default_factory=_NONE)
     labels: int = 0
     labels_differ: int = 0
-    overlap: Array = field(default_factory=_zeros)
-    union: Array = field(default_factory=_zeros)
-    source_classes: Array = field(default_factory=_zeros)
+    overlap: Array = field(default_factory=_NONE)
+    union: Array = field(default_factory=_NONE)
+    source_classes: Array = field(default_factory=_NONE)
     boxes: int = 0
     box_iou: float = 0.0
     worst_box_iou: float = 1.0

@@ -110,7 +110,7 @@ def _allowed(rule: OutputRule, a: Array) -> Array:
 
     A value outside of the range that its channel's scale was measured on widens that scale, for itself.
     """
-    allowed = rule.allowed()
+    allowed = rule.allowed
     try:
         allowed = np.broadcast_to(allowed, a.shape[1:])
     except ValueError:  # another number of rows than in the inputs that the scales are from

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ class OutputRule:
     max_error_origin: str = "default"
     has_one_label: bool = False
 
+    @cached_property
     def allowed(self) -> Array:
         """The largest difference that is let pass at each position of the output, without its batch.
 
@@ -90,8 +92,8 @@ class OutputRule:
                 "origin": self.tolerance.origin,
                 "rtol": self.tolerance.rtol,
                 "atol": self.tolerance.atol if self.tolerance.has_atol else None,
-                "smallest": _smallest(self.allowed()),
-                "largest": float(self.allowed().max()),
+                "smallest": _smallest(self.allowed),
+                "largest": float(self.allowed.max()),
                 "smallest_spread": _smallest(scales.spread),
                 "largest_spread": float(scales.spread.max()),
                 "largest_noise": None if noise is None or not noise.size else float(noise.max()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,7 @@ from .tolerance import real_values
 Array = np.ndarray[Any, Any]
 MAX_INPUTS_KEPT = 10_000
 MAX_SUM_ERROR = 0.02  # of values that are taken as probabilities
-
-
-def _empty() -> Array:
-    return np.empty(0)
+_NONE = partial(np.empty, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +28,12 @@ class Predictions:
     """
 
     output: str = ""
-    rows: Array = field(default_factory=_empty)
-    source_labels: Array = field(default_factory=_empty)
-    source_confidences: Array = field(default_factory=_empty)
-    target_labels: Array = field(default_factory=_empty)
-    target_confidences: Array = field(default_factory=_empty)
-    margins: Array = field(default_factory=_empty)
+    rows: Array = field(default_factory=_NONE)
+    source_labels: Array = field(default_factory=_NONE)
+    source_confidences: Array = field(default_factory=_NONE)
+    target_labels: Array = field(default_factory=_NONE)
+    target_confidences: Array = field(default_factory=_NONE)
+    margins: Array = field(default_factory=_NONE)
 
     def __add__(self, other: Predictions) -> Predictions:
         """Join the predictions for two disjoint sets of inputs; the first ``MAX_INPUTS_KEPT`` are kept."""
@@ -60,8 +58,12 @@ def predictions(
             continue
         if any(values.dtype.kind not in "fVui" for values in (expected, actual)):
             continue
-        are_probabilities = rule.kind.is_binary or _sum_to_one(_numbers(expected))
-        a, b = (_confidences(values, rule, are_probabilities=are_probabilities) for values in (expected, actual))
+        source_numbers, target_numbers = _numbers(expected), _numbers(actual)
+        are_probabilities = rule.kind.is_binary or _sum_to_one(source_numbers)
+        a, b = (
+            _confidences(numbers, rule, are_probabilities=are_probabilities)
+            for numbers in (source_numbers, target_numbers)
+        )
         if a.shape[1] < 2:
             continue
         labels, target_labels = a.argmax(axis=1), b.argmax(axis=1)
@@ -88,10 +90,9 @@ def _sum_to_one(numbers: Array) -> bool:
     return bool(numbers.size and numbers.min() >= 0 and np.abs(numbers.sum(axis=1) - 1).max() < MAX_SUM_ERROR)
 
 
-def _confidences(values: Array, rule: OutputRule, *, are_probabilities: bool) -> Array:
+def _confidences(numbers: Array, rule: OutputRule, *, are_probabilities: bool) -> Array:
     """The confidence of each class [inputs, classes]. The Source's outputs say whether they are probabilities: those of
     a quantised Target need not sum to 1."""
-    numbers = _numbers(values)
     if rule.kind.is_binary:
         return np.concatenate([1 - numbers, numbers], axis=1)
     if are_probabilities:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..formats import ModelFile
-from .protobuf import Damaged, messages, text
+from .protobuf import Damaged, messages, nested, text
 
 # Field numbers of onnx.proto: ModelProto, GraphProto, FunctionProto, NodeProto, AttributeProto, TensorProto.
 MODEL_GRAPH, MODEL_FUNCTIONS = 7, 25
@@ -65,18 +65,13 @@ def external_files(path: Path) -> list[str]:
 
 def _locations(model: memoryview) -> Iterator[str]:
     graphs = messages(model, MODEL_GRAPH)
-    nodes = [node for function in messages(model, MODEL_FUNCTIONS) for node in messages(function, FUNCTION_NODES)]
+    nodes = nested(messages(model, MODEL_FUNCTIONS), FUNCTION_NODES)
+    tensors: list[memoryview] = []
     while graphs or nodes:
-        tensors: list[memoryview] = []
-        if graphs:
-            graph = graphs.pop()
-            tensors += messages(graph, GRAPH_INITIALIZERS)
-            nodes += messages(graph, GRAPH_NODES)
-        while nodes:
-            for attribute in messages(nodes.pop(), NODE_ATTRIBUTES):
-                tensors += messages(attribute, ATTRIBUTE_TENSOR, ATTRIBUTE_TENSORS)
-                graphs += messages(attribute, ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS)
-        for tensor in tensors:
-            for entry in messages(tensor, EXTERNAL_DATA):
-                if [text(key) for key in messages(entry, KEY)] == ["location"]:
-                    yield from (text(value) for value in messages(entry, VALUE))
+        tensors += nested(graphs, GRAPH_INITIALIZERS)
+        attributes = nested([*nodes, *nested(graphs, GRAPH_NODES)], NODE_ATTRIBUTES)
+        tensors += nested(attributes, ATTRIBUTE_TENSOR, ATTRIBUTE_TENSORS)
+        graphs, nodes = nested(attributes, ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS), []
+    for entry in nested(tensors, EXTERNAL_DATA):
+        if [text(key) for key in messages(entry, KEY)] == ["location"]:
+            yield from (text(value) for value in messages(entry, VALUE))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class Damaged(ValueError):
     """The bytes are no protobuf message."""
@@ -34,6 +36,11 @@ def messages(message: memoryview, *fields: int) -> list[memoryview]:
     if at != end:
         raise Damaged("is cut off")
     return values
+
+
+def nested(outer: Sequence[memoryview], *fields: int) -> list[memoryview]:
+    """Return the values of these fields of all the messages, in their order."""
+    return [value for message in outer for value in messages(message, *fields)]
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:

@@ -29,10 +29,11 @@ def check_early(models: Sequence[Any], keywords: Mapping[str, Any], expected: Fo
     mistakes: list[str] = []
     with collecting(mistakes):
         Options.of({name: value for name, value in keywords.items() if name in paths or name not in LIVE})
+    options_of_files = _of_the_file(keywords, paths)
     for index, model in enumerate(models):
         if isinstance(model, str | Path):
             with collecting(mistakes):
-                guard(detect(Path(model), expected if index == 0 else None), _of_the_file(keywords, paths))
+                guard(detect(Path(model), expected if index == 0 else None), options_of_files)
     for name in ("images", "inputs", "preprocess", "target_preprocess"):
         if paths.get(name) is not None:
             with collecting(mistakes):
@@ -49,16 +50,24 @@ def _of_the_file(keywords: Mapping[str, Any], paths: Mapping[str, Any]) -> Optio
     chosen = {name: paths[name] for name in OF_THE_FILE if name in paths}
     if any(keywords.get(name) is not None and name not in paths for name in ("inputs", "preprocess")):
         chosen.setdefault("input_shape", (1,))
+    try:
+        return Options.of(chosen)
+    except BadInput:  # its own mistake is told already; that an option is missing would be a second one
+        return Options.of(_without_mistakes(chosen))
+
+
+def _without_mistakes(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that can be used, and a stand-in for a wrong name of a function."""
     valid: dict[str, Any] = {}
     for name, value in chosen.items():
         try:
             Options.of({**valid, name: value})
-        except BadInput:  # its own mistake is told already; that an option is missing would be a second one
+        except BadInput:
             if name != "model_fn":
                 continue
             value = "module:function"
         valid[name] = value
-    return Options.of(valid)
+    return valid
 
 
 def _check_images(images: Any) -> None:
