@@ -1,6 +1,7 @@
 """What a person may give by mistake, or an attacker on purpose: the exact exit code, two lines, nothing left.
 
-Every case runs the installed command. 0 verified, 1 diverged, 2 bad usage or input, 3 failed, 4 undecided.
+Every case runs the command in a process of its own. Its codes: 0 verified, 1 diverged, 2 bad usage or input, 3 failed,
+4 undecided.
 """
 
 from __future__ import annotations
@@ -25,8 +26,7 @@ import pytest
 from PIL import Image
 
 from safeconvert.formats.torch_archive import EXPRESSION, QUOTED_NAME, code_in_pt2, imports, torch_flavour
-from tests.support.command import COMMAND, Done, environment
-from tests.support.command import installed_safeconvert as safeconvert
+from tests.support.command import COMMAND, Done, environment, safeconvert
 
 KNOWN = "Known are .pt2 .pt .pth"
 SHAPE = ("--input-shape", "1,3,8,8")

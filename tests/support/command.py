@@ -6,22 +6,27 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from tests.support.warm_processes import PRELOADED, run_script, zygote
+from tests.support.warm_processes import PRELOADED, run_code, run_script, zygote
 
 COMMAND = Path(sys.executable).with_name("safeconvert")
 WARM_COMMAND = f"""
-import json, sys
-sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+import atexit, json, sys
+sys.path = [{str(Path(__file__).parents[2])!r}, *filter(None, sys.path)]
 from tests.support.warm_processes import use_warm_workers
 use_warm_workers(json.loads(sys.argv.pop(1)))
 del sys.path[0]
 sys.argv[0] = "safeconvert"
 from safeconvert.cli.main import main
-sys.exit(main())
+try:
+    main()
+finally:
+    atexit._run_exitfuncs()
 """
 
 
@@ -50,9 +55,36 @@ def installed_safeconvert(
 def safeconvert(
     *arguments: str | Path, folder: Path, env: Mapping[str, str] | None = None, timeout: float = 120
 ) -> Done:
-    """Run the command in ``folder`` with workers that have imported their framework already (see warm_processes)."""
+    """Run the command in ``folder`` with workers that have imported their framework already (see warm_processes).
+
+    The command's own process is a copy of one that has imported safeconvert. With ``env``, variables that an
+    interpreter may read as it starts, it is a fresh one.
+    """
     sockets = json.dumps({framework: zygote(framework) for framework in PRELOADED})
-    return run_command([sys.executable, "-P", "-c", WARM_COMMAND, sockets], arguments, folder, env, timeout)
+    if env:
+        return run_command([sys.executable, "-P", "-c", WARM_COMMAND, sockets], arguments, folder, env, timeout)
+    temporary = folder.parent / f"{folder.name}-tmp"
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        code = run_code(
+            "command",
+            WARM_COMMAND,
+            folder,
+            (sockets, *map(str, arguments)),
+            environment(temporary),
+            (out, err),
+            timeout,
+        )
+        _check_left_nothing(temporary)
+        return Done(code, _text(out), _text(err))
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
+
+
+def _check_left_nothing(temporary: Path) -> None:
+    assert not list(temporary.iterdir()), f"left in TMPDIR: {list(temporary.rglob('*'))[:5]}"
 
 
 def run_command(
@@ -72,7 +104,7 @@ def run_command(
         timeout=timeout,
         check=False,
     )
-    assert not list(temporary.iterdir()), f"left in TMPDIR: {list(temporary.rglob('*'))[:5]}"
+    _check_left_nothing(temporary)
     return Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
 

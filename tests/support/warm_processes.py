@@ -1,4 +1,4 @@
-"""Processes that have their framework already: copies of a zygote (see there), one for each framework and test process.
+"""Processes that have imported what they need: copies of a zygote (see there), one for each framework and test process.
 
 A copy is a process of its own that has imported the framework and done nothing else, as a fresh one after its first
 import; only the seconds of importing are saved. The tests of processes themselves (``tests/workers``), of the command
@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ZYGOTE = Path(__file__).with_name("zygote.py")
 PRELOADED = {
@@ -36,19 +36,25 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "PYTHONIOENCODING": "utf-8",
 }
+COMMAND_MODULES = "safeconvert.cli.main,safeconvert.cli.terminal,safeconvert.cli.machine_outputs,safeconvert.api"
 START_SECONDS = 120.0
 
 _zygotes: dict[str, tuple[subprocess.Popen[bytes], str]] = {}
 
 
 def zygote(framework: str) -> str:
-    """The path of the socket of this test process's zygote for ``framework``, which is started where there is none."""
+    """The path of the socket of this test process's zygote for ``framework``, which is started where there is none.
+
+    It may still be importing: whoever connects waits for it. The framework "command" is safeconvert itself, as the
+    command line imports it.
+    """
     if framework not in _zygotes:
         folder = Path(tempfile.mkdtemp(prefix="zygote-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         path = str(folder / "socket")
+        warnings = () if framework == "command" else ("-W", "ignore")  # a person sees those of the command
         process = subprocess.Popen(
-            [sys.executable, "-P", "-W", "ignore", ZYGOTE, path, PRELOADED[framework]],
+            [sys.executable, "-P", *warnings, ZYGOTE, path, PRELOADED.get(framework, COMMAND_MODULES)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -58,11 +64,8 @@ def zygote(framework: str) -> str:
         atexit.register(process.kill)
         _zygotes[framework] = process, path
     process, path = _zygotes[framework]
-    deadline = time.monotonic() + START_SECONDS
-    while not Path(path).exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"the zygote of {framework} did not start")
-        time.sleep(0.02)
+    if process.poll() is not None:
+        raise RuntimeError(f"the zygote of {framework} has ended")
     return path
 
 
@@ -71,11 +74,14 @@ class Copy:
 
     def __init__(self, path: str, request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        deadline = time.monotonic() + START_SECONDS
         while True:
             try:
                 self._connection.connect(path)
                 break
-            except ConnectionRefusedError:  # bound and not listening yet
+            except (FileNotFoundError, ConnectionRefusedError):  # not bound, or not listening yet
+                if time.monotonic() > deadline:
+                    raise
                 time.sleep(0.02)
         socket.send_fds(self._connection, [json.dumps(request).encode()], list(descriptors))
         self._connection.shutdown(socket.SHUT_WR)
@@ -107,16 +113,32 @@ class Copy:
 def run_script(framework: str, code: str, folder: Path, arguments: Sequence[str] = (), timeout: float = 300) -> None:
     """Run ``code`` in ``folder`` in a process that has the framework; AssertionError with its output where it fails."""
     with tempfile.TemporaryFile() as output:
-        request = {
-            "code": code,
-            "arguments": list(arguments),
-            "folder": str(folder),
-            "environment": {**os.environ, **ENVIRONMENT},
-        }
-        copy = Copy(zygote(framework), request, [output.fileno(), output.fileno()])
-        status = copy.wait(timeout)
+        environment = {**os.environ, **ENVIRONMENT}
+        status = run_code(framework, code, folder, arguments, environment, (output, output), timeout)
         output.seek(0)
         assert status == 0, output.read().decode(errors="replace")[-4000:]
+
+
+def run_code(
+    framework: str,
+    code: str,
+    folder: Path,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    outputs: tuple[IO[bytes], IO[bytes]],
+    timeout: float,
+) -> int:
+    """Run ``code`` in a copy of the framework's zygote and return its exit code; ``outputs`` take what it prints.
+
+    Raises TimeoutExpired after ``timeout`` seconds, when the copy is killed.
+    """
+    request = {"code": code, "arguments": list(arguments), "folder": str(folder), "environment": dict(environment)}
+    copy = Copy(zygote(framework), request, [output.fileno() for output in outputs])
+    try:
+        return copy.wait(timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(copy.pid, signal.SIGKILL)
+        raise
 
 
 def use_warm_workers(sockets: Mapping[str, str]) -> None:
