@@ -15,7 +15,7 @@ import numpy as np
 from ..comparison.compare import compare
 from ..comparison.output_rules import OutputRule
 from ..errors import WorkerFailed
-from ..models.input_mapping import InputMapping, apply_mapping
+from ..models.input_mapping import InputMapping, apply_mapping, match_outputs
 from ..models.loaded_model import LoadedModel, shorten
 from ..workers.runtime_functions import RUN_AT
 from .evaluation_set import EvaluationSet
@@ -60,7 +60,7 @@ def check_batches(evaluation_set: EvaluationSet, target: LoadedModel, mapping: S
                 return CheckResult(NAME, "differs", reason)
             notes.append(reason)
             continue
-        ordered = target.in_order_of(source, outputs)
+        ordered = match_outputs(source.output_names, target.output_names, outputs)
         difference = _difference(evaluation_set, target, [output[index] for output in expected], ordered, rules, size)
         if difference and _gives_the_same(ordered, agreed, rules):
             difference = ""

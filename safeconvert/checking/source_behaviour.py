@@ -15,6 +15,7 @@ from ..comparison.source_noise import NUDGE, is_ill_conditioned, moved, nudged, 
 from ..comparison.tolerance import ScaleMeter
 from ..errors import BadInput, CallRaised, WorkerFailed
 from ..inputs.base import ProbeInputs
+from ..models.input_mapping import match_outputs
 from ..models.loaded_model import LoadedModel
 from ..options import Options
 from ..records import TensorSpec
@@ -76,7 +77,8 @@ class SourceBehaviour:
 
     def rules_for(self, target: LoadedModel) -> tuple[OutputRule, ...]:
         """The rules for this Target: which of its outputs are judged as quantised ones; with noise, once measured."""
-        in_order = target.in_order_of(self.source, [np.asarray(flag) for flag in _quantized(target)])
+        flags = [np.asarray(flag) for flag in _quantized(target)]
+        in_order = match_outputs(self.source.output_names, target.output_names, flags)
         own = _quantized(self.source)
         rules = []
         for index, rule in enumerate(self.rules):

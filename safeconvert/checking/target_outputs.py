@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..comparison.varying_rows import in_source_order
-from ..models.input_mapping import InputMapping, apply_mapping
+from ..models.input_mapping import InputMapping, apply_mapping, match_outputs
 from ..models.loaded_model import LoadedModel
 
 Array = np.ndarray[Any, Any]
@@ -26,5 +26,5 @@ def target_outputs(
     Rows of outputs that have as many as an input has objects come in the Source's order too.
     Raises :class:`WorkerFailed`.
     """
-    outputs = target.in_order_of(source, target.run(apply_mapping(mapping, arrays)))
+    outputs = match_outputs(source.output_names, target.output_names, target.run(apply_mapping(mapping, arrays)))
     return in_source_order(expected, outputs, source.varying) if source.varying else outputs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from ..records import NO_LOAD_OPTIONS, LoadOptions, Signature
 from ..workers.pool import Worker, WorkerPool
 from ..workers.runtime import Runtime
 from ..workers.runtime_functions import RUN
-from .input_mapping import match_outputs
 from .model_digest import model_digest
 
 Array = np.ndarray[Any, Any]
@@ -102,10 +101,6 @@ class LoadedModel:
         if not self.was_replaced and now == self.digest:
             return None
         return f"{self.path} was changed while it was in use, so what was compared is not what stands there now"
-
-    def in_order_of(self, source: LoadedModel, outputs: Sequence[Array]) -> list[Array]:
-        """Put one value for each of this model's outputs in the order of the Source's outputs."""
-        return match_outputs(source.output_names, self.output_names, outputs)
 
     @property
     def output_names(self) -> list[str]:
