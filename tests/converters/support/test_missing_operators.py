@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.support.command import safeconvert
+from tests.support.warm_processes import run_script
 
 ROOT = Path(__file__).resolve().parents[3]
 TOKENS, WIDTH, HEADS = 6, 8, 2
@@ -180,5 +179,4 @@ def check_functions() -> None:
 
 def test_the_functions_give_what_onnx_says_of_constants() -> None:
     code = "from tests.converters.support.test_missing_operators import check_functions; check_functions()"
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    run_script("tensorflow", code, ROOT)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.support.onnx_execution import execute
+from tests.support.warm_processes import run_script
 
 ROOT = Path(__file__).resolve().parents[3]
 STEPS, SIZE, HIDDEN, BATCH = 5, 3, 4, 2
@@ -98,5 +97,4 @@ def check_refusals() -> None:
 def test_recurrent_layers_in_a_process_with_tensorflow(check: Any, tmp_path: Path) -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
     code += f"from tests.converters.support.test_recurrent_layers import {check.__name__} as check; check()"
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    run_script("tensorflow", code, tmp_path)
