@@ -50,13 +50,13 @@ def sources() -> dict[str, str]:
     """Return the format of each Source by its name, in the order of the lists; no framework is imported for that."""
     import ast
 
-    found = {}
+    sources_by_name = {}
     for format in TARGETS:
         tree = ast.parse((HERE / f"{format}_nets.py").read_text(encoding="utf-8"))
         assigned = [n for n in tree.body if isinstance(n, ast.AnnAssign) and ast.unparse(n.target) == "NETS"]
         assert isinstance(assigned[0].value, ast.Dict)
-        found |= {ast.literal_eval(key): format for key in assigned[0].value.keys if key is not None}
-    return found
+        sources_by_name |= {ast.literal_eval(key): format for key in assigned[0].value.keys if key is not None}
+    return sources_by_name
 
 
 def main() -> int:
@@ -164,8 +164,8 @@ def _watch(process: subprocess.Popen[str], peak: list[int]) -> None:
     while process.poll() is None:
         used = 0
         try:
-            for one in (root, *root.children(recursive=True)):
-                used += _resident(one)
+            for member in (root, *root.children(recursive=True)):
+                used += _resident(member)
         except psutil.Error:
             pass
         peak[0] = max(peak[0], used)
@@ -249,12 +249,12 @@ def _step(step: Row) -> str:
 
 def _abandoned(steps: Sequence[Row]) -> str:
     """How often a try of a converter ended in what; environments that are not installed are left out."""
-    found = Counter(
+    counts = Counter(
         f"{step['converter']} {'unneeded' if step['status'] == 'ok' else step['status']}"
         for step in steps
         if step["status"] != "refused"
     )
-    return ", ".join(f"{what} x{times}" if times > 1 else what for what, times in found.items()) or "-"
+    return ", ".join(f"{what} x{times}" if times > 1 else what for what, times in counts.items()) or "-"
 
 
 HEADS = ("model", "pair", "verdict", "judged", "error", "seconds", "GiB", "route", "abandoned")

@@ -86,8 +86,8 @@ def measured(network: Network, data: Path, cache: Path, photos: int) -> dict[str
     }
 
 
-def _ratio(one: float | None, other: float) -> float | None:
-    return None if one is None else round(one / other, 1)
+def _ratio(first: float | None, other: float) -> float | None:
+    return None if first is None else round(first / other, 1)
 
 
 if __name__ == "__main__":

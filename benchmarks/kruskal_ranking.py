@@ -37,12 +37,12 @@ Model = Any
 def matched(source: Model, target: Model) -> list[tuple[str, str, str]]:
     """(source tensor, target tensor, target node) of each layer of the Target, with the first Source layer of its type
     whose weights are of one shape and within 0.2; where none is, with the one at the same place among its type."""
-    ours, theirs = _layers(source), _layers(target)
+    source_layers, target_layers = _layers(source), _layers(target)
     pairs = []
-    for at, (type_, name, tensor, weights) in enumerate(theirs):
-        same = [one for one in ours if one[0] == type_ and one[3].shape == weights.shape]
-        near = [one for one in same if not weights.size or float(np.abs(one[3] - weights).max()) <= CLOSE]
-        place = sum(one[0] == type_ and one[3].shape == weights.shape for one in theirs[:at])
+    for at, (type_, name, tensor, weights) in enumerate(target_layers):
+        same = [layer for layer in source_layers if layer[0] == type_ and layer[3].shape == weights.shape]
+        near = [layer for layer in same if not weights.size or float(np.abs(layer[3] - weights).max()) <= CLOSE]
+        place = sum(layer[0] == type_ and layer[3].shape == weights.shape for layer in target_layers[:at])
         if near or place < len(same):
             pairs.append(((near[0] if near else same[place])[2], tensor, name))
     return pairs
@@ -52,12 +52,12 @@ def _layers(model: Model) -> list[tuple[str, str, str, Array]]:
     from onnx import numpy_helper
 
     held = {tensor.name: tensor for tensor in model.graph.initializer}
-    found = []
+    layers = []
     for node in model.graph.node:
         if node.op_type in LAYERS:
             own = [numpy_helper.to_array(held[name]) for name in node.input[1:2] if name in held]
-            found.append((node.op_type, node.name or node.output[0], node.output[0], own[0] if own else np.zeros(0)))
-    return found
+            layers.append((node.op_type, node.name or node.output[0], node.output[0], own[0] if own else np.zeros(0)))
+    return layers
 
 
 def rank(source: str, target: str, images: Array) -> list[tuple[str, float]]:
@@ -76,8 +76,8 @@ def rank(source: str, target: str, images: Array) -> list[tuple[str, float]]:
     if similar.all() or not similar.any():
         raise ValueError("needs images whose labels agree and images whose labels differ")
     scores = []
-    for ours, theirs, name in pairs:
-        a, b = _run(models[0], images[chosen], [ours])[0], _run(models[1], images[chosen], [theirs])[0]
+    for source_tensor, target_tensor, name in pairs:
+        a, b = _run(models[0], images[chosen], [source_tensor])[0], _run(models[1], images[chosen], [target_tensor])[0]
         if a.shape == b.shape:
             p, _ = kruskal.probabilities((a - b).reshape(len(chosen), -1), similar, [np.arange(len(chosen))])
             scores.append((name, float((p < LEVEL).mean())))  # NaN, where all differences are equal, is none
@@ -97,9 +97,9 @@ def _run(model: Model, images: Array, tensors: Sequence[str]) -> list[Array]:
     del copy.graph.output[:]
     copy.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in tensors)
     session = onnxruntime.InferenceSession(copy.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    taken = session.get_inputs()[0]
-    given = [image[None] for image in _laid_out(images, taken.shape)]
-    rows = [session.run(list(tensors), {taken.name: image}) for image in given]
+    model_input = session.get_inputs()[0]
+    batches = [image[None] for image in _laid_out(images, model_input.shape)]
+    rows = [session.run(list(tensors), {model_input.name: image}) for image in batches]
     return [np.concatenate(column) for column in zip(*rows, strict=True)]
 
 
@@ -117,16 +117,16 @@ def repaired_greedily(source: str, target: str, images: Array, suspects: Sequenc
     models = onnx.load(source), onnx.load(target)
     nodes = [{node.output[0]: node for node in model.graph.node} for model in models]
     held = [{tensor.name: tensor for tensor in model.graph.initializer} for model in models]
-    origin = {name: (ours, theirs) for ours, theirs, name in matched(*models)}
+    origin = {name: (source_tensor, target_tensor) for source_tensor, target_tensor, name in matched(*models)}
     labels = _labels(models[0], images)
     before = start = _percent(labels, models[1], images)
     accepted = []
     for name in suspects[:SUSPECTS]:
         if before == 0:
             break
-        ours, theirs = (nodes[i][tensor] for i, tensor in enumerate(origin[name]))
+        source_tensor, target_tensor = (nodes[i][tensor] for i, tensor in enumerate(origin[name]))
         undo = []
-        for a, b in zip(ours.input, theirs.input, strict=False):
+        for a, b in zip(source_tensor.input, target_tensor.input, strict=False):
             if a in held[0] and b in held[1] and held[0][a].dims == held[1][b].dims:
                 kept = onnx.TensorProto()
                 kept.CopyFrom(held[1][b])

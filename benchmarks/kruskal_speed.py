@@ -53,8 +53,8 @@ def measured(data: Path, work: Path, sample: int) -> dict[str, Any]:
     work.mkdir(parents=True, exist_ok=True)
     source, photos = right(data, work)
     target, names = scaled(source, work / "scaled.onnx")
-    given = {onnx.load(source).graph.input[0].name: photos}
-    models = Model(str(source), given, 1), Model(str(target), given, 1)
+    feeds = {onnx.load(source).graph.input[0].name: photos}
+    models = Model(str(source), feeds, 1), Model(str(target), feeds, 1)
     # What the groups are does not change the time: every second photo is taken for similar.
     similar = np.arange(len(photos)) % 2 == 0
     everything = [np.arange(len(photos))]
@@ -65,18 +65,18 @@ def measured(data: Path, work: Path, sample: int) -> dict[str, Any]:
     total = sum(sizes.values())
     for group in grouped(names, sizes):
         rows = zip(models[0].each(group), models[1].each(group), strict=True)
-        found = np.stack([np.concatenate([(b[name] - a[name]).reshape(-1) for name in group]) for a, b in rows])
+        differences = np.stack([np.concatenate([(b[name] - a[name]).reshape(-1) for name in group]) for a, b in rows])
         begun = time.perf_counter()
-        p, _ = kruskal.probabilities(found, similar, everything)
+        p, _ = kruskal.probabilities(differences, similar, everything)
         vectorised += time.perf_counter() - begun
-        elements += found.shape[1]
+        elements += differences.shape[1]
         ps.append(p)
         there = np.flatnonzero(~np.isnan(p))
-        count = min(len(there), max(1, round(sample * found.shape[1] / total)))
+        count = min(len(there), max(1, round(sample * differences.shape[1] / total)))
         drawn = random.choice(there, count, replace=False) if count else there
-        columns = found[:, drawn].T.astype(np.float64)
+        columns = differences[:, drawn].T.astype(np.float64)
         begun = time.perf_counter()
-        expected = [stats.kruskal(one[similar], one[~similar]).pvalue for one in columns]
+        expected = [stats.kruskal(column[similar], column[~similar]).pvalue for column in columns]
         calls += time.perf_counter() - begun
         tests += len(expected)
         apart = max(apart, float(np.abs(np.asarray(expected) - p[drawn]).max(initial=0.0)))
@@ -119,7 +119,7 @@ def scaled(source: Path, target: Path) -> tuple[Path, list[str]]:
     """A copy with the first convolution scaled, so that every element differs; the outputs of all convolutions."""
     model = onnx.load(source)
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
-    weight = next(one for one in model.graph.initializer if one.name == convolutions[0].input[1])
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == convolutions[0].input[1])
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.3), weight.name))
     onnx.save(model, target)
     return target, [node.output[0] for node in convolutions]
@@ -128,7 +128,7 @@ def scaled(source: Path, target: Path) -> tuple[Path, list[str]]:
 def grouped(names: list[str], sizes: dict[str, int]) -> list[list[str]]:
     groups: list[list[str]] = [[]]
     for name in names:
-        if groups[-1] and sum(sizes[one] for one in groups[-1]) + sizes[name] > ELEMENTS:
+        if groups[-1] and sum(sizes[member] for member in groups[-1]) + sizes[name] > ELEMENTS:
             groups.append([])
         groups[-1].append(name)
     return groups

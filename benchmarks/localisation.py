@@ -104,20 +104,20 @@ def passed(source: Path, target: Path, images: Path, preprocess: Path) -> float:
     """Seconds of one pass of both models over the photos, each in its own runtime, one after the other."""
     options = Options.of({"images": images, "preprocess": str(preprocess)})
     with WorkerPool() as workers, ThreadPoolExecutor(1) as pool:
-        one = loader.model_of(workers, "source", detect(source), options)
+        model = loader.model_of(workers, "source", detect(source), options)
         other = loader.model_of(workers, "target", detect(target), options)
-        loader.load(one)
+        loader.load(model)
         loader.load(other)
-        shapes = loader.resolve_shapes(source, one.signature, options)
-        arrays = EvaluationSet(workers, one, shapes, options, pool, Silent()).inputs.read(range(PHOTOS))
-        mapping = map_inputs(one.signature, shapes, other.signature)
+        shapes = loader.resolve_shapes(source, model.signature, options)
+        arrays = EvaluationSet(workers, model, shapes, options, pool, Silent()).inputs.read(range(PHOTOS))
+        mapping = map_inputs(model.signature, shapes, other.signature)
         assert isinstance(mapping, tuple)
-        given = apply_mapping(mapping, arrays)
+        target_arrays = apply_mapping(mapping, arrays)
         times = []
         for _ in range(4):
             begun = time.monotonic()
-            one.run(arrays)
-            other.run(given)
+            model.run(arrays)
+            other.run(target_arrays)
             times.append(time.monotonic() - begun)
     return min(times[1:])
 
@@ -134,7 +134,7 @@ def watched(command: list[str]) -> tuple[str, int, float]:
         while not stop.wait(0.1):
             try:
                 every = [root, *root.children(recursive=True)]
-                peak = max(peak, sum(one.memory_info().rss for one in every if one.is_running()))
+                peak = max(peak, sum(process.memory_info().rss for process in every if process.is_running()))
             except psutil.Error:
                 continue
 

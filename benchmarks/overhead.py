@@ -133,9 +133,9 @@ def _report(pair: str, runs: Sequence[tuple[Timed, Timed]], photos: int) -> dict
     print(f"\n{pair}, {photos} photos: median ratio {statistics.median(ratios):.2f} of {len(ratios)} run(s)")
     sides = {}
     for name, timed in (("safeconvert", [safe for safe, _ in runs]), ("plain", [plain for _, plain in runs])):
-        total = statistics.median(one.seconds for one in timed)
-        parts = {part: statistics.median(one.parts.get(part, 0.0) for one in timed) for part in timed[0].parts}
-        sides[name] = {"seconds": [one.seconds for one in timed], "median": total, "parts": parts}
+        total = statistics.median(run.seconds for run in timed)
+        parts = {part: statistics.median(run.parts.get(part, 0.0) for run in timed) for part in timed[0].parts}
+        sides[name] = {"seconds": [run.seconds for run in timed], "median": total, "parts": parts}
         print(f"  {name}: {total:.1f} s")
         for part, value in parts.items():
             print(f"    {part}: {value:.1f}")

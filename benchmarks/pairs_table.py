@@ -189,12 +189,12 @@ def _step(step: Row) -> str:
 
 def _abandoned(steps: Sequence[Row]) -> str:
     """How often a try ended in what, the optional environments that are not installed left out."""
-    found = Counter(
+    counts = Counter(
         f"{step['hop']} {step['converter']} {'unneeded' if step['status'] == 'ok' else step['status']}"
         for step in steps
         if not (step["status"] == "refused" and "env install" in step["message"])
     )
-    return ", ".join(f"{what} x{times}" if times > 1 else what for what, times in found.items()) or "-"
+    return ", ".join(f"{what} x{times}" if times > 1 else what for what, times in counts.items()) or "-"
 
 
 def _write(rows: Sequence[Row], args: argparse.Namespace) -> None:
@@ -218,8 +218,8 @@ def _write(rows: Sequence[Row], args: argparse.Namespace) -> None:
 
 
 def _summary(rows: Sequence[Row]) -> str:
-    found = Counter(row["verdict"] for row in rows)
-    return f"{len(rows)} runs: " + ", ".join(f"{count} {verdict}" for verdict, count in found.most_common())
+    counts = Counter(row["verdict"] for row in rows)
+    return f"{len(rows)} runs: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
 
 
 def _markdown(rows: Sequence[Row]) -> str:

@@ -61,16 +61,16 @@ def main() -> int:
 def run(case: Case, place: Place, limit: float) -> Row:
     """Make a case, run the command on it, and hold its report against what was wrong."""
     begun = time.monotonic()
-    made = make(case, place)
+    case_files = make(case, place)
     making = time.monotonic() - begun
     print(f"case {case.number}: {case.model} {case.pair}, {case.words}", file=sys.stderr, flush=True)
-    code, report, message, seconds = repaired(case, made, place, limit)
+    code, report, message, seconds = repaired(case, case_files, place, limit)
     return {
         "case": case.number,
         "model": case.model,
         "pair": case.pair,
         **percentages(report),
-        **counted(made.seeded, report),
+        **counted(case_files.seeded, report),
         "natural": case.natural,
         "seconds": round(seconds, 1),
         "making_seconds": round(making, 1),
@@ -78,17 +78,25 @@ def run(case: Case, place: Place, limit: float) -> Row:
         "verdict": report.get("verdict", NO_REPORT),
         "message": "" if code == 0 else message,
         "photos": place.photos,
-        "origin": made.origin,
-        "faults_made": [{key: fault[key] for key in ("type", "node", "kind", "detail")} for fault in made.seeded],
+        "origin": case_files.origin,
+        "faults_made": [{key: fault[key] for key in ("type", "node", "kind", "detail")} for fault in case_files.seeded],
         "timings": report.get("timings", {}),
     }
 
 
-def repaired(case: Case, made: Made, place: Place, limit: float) -> tuple[int, Row, str, float]:
+def repaired(case: Case, case_files: Made, place: Place, limit: float) -> tuple[int, Row, str, float]:
     """Exit code, report, message and seconds of ``safeconvert repair``, as a person runs it."""
     fixed = place.work / "fixed" / f"{case.number:02}{SUFFIX[case.target]}"
     fixed.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "safeconvert", "repair", str(made.source), str(made.target), *made.arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "safeconvert",
+        "repair",
+        str(case_files.source),
+        str(case_files.target),
+        *case_files.arguments,
+    ]
     command += ["-o", str(fixed), "--force", "--json"]
     begun = time.monotonic()
     try:
@@ -139,10 +147,10 @@ def _arguments() -> argparse.Namespace:
     numbers = sorted(case.number for case in CASES)
 
     def chosen(value: str) -> list[int]:
-        given = [int(one) for one in value.split(",")]
-        if unknown := [number for number in given if number not in numbers]:
+        chosen_numbers = [int(word) for word in value.split(",")]
+        if unknown := [number for number in chosen_numbers if number not in numbers]:
             raise argparse.ArgumentTypeError(f"{unknown[0]} is not a case from 1 to {numbers[-1]}")
-        return given
+        return chosen_numbers
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with models and photos")

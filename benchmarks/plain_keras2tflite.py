@@ -60,9 +60,9 @@ for row in range(len(x)):
     target.set_tensor(takes, x[row : row + 1])
     target.invoke()
     rows.append(target.get_tensor(gives).copy())
-given = np.concatenate(rows)
+outputs = np.concatenate(rows)
 lap("target")
 
-differ = int((expected.argmax(1) != given.argmax(1)).sum())
-print(f"{differ} of {len(x)} labels differ, max abs {np.abs(expected - given).max():.1e}")
+differ = int((expected.argmax(1) != outputs.argmax(1)).sum())
+print(f"{differ} of {len(x)} labels differ, max abs {np.abs(expected - outputs).max():.1e}")
 print(json.dumps(seconds))

@@ -88,9 +88,9 @@ with torch.inference_mode():
     expected = np.concatenate([source(torch.from_numpy(x[i : i + 16])).numpy() for i in range(0, len(x), 16)])
 lap("source")
 
-given = np.concatenate([target.predict_on_batch(x[i : i + 16]) for i in range(0, len(x), 16)])
+outputs = np.concatenate([target.predict_on_batch(x[i : i + 16]) for i in range(0, len(x), 16)])
 lap("target")
 
-differ = int((expected.argmax(1) != given.argmax(1)).sum())
-print(f"{differ} of {len(x)} labels differ, max abs {np.abs(expected - given).max():.1e}")
+differ = int((expected.argmax(1) != outputs.argmax(1)).sum())
+print(f"{differ} of {len(x)} labels differ, max abs {np.abs(expected - outputs).max():.1e}")
 print(json.dumps(seconds))

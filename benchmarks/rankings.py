@@ -65,10 +65,17 @@ def of_cases(args: argparse.Namespace) -> Iterator[Row]:
     place.zoo.mkdir(parents=True, exist_ok=True)
     for case in CASES:
         if case.number in args.cases:
-            made = make(case, place)
-            layers = [fault for fault in made.seeded if fault["type"] in LAYERS]
+            case_files = make(case, place)
+            layers = [fault for fault in case_files.seeded if fault["type"] in LAYERS]
             start = {"key": f"case {case.number}", "nodes": [fault["node"] for fault in layers]}
-            yield said({**start, **ranked(args.work, [str(made.source), str(made.target), *made.arguments], layers)})
+            yield said(
+                {
+                    **start,
+                    **ranked(
+                        args.work, [str(case_files.source), str(case_files.target), *case_files.arguments], layers
+                    ),
+                }
+            )
 
 
 def said(row: Row) -> Row:
@@ -87,28 +94,28 @@ def seeded_trial(bench: Bench, case: Case, trial: Trial) -> Row:
     if seeded["target_preprocess"] is not None:
         raise Refused("the deployment is at fault and no layer")
     start = {"key": trial.key, "percent": seeded["percent"], "nodes": [seeded["seeded"][0]["node"]]}
-    given = [str(case.source), str(target), *case.arguments, "--images", str(case.images)]
-    given += ["--preprocess", str(case.preprocess_file)]
-    return {**start, **ranked(folder, [*given, "--no-repair"], seeded["seeded"])}
+    command_words = [str(case.source), str(target), *case.arguments, "--images", str(case.images)]
+    command_words += ["--preprocess", str(case.preprocess_file)]
+    return {**start, **ranked(folder, [*command_words, "--no-repair"], seeded["seeded"])}
 
 
-def ranked(folder: Path, given: Sequence[str], faults: Sequence[Row]) -> Row:
+def ranked(folder: Path, command_words: Sequence[str], faults: Sequence[Row]) -> Row:
     """Ranks of the layers at fault, length of the list and seconds by either method. Raises :class:`Refused`."""
     row: Row = {}
     for method, clock in METHODS.items():
-        command = [sys.executable, "-m", "safeconvert", "repair", *given, "-o", str(folder / method)]
+        command = [sys.executable, "-m", "safeconvert", "repair", *command_words, "-o", str(folder / method)]
         command += ["--ranking", method, "--force", "--json"]
         ran = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
         if ran.returncode not in (0, 1):
             raise Refused(f"{method}: {ran.stderr.strip()}")
         report = json.loads(ran.stdout)
         looked = report["localisation"] or {"method": "", "ranking": []}
-        names = [one["target_node"] for one in looked["ranking"]]
+        names = [entry["target_node"] for entry in looked["ranking"]]
         row[method] = {
             "method": looked["method"],
-            "ranks": [next((n for n, name in enumerate(names, 1) if named(name, one)), None) for one in faults],
+            "ranks": [next((n for n, name in enumerate(names, 1) if named(name, entry)), None) for entry in faults],
             "layers": len(names),
-            "significant": sum(bool(one["score"]) for one in looked["ranking"]) if method == "kruskal" else None,
+            "significant": sum(bool(entry["score"]) for entry in looked["ranking"]) if method == "kruskal" else None,
             "seconds": report["timings"].get(clock),
             "notes": [note for note in report.get("notes") or [] if "ranking" in note.lower()],
         }
@@ -116,16 +123,16 @@ def ranked(folder: Path, given: Sequence[str], faults: Sequence[Row]) -> Row:
 
 
 def summary(method: str, rows: list[Row]) -> str:
-    found = [row[method] for row in rows if row[method]["method"] == method]
-    all_ranks = [rank for one in found for rank in one["ranks"]]
+    trials = [row[method] for row in rows if row[method]["method"] == method]
+    all_ranks = [rank for trial in trials for rank in trial["ranks"]]
     ranks = [rank for rank in all_ranks if rank is not None]
-    if not found or not ranks:
+    if not trials or not ranks:
         return f"{method}: nothing ranked in {len(rows)} trials"
     return (
-        f"{method}: {len(found)} of {len(rows)} trials ranked; of {len(all_ranks)} layers at fault {len(ranks)} in the "
-        f"list, first {ranks.count(1)}, among the first three {sum(rank <= 3 for rank in ranks)}, "
-        f"median rank {median(ranks):g} "
-        f"of {median(one['layers'] for one in found):g} layers; median {median(one['seconds'] for one in found):.1f} s"
+        f"{method}: {len(trials)} of {len(rows)} trials ranked; of {len(all_ranks)} layers at fault {len(ranks)} in "
+        f"the list, first {ranks.count(1)}, among the first three {sum(rank <= 3 for rank in ranks)}, "
+        f"median rank {median(ranks):g} of {median(trial['layers'] for trial in trials):g} layers; "
+        f"median {median(trial['seconds'] for trial in trials):.1f} s"
     )
 
 
@@ -138,7 +145,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--types", nargs="+", choices=["WB", "LH"], default=["WB"])
     parser.add_argument("--sizes", nargs="+", default=["slight", "middling", "glaring"])
     parser.add_argument("--count", type=int, default=1)
-    parser.add_argument("--cases", type=lambda value: [int(one) for one in value.split(",")], metavar="4,11,12")
+    parser.add_argument("--cases", type=lambda value: [int(number) for number in value.split(",")], metavar="4,11,12")
     parser.add_argument("--rows", type=int, default=80, help="photos; half of them calibration")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

@@ -106,8 +106,8 @@ class Bench:
         built = build(network, format, self.args.data, cache)
         images = link(choose(network, self.args.data, self.args.rows), folder / f"photos-{self.args.rows}")
         side = SIDE.get(name, 224)
-        given = (network.preprocess, preprocess_file(network, cache))
-        return Case(name, format, built.path, built.arguments, *given, images, (side, side), folder)
+        preprocessing = (network.preprocess, preprocess_file(network, cache))
+        return Case(name, format, built.path, built.arguments, *preprocessing, images, (side, side), folder)
 
     def right(self, case: Case, format: str) -> Path:
         """The right Target in this format. Raises :class:`Refused` where no conversion verified."""
@@ -129,8 +129,8 @@ class Bench:
 
         print(f"making {case.name} in {format}", file=sys.stderr, flush=True)
         options = _options(case.arguments)
-        given: dict[str, Any] = {"images": case.images, "preprocess": str(case.preprocess_file), "force": True}
-        result = convert(case.source, format, output=path, **given, **options)
+        keywords: dict[str, Any] = {"images": case.images, "preprocess": str(case.preprocess_file), "force": True}
+        result = convert(case.source, format, output=path, **keywords, **options)
         if result.target is None:
             raise Refused(f"{case.name} in {format}: {result.verdict.value}: {'; '.join(result.reasons)}")
 
@@ -143,8 +143,8 @@ class Bench:
     def measure(self, case: Case, format: str, target: Path, preprocess: Preprocess) -> tuple[float, bool]:
         """Percent of the calibration photos whose labels differ from the Source's, and whether anything differs."""
         names, source = self.expected(case)
-        theirs, found = self.workers[format].call("run", str(target), case.batch(preprocess))
-        return difference(source, match_outputs(names, theirs, found))
+        target_names, target_outputs = self.workers[format].call("run", str(target), case.batch(preprocess))
+        return difference(source, match_outputs(names, target_names, target_outputs))
 
     def stop(self) -> None:
         for worker in self.workers.values():
@@ -152,12 +152,12 @@ class Bench:
 
 
 def _options(arguments: Sequence[str]) -> dict[str, Any]:
-    given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    values = dict(zip(arguments[::2], arguments[1::2], strict=True))
     options: dict[str, Any] = {}
-    if "--model-fn" in given:
-        options["model_fn"] = given["--model-fn"]
-    if "--input-shape" in given:
-        options["input_shape"] = {"": tuple(int(n) for n in given["--input-shape"].split(","))}
+    if "--model-fn" in values:
+        options["model_fn"] = values["--model-fn"]
+    if "--input-shape" in values:
+        options["input_shape"] = {"": tuple(int(n) for n in values["--input-shape"].split(","))}
     return options
 
 
@@ -264,12 +264,12 @@ def _each_matters(bench: Bench, case: Case, trial: Trial, drawn: Row, out: Path)
     for count in range(len(wanted) + 1):
         try:
             worker.call("inject", str(bench.right(case, trial.format)), str(partial), wanted[:count], drawn["seed"])
-            found = worker.call("run", str(partial), case.batch(case.preprocess))[1]
+            outputs = worker.call("run", str(partial), case.batch(case.preprocess))[1]
         except Refused:
             return False
-        if before is not None and not difference(before, found)[1]:
+        if before is not None and not difference(before, outputs)[1]:
             return False
-        before = found
+        before = outputs
     return True
 
 
@@ -331,7 +331,7 @@ def judged(seeded: Sequence[Row], report: Row) -> Row:
         for f in report.get("faults") or []
     ]
     first = reported[0] if reported else None
-    found = [any(_same(fault, other) for other in reported) for fault in seeded]
+    is_found = [any(_same(fault, other) for other in reported) for fault in seeded]
     localisation = report.get("localisation") or {}
     ranking = [r.get("target_node") or "" for r in localisation.get("ranking") or []]
     after = ((report.get("check") or {}).get("after") or {}).get("heldout") or {}
@@ -341,7 +341,7 @@ def judged(seeded: Sequence[Row], report: Row) -> Row:
         "reported": reported,
         "node_first": first is not None and any(_same(fault, first) for fault in seeded),
         "type_first": first is not None and first["type"] in [f["type"] for f in seeded],
-        "found": sum(found),
+        "found": sum(is_found),
         "rank": next((i for i, name in enumerate(ranking, 1) if any(named(name, f) for f in seeded)), None),
         "false_faults": sum(not any(_same(fault, other) for fault in seeded) for other in reported),
         "heldout_percent_after": after.get("percent"),
@@ -471,15 +471,15 @@ def show(rows: Sequence[Row]) -> None:
 
 
 def _cells(rows: Sequence[Row]) -> tuple[str, ...]:
-    made = [row for row in rows if row.get("verdict") != "not seeded"]
-    asked = [row for row in made if "exit_code" in row]
+    seeded = [row for row in rows if row.get("verdict") != "not seeded"]
+    asked = [row for row in seeded if "exit_code" in row]
     after = [row["heldout_percent_after"] for row in asked if row.get("heldout_percent_after") is not None]
     runs = [row["model_runs"] for row in asked if row.get("model_runs") is not None]
-    ranked = [row for row in made if "kruskal_rank" in row]
+    ranked = [row for row in seeded if "kruskal_rank" in row]
     return (
-        str(len(made)),
-        str(len(rows) - len(made)),
-        _share([row["as_asked"] for row in made]),
+        str(len(seeded)),
+        str(len(rows) - len(seeded)),
+        _share([row["as_asked"] for row in seeded]),
         _share([bool(row.get("node_first")) for row in asked]),
         _share([bool(row.get("type_first")) for row in asked]),
         _share([row.get("found") == len(row["seeded"]) for row in asked]),
@@ -494,8 +494,8 @@ def _cells(rows: Sequence[Row]) -> tuple[str, ...]:
     )
 
 
-def _share(found: Sequence[bool]) -> str:
-    return f"{sum(found)}/{len(found)}" if found else "-"
+def _share(flags: Sequence[bool]) -> str:
+    return f"{sum(flags)}/{len(flags)}" if flags else "-"
 
 
 def miss(row: Row) -> str:
@@ -524,10 +524,10 @@ def _arguments() -> argparse.Namespace:
 
     def several(known: Sequence[str]) -> Any:
         def parse(value: str) -> list[str]:
-            given = value.split(",")
-            if unknown := [name for name in given if name not in known]:
+            words = value.split(",")
+            if unknown := [name for name in words if name not in known]:
                 raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(known)}")
-            return given
+            return words
 
         return parse
 

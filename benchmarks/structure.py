@@ -128,7 +128,7 @@ def figures(root: Path) -> dict[str, Any]:
 
 def plain_edges(modules: Mapping[str, Module]) -> dict[str, set[str]]:
     return {
-        name: {found.target for found in module.imports if found.target in modules and found.target != name}
+        name: {imported.target for imported in module.imports if imported.target in modules and imported.target != name}
         for name, module in modules.items()
     }
 

@@ -54,15 +54,15 @@ def build(network: Network, format: str, data: Path, cache: Path, images: Path |
     recipe = network.recipes.get(format) or network.variants[format]
     match recipe.way:
         case Stored(path):
-            made = data / path
+            path_of_model = data / path
         case Scripted(real=real):
-            made = data / real if (data / real).exists() else cache / f"{network.name}.pth"
+            path_of_model = data / real if (data / real).exists() else cache / f"{network.name}.pth"
         case Converted():
-            made = cache / f"{network.name}{SUFFIX[format]}"
-    if not made.exists():
+            path_of_model = cache / f"{network.name}{SUFFIX[format]}"
+    if not path_of_model.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        _make(network, format, recipe, data, cache, images, made)
-    return Built(made, recipe.arguments, recipe.origin)
+        _make(network, format, recipe, data, cache, images, path_of_model)
+    return Built(path_of_model, recipe.arguments, recipe.origin)
 
 
 def preprocess_file(network: Network, cache: Path) -> Path:
@@ -74,26 +74,41 @@ def preprocess_file(network: Network, cache: Path) -> Path:
 
 
 def _make(
-    network: Network, format: str, recipe: Recipe, data: Path, cache: Path, images: Path | None, made: Path
+    network: Network, format: str, recipe: Recipe, data: Path, cache: Path, images: Path | None, path_of_model: Path
 ) -> None:
     what = f"{network.name} in {format}"
     match recipe.way:
         case Stored(path):
             raise NotBuilt(f"{what} needs {path} in the data folder {data}")
         case Scripted(script, photos):
-            partial = made.with_name(f".{made.name}.{os.getpid()}")
+            partial = path_of_model.with_name(f".{path_of_model.name}.{os.getpid()}")
             fitted = data / IMAGES
             if images is not None:
                 fitted = numbered(choose(network, data, photos, images), cache / "fitted")
-            given = ["--images", str(fitted), "--n", str(photos), "--threads", str(os.cpu_count() or 1)]
-            _run([sys.executable, "-c", WITH_TORCHVISION, str(data / script), *given, "--out", str(partial)], what)
-            partial.replace(made)
+            arguments = ["--images", str(fitted), "--n", str(photos), "--threads", str(os.cpu_count() or 1)]
+            _run([sys.executable, "-c", WITH_TORCHVISION, str(data / script), *arguments, "--out", str(partial)], what)
+            partial.replace(path_of_model)
         case Converted(source):
             origin = build(network, source, data, cache, images)
             chosen = link(choose(network, data, PHOTOS, images), cache / f"photos-{network.name}")
-            given = [*origin.arguments, "--images", str(chosen), "--preprocess", str(preprocess_file(network, cache))]
+            arguments = [
+                *origin.arguments,
+                "--images",
+                str(chosen),
+                "--preprocess",
+                str(preprocess_file(network, cache)),
+            ]
             pair = f"{source}2{format}"
-            command = [sys.executable, "-m", "safeconvert", pair, str(origin.path), *given, "-o", str(made)]
+            command = [
+                sys.executable,
+                "-m",
+                "safeconvert",
+                pair,
+                str(origin.path),
+                *arguments,
+                "-o",
+                str(path_of_model),
+            ]
             _run(command, what)  # exit code 0 says verified, and only then does the file stand there
 
 

@@ -61,9 +61,9 @@ def numbered(photos: Sequence[Path], folder: Path) -> Path:
     on, whose script reads the class from the name."""
     folder.mkdir(parents=True, exist_ok=True)
     for index, photo in enumerate(photos):
-        made = folder / f"{index:04}_{photo.stem}.jpg"  # Pillow goes by the content, not by the name
-        made.unlink(missing_ok=True)
-        made.symlink_to(photo.resolve())
+        copied = folder / f"{index:04}_{photo.stem}.jpg"  # Pillow goes by the content, not by the name
+        copied.unlink(missing_ok=True)
+        copied.symlink_to(photo.resolve())
     return folder
 
 

@@ -60,15 +60,15 @@ def again(model: Model, *, call: Call | None = None, config: dict[str, dict[str,
     """The model built again on new layers with the same weights. ``call(op, args)`` may run an operation in another
     way (gives NotImplemented where it does not); ``config`` changes layers' settings by name; ``replaced`` are layers
     to put in the place of others."""
-    made: dict[str, Layer] = {}
+    layers_by_name: dict[str, Layer] = {}
 
     def copied(op: Layer) -> Layer:
         if isinstance(op, layers.InputLayer):
             return op
-        if op.name not in made:
+        if op.name not in layers_by_name:
             settings = {**op.get_config(), **(config or {}).get(op.name, {})}
-            made[op.name] = (replaced or {}).get(op.name) or type(op).from_config(settings)
-        return made[op.name]
+            layers_by_name[op.name] = (replaced or {}).get(op.name) or type(op).from_config(settings)
+        return layers_by_name[op.name]
 
     def run(op: Layer, *args: Any, **kwargs: Any) -> Any:
         result = NotImplemented if call is None or not args else call(op, args[0])
@@ -77,18 +77,18 @@ def again(model: Model, *, call: Call | None = None, config: dict[str, dict[str,
     if inputs is None:
         inputs = [keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name) for t in model.inputs]
     try:
-        given = keras.tree.pack_sequence_as(model._inputs_struct, inputs)
-        outputs = model._run_through_graph(given, operation_fn=copied, call_fn=run)
-        new = keras.Model(given, outputs, name=model.name)
+        arguments = keras.tree.pack_sequence_as(model._inputs_struct, inputs)
+        outputs = model._run_through_graph(arguments, operation_fn=copied, call_fn=run)
+        new = keras.Model(arguments, outputs, name=model.name)
     except (ValueError, TypeError, RuntimeError) as error:
         raise NoPlace(str(error)[:200]) from error
     for op in operations(model):
-        other = made.get(op.name)
+        other = layers_by_name.get(op.name)
         if getattr(op, "weights", None) and other is not None and op.name not in (replaced or {}):
-            for mine, theirs in zip(op.weights, other.weights, strict=True):
-                if tuple(mine.shape) != tuple(theirs.shape):
+            for mine, new_weight in zip(op.weights, other.weights, strict=True):
+                if tuple(mine.shape) != tuple(new_weight.shape):
                     raise NoPlace
-                theirs.assign(mine)
+                new_weight.assign(mine)
     return new
 
 
@@ -117,10 +117,10 @@ def after(model: Model, op: Layer, *new: Layer) -> Model:
 
 
 def image_input(model: Model) -> Layer:
-    found = [op for op in model.operations if isinstance(op, layers.InputLayer)]
-    if len(found) != 1 or len(model.inputs[0].shape) != 4:
+    input_layers = [op for op in model.operations if isinstance(op, layers.InputLayer)]
+    if len(input_layers) != 1 or len(model.inputs[0].shape) != 4:
         raise NoPlace
-    return found[0]
+    return input_layers[0]
 
 
 def channel_axis(model: Model) -> int:
@@ -168,11 +168,11 @@ def input_scaled(model: Model, draw: Draw) -> Result:
 
 def _resized(model: Model, sizes: list[Any], before: Layer | None = None) -> Model:
     old = model.inputs[0]
-    given = keras.Input(batch_shape=[old.shape[0], *sizes], dtype=old.dtype, name=old.name)
+    new_input = keras.Input(batch_shape=[old.shape[0], *sizes], dtype=old.dtype, name=old.name)
     if before is None:
-        return again(model, inputs=[given])
-    inner = again(model, inputs=[before(given)])
-    return keras.Model(given, inner.outputs if len(inner.outputs) > 1 else inner.outputs[0], name=model.name)
+        return again(model, inputs=[new_input])
+    inner = again(model, inputs=[before(new_input)])
+    return keras.Model(new_input, inner.outputs if len(inner.outputs) > 1 else inner.outputs[0], name=model.name)
 
 
 def other_size(model: Model, draw: Draw) -> Result:
@@ -197,31 +197,31 @@ def height_and_width_swapped(model: Model, draw: Draw) -> Result:
     dims[a - 1], dims[b - 1] = dims[b - 1], dims[a - 1]
     turn = layers.Permute(dims, name=fresh(model, "permute"))
     near = [turn.name, *_near_input(model)]
-    given = keras.Input(batch_shape=sizes, dtype=model.inputs[0].dtype, name=model.inputs[0].name)
+    new_input = keras.Input(batch_shape=sizes, dtype=model.inputs[0].dtype, name=model.inputs[0].name)
 
     def call(op: Layer, args: Any) -> Any:
         if isinstance(args, list | tuple) or not isinstance(args._keras_history.operation, layers.InputLayer):
             return NotImplemented
         return op(turned)
 
-    turned = turn(given)
-    made = again(model, call=call, inputs=[given])
-    return made, Seeded("", source.name, "", "height and width of the input swapped", tuple(near))
+    turned = turn(new_input)
+    changed = again(model, call=call, inputs=[new_input])
+    return changed, Seeded("", source.name, "", "height and width of the input swapped", tuple(near))
 
 
 # --- TSS
 
 
 def _fours(model: Model, same: bool) -> list[tuple[Layer, tuple[int, int]]]:
-    found = []
+    places = []
     for op in operations(model):
         size = shape(op)
         if len(size) == 4 and all(size[1:]):
             pairs = ((1, 2), (2, 3), (1, 3)) if same else ((1, 2),)
-            found += [
+            places += [
                 (op, p) for p in pairs if (size[p[0]] == size[p[1]] or not same) and 1 not in (size[p[0]], size[p[1]])
             ]
-    return found
+    return places
 
 
 def axes_turned(model: Model, draw: Draw) -> Result:
@@ -262,8 +262,8 @@ def reread(model: Model, draw: Draw) -> Result:
     reshape = layers.Reshape((width, height, channels), name=fresh(model, "reshape"))
     turn = layers.Permute((2, 1, 3), name=fresh(model, "permute"))
     near = (turn.name, op.name, *readers(model, op))
-    made = after(model, op, reshape, turn)
-    return made, seeded(reshape, f"read as {[width, height, channels]} after {op.name}", *near)
+    changed = after(model, op, reshape, turn)
+    return changed, seeded(reshape, f"read as {[width, height, channels]} after {op.name}", *near)
 
 
 # --- WB
@@ -317,8 +317,8 @@ def pads_moved(model: Model, draw: Draw) -> Result:
     op = draw.pick(places, lambda op: op.name)
     was = [list(side) for side in op.padding]
     now = [[side[1], side[0]] if side[0] != side[1] else [side[0] - 1, side[1] + 1] for side in was]
-    made = again(model, config={op.name: {"padding": now}})
-    return made, seeded(op, f"padding {was} to {now}", *readers(model, op))
+    changed = again(model, config={op.name: {"padding": now}})
+    return changed, seeded(op, f"padding {was} to {now}", *readers(model, op))
 
 
 def same_replaced(model: Model, draw: Draw) -> Result:
@@ -340,8 +340,8 @@ def same_replaced(model: Model, draw: Draw) -> Result:
     def call(other: Layer, args: Any) -> Any:
         return other(pad(args)) if other.name == op.name else NotImplemented
 
-    made = again(model, call=call, config={op.name: {"padding": "valid"}})
-    return made, seeded(op, f"padding same to {pad.padding}", pad.name)
+    changed = again(model, call=call, config={op.name: {"padding": "valid"}})
+    return changed, seeded(op, f"padding same to {pad.padding}", pad.name)
 
 
 def dilated(model: Model, draw: Draw) -> Result:
@@ -387,8 +387,8 @@ def kernel(model: Model, draw: Draw) -> Result:
     op = draw.pick([op for op in operations(model, *POOLS) if op.padding == "same"], lambda op: op.name)
     was = list(op.pool_size)
     now = [size + 2 for size in was]
-    made = again(model, config={op.name: {"pool_size": now, "strides": list(op.strides)}})
-    return made, seeded(op, f"pool_size {was} to {now}")
+    changed = again(model, config={op.name: {"pool_size": now, "strides": list(op.strides)}})
+    return changed, seeded(op, f"pool_size {was} to {now}")
 
 
 def window(model: Model, draw: Draw) -> Result:
@@ -413,8 +413,8 @@ def _kernel(op: Layer) -> tuple[int, ...]:
 
 def _activation(op: Layer) -> str:
     """The activation that a layer holds, by name; "" for none."""
-    found = getattr(op, "activation", None)
-    name = getattr(found, "__name__", "") if found is not None else ""
+    value = getattr(op, "activation", None)
+    name = getattr(value, "__name__", "") if value is not None else ""
     return "" if name == "linear" else str(name)
 
 
@@ -506,9 +506,9 @@ def outputs_swapped(model: Model, draw: Draw) -> Result:
         raise NoPlace
     outputs[0], outputs[1] = outputs[1], outputs[0]
     names = [t._keras_history.operation.name for t in outputs[:2]]
-    made = keras.Model(model.inputs, outputs, name=model.name)
+    changed = keras.Model(model.inputs, outputs, name=model.name)
     detail = f"outputs {names[1]} and {names[0]} swapped"
-    return made, Seeded("", names[0], "", detail, (names[1], "output_0", "output_1"))
+    return changed, Seeded("", names[0], "", detail, (names[1], "output_0", "output_1"))
 
 
 def output_added(model: Model, draw: Draw) -> Result:

@@ -51,11 +51,11 @@ def seeded(node: Node, detail: str, *near: str) -> Seeded:
 
 
 def constants(model: Model) -> dict[str, Any]:
-    found = {tensor.name: tensor for tensor in model.graph.initializer}
+    arrays = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
-            found[node.output[0]] = node.attribute[0].t
-    return found
+            arrays[node.output[0]] = node.attribute[0].t
+    return arrays
 
 
 def shapes(model: Model) -> dict[str, tuple[int | None, ...]]:
@@ -86,10 +86,10 @@ def readers(model: Model, tensor: str) -> list[Node]:
 
 def image_input(model: Model) -> Any:
     initial = {tensor.name for tensor in model.graph.initializer}
-    found = [value for value in model.graph.input if value.name not in initial]
-    if len(found) != 1 or len(found[0].type.tensor_type.shape.dim) != 4:
+    inputs = [value for value in model.graph.input if value.name not in initial]
+    if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
         raise NoPlace
-    return found[0]
+    return inputs[0]
 
 
 def insert_after(model: Model, tensor: str, new: list[Node]) -> None:

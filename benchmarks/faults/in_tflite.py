@@ -137,9 +137,13 @@ def code(model: Model, kind: str) -> int:
     for i, known in enumerate(model.operatorCodes):
         if max(known.builtinCode, known.deprecatedBuiltinCode) == CODES[kind]:
             return i
-    made = schema.OperatorCodeT()
-    made.builtinCode, made.deprecatedBuiltinCode, made.version = CODES[kind], min(CODES[kind], 127), 1
-    model.operatorCodes.append(made)
+    operator_code = schema.OperatorCodeT()
+    operator_code.builtinCode, operator_code.deprecatedBuiltinCode, operator_code.version = (
+        CODES[kind],
+        min(CODES[kind], 127),
+        1,
+    )
+    model.operatorCodes.append(operator_code)
     return len(model.operatorCodes) - 1
 
 
@@ -171,8 +175,8 @@ def redirect(model: Model, old: int, new: int, ops: list[Op]) -> None:
 def insert_after(model: Model, tensor: int, ops: list[Op], end: int) -> None:
     redirect(model, tensor, end, operators(model))
     ops[0].inputs = [tensor, *list(ops[0].inputs)[1:]]
-    found = [i for i, op in enumerate(operators(model)) if tensor in list(op.outputs)]
-    at = found[0] + 1 if found else 0
+    places = [i for i, op in enumerate(operators(model)) if tensor in list(op.outputs)]
+    at = places[0] + 1 if places else 0
     graph(model).operators[at:at] = ops
 
 
@@ -182,10 +186,10 @@ def fresh(model: Model, stem: str) -> str:
 
 
 def image_input(model: Model) -> int:
-    found = list(graph(model).inputs)
-    if len(found) != 1 or len(size(model, found[0])) != 4 or graph(model).tensors[found[0]].type != FLOAT:
+    inputs = list(graph(model).inputs)
+    if len(inputs) != 1 or len(size(model, inputs[0])) != 4 or graph(model).tensors[inputs[0]].type != FLOAT:
         raise NoPlace
-    return int(found[0])
+    return int(inputs[0])
 
 
 def channel_axis(model: Model) -> int:

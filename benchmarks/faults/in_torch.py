@@ -60,8 +60,8 @@ def seeded(model: Model, node: Node, detail: str, *near: str) -> Seeded:
 
 def _keys(model: Model, node: Node) -> list[str]:
     """Keys of the parameters and constants that the node takes."""
-    found = _held(model)
-    return [found[arg.name] for arg in node.all_input_nodes if arg.name in found]
+    held_keys = _held(model)
+    return [held_keys[arg.name] for arg in node.all_input_nodes if arg.name in held_keys]
 
 
 def _held(model: Model) -> dict[str, str]:
@@ -85,15 +85,17 @@ def argument(node: Node, name: str) -> Any:
 def set_argument(node: Node, name: str, value: Any) -> None:
     """Give an argument by position, with those before it at their defaults."""
     described = node.target._schema.arguments
-    at = next(i for i, one in enumerate(described) if one.name == name)
+    at = next(i for i, description in enumerate(described) if description.name == name)
     if described[at].kwarg_only:
         node.kwargs = {**node.kwargs, name: value}
         return
-    args = [argument(node, one.name) for one in described[: max(at + 1, len(node.args))]]
+    args = [argument(node, description.name) for description in described[: max(at + 1, len(node.args))]]
     args[at] = value
     node.args = tuple(args)
     node.kwargs = {
-        key: kept for key, kept in node.kwargs.items() if key not in [one.name for one in described[: at + 1]]
+        key: kept
+        for key, kept in node.kwargs.items()
+        if key not in [description.name for description in described[: at + 1]]
     }
 
 
@@ -104,10 +106,10 @@ def size(node: Node) -> list[Any]:
 
 def image_input(model: Model) -> Node:
     names = model.graph_signature.user_inputs
-    found = [node for node in model.graph.nodes if node.op == "placeholder" and node.name in names]
-    if len(found) != 1 or len(size(found[0])) != 4:
+    placeholders = [node for node in model.graph.nodes if node.op == "placeholder" and node.name in names]
+    if len(placeholders) != 1 or len(size(placeholders[0])) != 4:
         raise NoPlace
-    return found[0]
+    return placeholders[0]
 
 
 def channel_axis(node: Node) -> int:
@@ -125,7 +127,7 @@ def tensor_of(model: Model, node: Node) -> tuple[str, torch.Tensor] | None:
 
 def insert_after(model: Model, node: Node, calls_: list[tuple[Any, tuple[Any, ...]]]) -> list[Node]:
     """Put calls behind a node: all that read it read the last one. ``None`` in arguments stands for what comes in."""
-    graph, made, at = model.graph, [], node
+    graph, new_nodes, at = model.graph, [], node
     if node.op == "placeholder":  # calls come after the last placeholder
         at = [n for n in graph.nodes if n.op == "placeholder"][-1]
     users, current = list(node.users), node
@@ -136,13 +138,13 @@ def insert_after(model: Model, node: Node, calls_: list[tuple[Any, tuple[Any, ..
         with torch._guards.detect_fake_mode(node.meta["val"]) or torch.no_grad():
             new.meta["val"] = target(*values)
         new.meta["nn_module_stack"] = {}
-        made.append(new)
+        new_nodes.append(new)
         at = current = new
     for user in users:
         user.replace_input_with(node, current)
     _outputs(model)
     model.graph_module.recompile()
-    return made
+    return new_nodes
 
 
 def _outputs(model: Model) -> None:
@@ -210,8 +212,8 @@ def other_size(model: Model, draw: Draw) -> Result:
     was, axis = size(node)[1:], channel_axis(node)
     factor = draw.pick((0.5, 0.75, 1.25, 1.5))
     now = [d if i == axis else round(d * factor) for i, d in enumerate(was, 1)]
-    made = again(model, Around(model), now)
-    return made, Seeded("", node.name, "", f"{was} declared as {now}", (image_input(made).name,))
+    changed = again(model, Around(model), now)
+    return changed, Seeded("", node.name, "", f"{was} declared as {now}", (image_input(changed).name,))
 
 
 def height_and_width_swapped(model: Model, draw: Draw) -> Result:
@@ -221,9 +223,9 @@ def height_and_width_swapped(model: Model, draw: Draw) -> Result:
     if sizes[a] == sizes[b]:
         raise NoPlace  # nothing is declared otherwise: this would be TSS
     sizes[a], sizes[b] = sizes[b], sizes[a]
-    made = again(model, Around(model, before=lambda x: x.transpose(a, b)), sizes[1:])
-    near = (image_input(made).name, *(n.name for n in calls(made, "transpose")))
-    return made, Seeded("", node.name, "", "height and width of the input swapped", near)
+    changed = again(model, Around(model, before=lambda x: x.transpose(a, b)), sizes[1:])
+    near = (image_input(changed).name, *(n.name for n in calls(changed, "transpose")))
+    return changed, Seeded("", node.name, "", "height and width of the input swapped", near)
 
 
 # --- TSS
@@ -295,12 +297,12 @@ def _store(model: Model, key: str, value: Any) -> None:
 
 
 def _places(model: Model, part: str, *kinds: str) -> list[tuple[Node, str, torch.Tensor]]:
-    found = []
+    places = []
     for node in calls(model, *kinds):
         held = tensor_of(model, argument(node, part))
         if held is not None and held[1].ndim:
-            found.append((node, *held))
-    return found
+            places.append((node, *held))
+    return places
 
 
 def _weighted(model: Model, draw: Draw, part: str, kinds: tuple[str, ...], how: tuple[str, ...] = DAMAGES) -> Result:
@@ -512,12 +514,12 @@ def activation_replaced(model: Model, draw: Draw) -> Result:
 def pooling_replaced(model: Model, draw: Draw) -> Result:
     node = draw.pick(calls(model, "max_pool2d", "avg_pool2d"), lambda n: n.name)
     fault = seeded(model, node, "maximum and average exchanged")
-    given = [node.args[0], *(argument(node, name) for name in ("kernel_size", "stride", "padding"))]
+    arguments = [node.args[0], *(argument(node, name) for name in ("kernel_size", "stride", "padding"))]
     mode = argument(node, "ceil_mode")
     if kind_of(node) == "max_pool2d":
-        node.target, node.args = ATEN.avg_pool2d.default, (*given, mode, False)
+        node.target, node.args = ATEN.avg_pool2d.default, (*arguments, mode, False)
     else:
-        node.target, node.args = ATEN.max_pool2d.default, (*given, [1, 1], mode)
+        node.target, node.args = ATEN.max_pool2d.default, (*arguments, [1, 1], mode)
     node.kwargs = {}
     model.graph_module.recompile()
     return model, fault

@@ -35,18 +35,18 @@ class Draw:
 
     random: np.random.Generator
     strength: float
-    taken: set[str] = field(default_factory=set)
+    used_places: set[str] = field(default_factory=set)
 
     def pick(self, places: Iterable[T], name: Callable[[T], str] = str) -> T:
         """One of the places that no earlier fault of this model took. Raises :class:`NoPlace` where none is left."""
-        free = [place for place in places if name(place) not in self.taken]
+        free = [place for place in places if name(place) not in self.used_places]
         if not free:
             raise NoPlace
         return free[int(self.random.integers(len(free)))]
 
     def order(self, items: Iterable[T]) -> list[T]:
-        found = list(items)
-        return [found[i] for i in self.random.permutation(len(found))]
+        shuffled = list(items)
+        return [shuffled[i] for i in self.random.permutation(len(shuffled))]
 
 
 Kind = Callable[[Any, Draw], tuple[Any, Seeded]]  # a model in, the faulty one and what was seeded out

@@ -119,13 +119,18 @@ def _norm(layer: Any, inputs: Any, images: Array, random: np.random.Generator) -
     """A BatchNormalization whose statistics are the pictures' own."""
     import keras
 
-    found = np.asarray(keras.Model(inputs, layer)(images))
+    values = np.asarray(keras.Model(inputs, layer)(images))
     bn = keras.layers.BatchNormalization()
     out = bn(layer)
-    axes = tuple(range(found.ndim - 1))
-    channels = found.shape[-1]
+    axes = tuple(range(values.ndim - 1))
+    channels = values.shape[-1]
     bn.set_weights(
-        [random.uniform(0.5, 1.5, channels), random.normal(0, 0.3, channels), found.mean(axes), found.var(axes) + 1e-3]
+        [
+            random.uniform(0.5, 1.5, channels),
+            random.normal(0, 0.3, channels),
+            values.mean(axes),
+            values.var(axes) + 1e-3,
+        ]
     )
     return out
 
@@ -174,6 +179,6 @@ def _branches(images: Array, out: Path) -> None:
     heads = layers.Dense(CLASSES, name="fine"), layers.Dense(CLASSES, name="coarse")
     features = [np.asarray(part) for part in keras.Model(inputs, [first, second])(images)]
     model = keras.Model(inputs, [heads[0](first), heads[1](second)])
-    for head, found in zip(heads, features, strict=True):
-        head.set_weights(list(_standard(found, random)))
+    for head, feature in zip(heads, features, strict=True):
+        head.set_weights(list(_standard(feature, random)))
     model.save(out)

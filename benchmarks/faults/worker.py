@@ -52,10 +52,10 @@ class Worker:
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, self.format), daemon=True)
+        self._pipe, child_pipe = context.Pipe()
+        self._process = context.Process(target=serve, args=(child_pipe, self.format), daemon=True)
         self._process.start()
-        theirs.close()
+        child_pipe.close()
 
     def stop(self) -> None:
         if self._process is not None:
@@ -99,27 +99,27 @@ def inject(format: str, path: str, out: str, wanted: Sequence[tuple[str, float]]
     """Seed faults of these (type, strength) into a copy of the model, and write it; gives what was seeded."""
     module = injector(format)
     model = module.read(path)
-    taken: set[str] = set()
+    used_nodes: set[str] = set()
     seeded = []
     for index, (type_, strength) in enumerate(wanted):
         random = np.random.default_rng((seed, index))
-        model, fault = _one(module, model, type_, random, strength, taken)
+        model, fault = _one(module, model, type_, random, strength, used_nodes)
         names = {fault.node, *fault.also}
-        if names & taken:
+        if names & used_nodes:
             raise NoPlace("two faults touch each other: one could undo or hide the other")
-        taken |= names
+        used_nodes |= names
         seeded.append(asdict(fault))
     module.write(model, out)
     return seeded
 
 
 def _one(
-    module: Any, model: Any, type_: str, random: np.random.Generator, strength: float, taken: set[str]
+    module: Any, model: Any, type_: str, random: np.random.Generator, strength: float, used_nodes: set[str]
 ) -> tuple[Any, Seeded]:
     kinds = module.KINDS.get(type_, {})
     for name in Draw(random, strength).order(kinds):
         try:
-            model, fault = kinds[name](model, Draw(random, strength, taken))
+            model, fault = kinds[name](model, Draw(random, strength, used_nodes))
         except NoPlace:
             continue
         return model, replace(fault, type=type_, kind=name)
@@ -127,7 +127,7 @@ def _one(
 
 
 def kinds(format: str) -> dict[str, list[str]]:
-    return {type_: list(found) for type_, found in injector(format).KINDS.items()}
+    return {type_: list(injectors) for type_, injectors in injector(format).KINDS.items()}
 
 
 def only(format: str, path: str, out: str, type_: str, kind: str, strength: float, seed: int) -> dict[str, Any]:
@@ -143,9 +143,9 @@ def run(format: str, path: str, image: np.ndarray[Any, Any]) -> tuple[list[str],
     from safeconvert.runtimes import registry
 
     _load(format, path)
-    taken = registry.MODELS[path].inputs
+    inputs = registry.MODELS[path].inputs
     try:
-        result = registry.run(path, {taken[0].name: fitted(image, taken[0].shape or (), format)})
+        result = registry.run(path, {inputs[0].name: fitted(image, inputs[0].shape or (), format)})
     finally:
         registry.forget(path)
     return list(result.names), result.outputs

@@ -48,9 +48,9 @@ def percentages(report: Mapping[str, Any]) -> Row:
     after = check.get("after")
     before = check.get("before") or after
     return {
-        f"{prefix}percent_{when}": None if found is None else found[part]["percent"]
+        f"{prefix}percent_{when}": None if percentage is None else percentage[part]["percent"]
         for prefix, part in (("", "calibration"), ("heldout_", "heldout"))
-        for when, found in (("before", before), ("after", after))
+        for when, percentage in (("before", before), ("after", after))
     }
 
 
@@ -61,8 +61,8 @@ def totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, int, int]]
 
 
 def _three(numbers: Sequence[int]) -> tuple[int, int, int]:
-    one, two, three = numbers
-    return one, two, three
+    first, two, three = numbers
+    return first, two, three
 
 
 def _same(fault: Mapping[str, Any], reported: Mapping[str, Any]) -> bool:

@@ -60,23 +60,23 @@ def channels_between(model: Model, draw: Draw) -> Result:
     sizes = list(old.shape)
     if in_keras.channel_axis(model) != 1:
         raise NoPlace("the channels do not come first")
-    given = keras.Input(batch_shape=[sizes[0], sizes[2], sizes[1], sizes[3]], dtype=old.dtype, name=old.name)
+    new_input = keras.Input(batch_shape=[sizes[0], sizes[2], sizes[1], sizes[3]], dtype=old.dtype, name=old.name)
     turned = layers.Permute((2, 1, 3), name=fresh(model, "permute"))
     near = (turned.name, *readers(model, in_keras.image_input(model)))
-    made: dict[str, Layer] = {}
+    layers_by_name: dict[str, Layer] = {}
 
     def copied(op: Layer) -> Layer:
-        if not isinstance(op, layers.InputLayer) and op.name not in made:
-            made[op.name] = type(op).from_config(op.get_config())
-        return made.get(op.name, op)
+        if not isinstance(op, layers.InputLayer) and op.name not in layers_by_name:
+            layers_by_name[op.name] = type(op).from_config(op.get_config())
+        return layers_by_name.get(op.name, op)
 
-    outputs = model._run_through_graph(keras.tree.pack_sequence_as(model._inputs_struct, [turned(given)]), copied)
-    for name, layer in made.items():
+    outputs = model._run_through_graph(keras.tree.pack_sequence_as(model._inputs_struct, [turned(new_input)]), copied)
+    for name, layer in layers_by_name.items():
         if weights := getattr(layer, "weights", None):
-            for mine, theirs in zip(model.get_layer(name).weights, weights, strict=True):
-                theirs.assign(mine)
-    detail = f"{sizes[1:]} declared as {list(given.shape[1:])}"
-    return keras.Model(given, outputs, name=model.name), Seeded("", old.name, "", detail, near)
+            for mine, new in zip(model.get_layer(name).weights, weights, strict=True):
+                new.assign(mine)
+    detail = f"{sizes[1:]} declared as {list(new_input.shape[1:])}"
+    return keras.Model(new_input, outputs, name=model.name), Seeded("", old.name, "", detail, near)
 
 
 KINDS: dict[tuple[str, str], Callable[[Model, Draw], Result]] = {
@@ -88,15 +88,15 @@ KINDS: dict[tuple[str, str], Callable[[Model, Draw], Result]] = {
 
 def inject(right: str, wrong: str, faults: list[tuple[str, str]], seed: int = 0) -> list[dict[str, Any]]:
     """Faults of these types and kinds, one behind the other, each of which changes what the model gives."""
-    model, taken, found = in_keras.read(right), set[str](), list[dict[str, Any]]()
+    model, used_nodes, changes = in_keras.read(right), set[str](), list[dict[str, Any]]()
     before = _outputs(model)
     for index, (type_, kind) in enumerate(faults):
         make = KINDS.get((type_, kind)) or in_keras.KINDS[type_][kind]
         for attempt in range(TRIES):
-            draw = Draw(np.random.default_rng((seed, index, attempt)), 0.5, taken)
+            draw = Draw(np.random.default_rng((seed, index, attempt)), 0.5, used_nodes)
             changed, fault = make(model, draw)
             names = {fault.node, *fault.also}
-            if {fault.node} & taken:
+            if {fault.node} & used_nodes:
                 continue
             if type_ == "ID":
                 break
@@ -107,23 +107,23 @@ def inject(right: str, wrong: str, faults: list[tuple[str, str]], seed: int = 0)
         else:
             raise NoPlace(f"no {kind} that changes the outputs in {TRIES} draws")
         model = changed
-        taken |= names
-        found.append(asdict(replace(fault, type=type_, kind=kind)))
+        used_nodes |= names
+        changes.append(asdict(replace(fault, type=type_, kind=kind)))
     model.save(wrong)
-    return found
+    return changes
 
 
 def _outputs(model: Model) -> list[Any]:
     random = np.random.default_rng(7)
     sizes = [size or 2 for size in model.inputs[0].shape]
-    given = random.uniform(-1, 1, sizes).astype("float32")
-    return [np.asarray(value) for value in keras.tree.flatten(model(given, training=False))]
+    images = random.uniform(-1, 1, sizes).astype("float32")
+    return [np.asarray(value) for value in keras.tree.flatten(model(images, training=False))]
 
 
-def _same(one: list[Any], other: list[Any]) -> bool:
-    if [a.shape for a in one] != [b.shape for b in other]:
+def _same(first: list[Any], other: list[Any]) -> bool:
+    if [a.shape for a in first] != [b.shape for b in other]:
         return False
-    return all(np.allclose(a, b, 1e-3, 1e-4 * float(np.abs(a).max() + 1e-9)) for a, b in zip(one, other, strict=True))
+    return all(np.allclose(a, b, 1e-3, 1e-4 * float(np.abs(a).max() + 1e-9)) for a, b in zip(first, other, strict=True))
 
 
 if __name__ == "__main__":

@@ -66,26 +66,26 @@ def _seeded(model: Model, op: Op, detail: str, held: list[str]) -> Seeded:
 
 def integer_weights(model: Model) -> list[Seeded]:
     """The layers whose constant weights are int8, each one a fault."""
-    found = []
+    tensors = []
     for op in operators(model, *WEIGHTED):
         tensor = graph(model).tensors[op.inputs[1]]
         data = model.buffers[tensor.buffer].data
         if tensor.type == schema.TensorType.INT8 and data is not None and len(data):
             fault = _seeded(model, op, "int8 weights", [text(model, op.inputs[1])])
-            found.append(replace(fault, type="WB", kind="int8 weights"))
-    return found
+            tensors.append(replace(fault, type="WB", kind="int8 weights"))
+    return tensors
 
 
 def inject(path: str, wrong: str, faults: list[tuple[str, str]], seed: int = 0) -> list[dict[str, Any]]:
-    model, taken = in_tflite.read(path), set[str]()
-    found = integer_weights(model)
+    model, used_nodes = in_tflite.read(path), set[str]()
+    tensors = integer_weights(model)
     for index, (type_, kind) in enumerate(faults):
         make = half if kind == "half" else in_tflite.KINDS[type_][kind]
-        model, fault = make(model, Draw(np.random.default_rng((seed, index)), 1.0, taken))
-        taken |= {fault.node, *fault.also}
-        found.append(replace(fault, type=type_, kind=kind))
+        model, fault = make(model, Draw(np.random.default_rng((seed, index)), 1.0, used_nodes))
+        used_nodes |= {fault.node, *fault.also}
+        tensors.append(replace(fault, type=type_, kind=kind))
     in_tflite.write(model, wrong)
-    return [asdict(fault) for fault in found]
+    return [asdict(fault) for fault in tensors]
 
 
 if __name__ == "__main__":

@@ -56,13 +56,13 @@ def make(case: Case, place: Place) -> Made:
     file = place.zoo / f"{case.number:02}-preprocess.json"
     file.write_text(json.dumps(preprocess.to_json(), indent=1) + "\n", encoding="utf-8")
     images = link(choose(network, place.data, place.photos, place.images), place.work / f"photos-{case.model}")
-    given = (*arguments, "--images", str(images), "--preprocess", str(file))
-    target, seeded = _wrong(case, _right(case, network, place, path, given), place)
+    case_arguments = (*arguments, "--images", str(images), "--preprocess", str(file))
+    target, seeded = _wrong(case, _right(case, network, place, path, case_arguments), place)
     if case.deployed is not None:
-        given = (*given, "--target-preprocess", case.deployed)
+        case_arguments = (*case_arguments, "--target-preprocess", case.deployed)
         detail = f"{preprocess.name} replaced by {case.deployed}"
         seeded = [{"type": "PP", "node": "preprocess", "kind": "deployment", "detail": detail, "also": []}, *seeded]
-    return Made(path, given, target, tuple(seeded), origin)
+    return Made(path, case_arguments, target, tuple(seeded), origin)
 
 
 def _source(case: Case, network: Network, place: Place) -> tuple[Path, tuple[str, ...], Preprocess, str]:
@@ -80,7 +80,7 @@ def _source(case: Case, network: Network, place: Place) -> tuple[Path, tuple[str
     return path, (), preprocess, f"{built.origin}; torchvision's transform_input in front"
 
 
-def _right(case: Case, network: Network, place: Place, source: Path, given: tuple[str, ...]) -> Path:
+def _right(case: Case, network: Network, place: Place, source: Path, case_arguments: tuple[str, ...]) -> Path:
     """What the real converters make of the Source: verified, unless the weights are TFLiteConverter's own."""
     way = network.recipes[case.target].way
     zoo = isinstance(way, Converted) and way.format == case.source and not source.name.endswith("transform_input.pt2")
@@ -94,7 +94,7 @@ def _right(case: Case, network: Network, place: Place, source: Path, given: tupl
     if case.weights:
         _child("tflite_converter", [str(source)], path)
     else:
-        command = [sys.executable, "-m", "safeconvert", f"{case.source}2{case.target}", str(source), *given]
+        command = [sys.executable, "-m", "safeconvert", f"{case.source}2{case.target}", str(source), *case_arguments]
         _run([*command, "-o", str(path), "-q"])
     return path
 

@@ -33,8 +33,10 @@ def write(source: str, out: str) -> None:
     program = torch.export.load(source)
     _, height, width, channels = program.example_inputs[0][0].shape
     example = torch.zeros(2, channels, height, width)
-    made = torch.export.export(Prepared(program.module()), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    torch.export.save(made, out)
+    exported = torch.export.export(
+        Prepared(program.module()), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},)
+    )
+    torch.export.save(exported, out)
 
 
 if __name__ == "__main__":

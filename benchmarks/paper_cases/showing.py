@@ -48,10 +48,10 @@ def _shares(row: Row, key: str) -> str:
 
 def last_line(rows: Sequence[Row]) -> str:
     """Located and repaired of those that there are, by type, beside the paper's totals."""
-    ours = totals(rows)
+    measured = totals(rows)
     said = [
         f"{type_} {located}/{repaired} of {seeded} (paper {TOTALS[type_][0]}/{TOTALS[type_][1]})"
-        for type_, (seeded, located, repaired) in ours.items()
+        for type_, (seeded, located, repaired) in measured.items()
     ]
     false = sum(row.get("false_faults", 0) for row in rows)
     good = sum(row.get("exit_code") == 0 for row in rows)

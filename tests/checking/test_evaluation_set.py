@@ -26,7 +26,7 @@ def images(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def made(workers: WorkerPool, executor: ThreadPoolExecutor, options: Options) -> EvaluationSet:
+def evaluation_set_of(workers: WorkerPool, executor: ThreadPoolExecutor, options: Options) -> EvaluationSet:
     source = LoadedModel(workers, "source", ONNX.written_at(Path("source.onnx")))
     source.signature = Signature((TensorSpec("x", (None, 3, 16, 16), "float32"),), ())
     return EvaluationSet(workers, source, {"x": (None, 3, 16, 16)}, options, executor, Silent())
@@ -35,7 +35,7 @@ def made(workers: WorkerPool, executor: ThreadPoolExecutor, options: Options) ->
 def test_as_deployed_is_another_set_with_the_same_source_outputs(images: Path) -> None:
     options = Options(images=images, preprocess="torch", target_preprocess="caffe")
     with WorkerPool() as workers, ThreadPoolExecutor(1) as executor:
-        plain = made(workers, executor, options)
+        plain = evaluation_set_of(workers, executor, options)
         deployed = plain.as_deployed()
         assert (plain.target_preprocess, plain.target_inputs) == (None, None)
         assert deployed.target_preprocess == load_preprocess("caffe") == plain.deployment
@@ -53,6 +53,6 @@ def test_as_deployed_is_another_set_with_the_same_source_outputs(images: Path) -
 
 def test_without_a_deployment_the_set_is_the_same(images: Path) -> None:
     with WorkerPool() as workers, ThreadPoolExecutor(1) as executor:
-        plain = made(workers, executor, Options(images=images, preprocess="torch"))
+        plain = evaluation_set_of(workers, executor, Options(images=images, preprocess="torch"))
         assert plain.as_deployed() is plain
         plain.source_outputs.close()

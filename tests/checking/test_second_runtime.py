@@ -94,7 +94,7 @@ def test_a_conversion_gives_a_file_that_both_runtimes_answer_rightly(models: Pat
     if apart(models, "plain.tflite") > 1e-3:  # the converter's own file
         assert said["verdict"] == "repaired"
         assert said["check"]["before"]["calibration"]["max_abs"] > 1e-3
-        assert [(one["type"], one["source_node"], one["status"]) for one in said["faults"]] == [
+        assert [(fault["type"], fault["source_node"], fault["status"]) for fault in said["faults"]] == [
             ("LH", "sparse", "repaired")
         ]
         assert said["faults"][0]["evidence"]["operator"] == "CONV_2D"
@@ -107,7 +107,7 @@ def test_repair_makes_such_a_file_anew(models: Path) -> None:
     assert done.code == 0, done.out + done.err
     assert apart(models, "mended.tflite") < 1e-4
     if apart(models, "plain.tflite") > 1e-3:
-        assert [(one["type"], one["source_node"]) for one in report(done)["faults"]] == [("LH", "sparse")]
+        assert [(fault["type"], fault["source_node"]) for fault in report(done)["faults"]] == [("LH", "sparse")]
 
 
 def test_rounded_weights_excuse_no_label_in_the_second_runtime(models: Path) -> None:

@@ -48,9 +48,9 @@ def test_caches_whose_first_axis_is_no_batch_are_fed_with_and_without_inputs(tmp
     source, wrong = streaming(tmp_path / "s.onnx"), streaming(tmp_path / "w.onnx", scale=1.1)
     same = streaming(tmp_path / "t.onnx")
     inputs = stored(tmp_path / "x.npz", x=floats(10, 1, 6, 4), cache=floats(10, 5, 1, 4))
-    for given in (inputs, None):
-        assert outcome(source, same, given)[0] == "verified"
-        assert outcome(source, wrong, given)[0] == "diverged"
+    for file in (inputs, None):
+        assert outcome(source, same, file)[0] == "verified"
+        assert outcome(source, wrong, file)[0] == "diverged"
 
 
 def test_an_array_without_a_batch_axis_is_the_same_for_all_inputs(tmp_path: Path) -> None:
@@ -120,9 +120,9 @@ def scalars(path: Path, scale: float) -> Path:
 def test_scalars_are_read_and_compared(tmp_path: Path) -> None:
     source, same, wrong = (scalars(tmp_path / f"{i}.onnx", scale) for i, scale in enumerate((1.0, 1.0, 1.2)))
     inputs = stored(tmp_path / "x.npz", x=floats(10, 12), factor=floats(10))
-    for given in (inputs, None):
-        assert outcome(source, same, given)[0] == "verified"
-        assert outcome(source, wrong, given)[0] == "diverged"
+    for file in (inputs, None):
+        assert outcome(source, same, file)[0] == "verified"
+        assert outcome(source, wrong, file)[0] == "diverged"
 
 
 def embedding(path: Path, scale: float) -> Path:

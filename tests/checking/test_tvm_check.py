@@ -38,8 +38,8 @@ SIZES = (3, 10, 14)
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[WorkerPool]:
-    with WorkerPool() as made:
-        yield made
+    with WorkerPool() as pool:
+        yield pool
 
 
 def model(nodes: list[onnx.NodeProto], constants: dict[str, Any], outputs: tuple[str, ...] = ("y",)) -> onnx.ModelProto:
@@ -176,31 +176,33 @@ def test_the_instrument_says_which_call_computed_a_tensor_and_when(workers: Work
 
 
 def test_two_runtimes_that_agree_are_said_to(workers: WorkerPool, tmp_path: Path) -> None:
-    found = opinion(workers, net((2, 2)), tmp_path)
-    assert (found.agrees, found.differences, found.compared) == (True, (), 8)
-    assert found.max_abs is not None
-    assert found.max_abs < 1e-5
+    comparison = opinion(workers, net((2, 2)), tmp_path)
+    assert (comparison.agrees, comparison.differences, comparison.compared) == (True, (), 8)
+    assert comparison.max_abs is not None
+    assert comparison.max_abs < 1e-5
 
 
 def test_the_first_node_that_differs_by_itself_is_the_runtimes(workers: WorkerPool, tmp_path: Path) -> None:
-    found = opinion(workers, net(), tmp_path)
-    assert found.agrees is False
-    assert [one.node for one in found.differences] == ["up"]  # what sits behind it is fed other values, and is right
-    assert "resize2d" in found.words
-    assert "not the converter's" in found.words
+    comparison = opinion(workers, net(), tmp_path)
+    assert comparison.agrees is False
+    assert [difference.node for difference in comparison.differences] == [
+        "up"
+    ]  # what sits behind it is fed other values, and is right
+    assert "resize2d" in comparison.words
+    assert "not the converter's" in comparison.words
 
 
 def test_an_operator_that_tvm_does_not_know_is_one_line(workers: WorkerPool, tmp_path: Path) -> None:
-    found = opinion(workers, net((2, 2), tail="Celu"), tmp_path)
-    assert (found.agrees, found.compared, found.first) == (None, 0, None)
-    assert "Celu" in found.message
-    assert "\n" not in found.message
+    comparison = opinion(workers, net((2, 2), tail="Celu"), tmp_path)
+    assert (comparison.agrees, comparison.compared, comparison.first) == (None, 0, None)
+    assert "Celu" in comparison.message
+    assert "\n" not in comparison.message
 
 
 def test_a_file_that_is_no_model_is_no_agreement(workers: WorkerPool, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no model")
-    found = ask(workers, "source", tmp_path / "broken.onnx", {"x": inputs()}, Tolerance(), 120)
-    assert found.agrees is None
+    comparison = ask(workers, "source", tmp_path / "broken.onnx", {"x": inputs()}, Tolerance(), 120)
+    assert comparison.agrees is None
 
 
 def test_a_killed_child_is_said_and_the_next_question_starts_another(workers: WorkerPool, tmp_path: Path) -> None:
@@ -214,10 +216,10 @@ def test_a_killed_child_is_said_and_the_next_question_starts_another(workers: Wo
 
     killer = threading.Thread(target=kill)
     killer.start()
-    found = ask(workers, "source", tmp_path / "model.onnx", {"x": inputs()}, Tolerance(), 120)
+    comparison = ask(workers, "source", tmp_path / "model.onnx", {"x": inputs()}, Tolerance(), 120)
     killer.join()
-    assert found.agrees is None
-    assert "SIGKILL" in found.message
+    assert comparison.agrees is None
+    assert "SIGKILL" in comparison.message
     assert opinion(workers, net((2, 2)), tmp_path).agrees is True
 
 
@@ -228,8 +230,8 @@ def test_check_tells_a_difference_between_runtimes_and_lets_the_verdict_be(tmp_p
     save(tmp_path, net(), net())
     report = run("check", tmp_path)
     assert report["verdict"] == "verified"
-    told = [(one["model"], one["agrees"], one["first_differing_node"]) for one in report["engines"]]
-    assert told == [("source", False, "up"), ("target", False, "up")]
+    engines = [(engine["model"], engine["agrees"], engine["first_differing_node"]) for engine in report["engines"]]
+    assert engines == [("source", False, "up"), ("target", False, "up")]
     assert any("runtime's difference" in note for note in report["notes"])
 
 
@@ -245,7 +247,7 @@ def test_a_pair_command_asks_about_its_onnx_target(torch_models: Path, tmp_path:
     done = safeconvert("torch2onnx", "model.pt2", "--engine", "tvm", "--json", folder=tmp_path)
     assert done.code == 0, done.err
     report = json.loads(done.out)
-    assert [(one["model"], one["agrees"]) for one in report["engines"]] == [("target", True)]
+    assert [(engine["model"], engine["agrees"]) for engine in report["engines"]] == [("target", True)]
     assert "A second runtime" in (tmp_path / "model.onnx.report.html").read_text(encoding="utf-8")
 
 
@@ -259,7 +261,7 @@ def test_what_differs_as_the_runtimes_do_is_refused_and_a_real_fault_behind_it_i
     (refused,) = report["refused"]
     assert refused["target_node"] == "up"
     assert "in onnxruntime and" in refused["reason"]
-    views = {one["model"]: one["first_differing_node"] for one in report["engines"]}
+    views = {engine["model"]: engine["first_differing_node"] for engine in report["engines"]}
     assert views == {"source view": "up", "target view": "up", "target": "up"}
 
 
@@ -267,7 +269,9 @@ def test_a_real_fault_in_the_node_at_which_the_runtimes_differ_is_a_fault(tmp_pa
     save(tmp_path, net(), net(mode="cubic"))
     report = run("repair", tmp_path, "-o", "fixed.onnx")
     assert report["verdict"] == "repaired"
-    assert [(one["type"], one["target_node"], one["status"]) for one in report["faults"]] == [("LH", "up", "repaired")]
+    assert [(fault["type"], fault["target_node"], fault["status"]) for fault in report["faults"]] == [
+        ("LH", "up", "repaired")
+    ]
     assert report["refused"] == []
 
 
@@ -276,7 +280,7 @@ def test_a_target_that_the_reference_reads_as_onnxruntime_does_is_at_fault(tmp_p
     save(tmp_path, net(None), net())
     report = run("repair", tmp_path, "-o", "fixed.onnx")
     assert report["verdict"] == "repaired"
-    assert [one["target_node"] for one in report["faults"]] == ["up"]
+    assert [fault["target_node"] for fault in report["faults"]] == ["up"]
     assert report["refused"] == []
 
 
@@ -286,7 +290,7 @@ def test_a_target_that_one_runtime_reads_as_the_source_and_none_agrees_about_is_
     report = run("repair", tmp_path, "-o", "fixed.onnx", code=1)
     assert report["verdict"] == "diverged"
     assert report["faults"] == []
-    assert [one["target_node"] for one in report["refused"]] == ["up"]
+    assert [refusal["target_node"] for refusal in report["refused"]] == ["up"]
     assert "runtime's difference" in report["refused"][0]["reason"]
 
 
@@ -295,7 +299,7 @@ def test_a_source_that_tvm_cannot_run_is_walked_in_onnxruntime(tmp_path: Path) -
     report = run("repair", tmp_path, "-o", "fixed.onnx")
     assert report["verdict"] == "repaired"
     assert report["localisation"]["engine"] == "onnxruntime"
-    assert all(one["agrees"] is None and "Celu" in one["message"] for one in report["engines"])
+    assert all(engine["agrees"] is None and "Celu" in engine["message"] for engine in report["engines"])
 
 
 def test_a_missing_package_is_said_at_once(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_outputs_and_further_checks_are_reported(folder: Path) -> None:
     (output,) = report["check"]["outputs"]
     assert (output["kind"], output["class_axis"], output["is_quantized"]) == ("labels", 1, False)
     assert output["tolerance"]["rtol"] == 1e-3
-    probes = next(one for one in report["check"]["further"] if one["name"] == "probes")
+    probes = next(entry for entry in report["check"]["further"] if entry["name"] == "probes")
     assert (probes["outcome"], probes["figures"]["outputs_move"]) == ("agrees", True)
     assert probes["figures"]["count"] == PROBES_CHECKED
     assert check_probes in FURTHER_CHECKS

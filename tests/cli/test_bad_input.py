@@ -61,8 +61,8 @@ def cut(original: Path, place: Path, share: float = 0.6) -> Path:
 
 
 def report(done: Done) -> dict[str, object]:
-    found: dict[str, object] = json.loads(done.out)
-    return found
+    loaded: dict[str, object] = json.loads(done.out)
+    return loaded
 
 
 # -- files that are no models

@@ -27,7 +27,7 @@ def test_every_pair_has_routes_that_end_where_they_should() -> None:
 def test_a_source_or_target_narrows_the_list() -> None:
     assert {entry["source"] for entry in routes_as_json("torch", None)} == {"torch"}
     (entry,) = routes_as_json("onnx", "keras")
-    converters = [one["converter"] for one in entry["routes"][0][0]["converters"]]
+    converters = [converter["converter"] for converter in entry["routes"][0][0]["converters"]]
     assert converters
     assert set(converters) <= {hop.converter for hop in HOPS}
     with pytest.raises(BadInput, match="no conversion"):

@@ -75,10 +75,10 @@ def test_a_near_tie_behind_the_best_class_counts_for_top_k_only() -> None:
 def test_logits_look_at_values_alone() -> None:
     assert against(swapped(4, 5), "logits").percent == 25.0
     assert against(ROWS * np.float32(1 + 1e-6), "logits").agrees()
-    one = against(ROWS * 2, "logits")
-    assert one.percent == 100.0
-    assert not one.agrees(values=False), "they decide for quantised models too"
-    assert one.agrees(max_discrepancy=100)
+    comparison = against(ROWS * 2, "logits")
+    assert comparison.percent == 100.0
+    assert not comparison.agrees(values=False), "they decide for quantised models too"
+    assert comparison.agrees(max_discrepancy=100)
 
 
 def test_ones_own_function_decides_alone() -> None:
@@ -86,9 +86,9 @@ def test_ones_own_function_decides_alone() -> None:
         return np.asarray(source["scores"].argmin(1) == target["scores"].argmin(1))
 
     assert against(swapped(0, 1), alike).agrees()
-    found = against(swapped(4, 5, row=2), alike)
-    assert (found.labels_differ, found.differing) == (1, (2,))
-    assert "judged by a function" in found.differences()[0]
+    comparison = against(swapped(4, 5, row=2), alike)
+    assert (comparison.labels_differ, comparison.differing) == (1, (2,))
+    assert "judged by a function" in comparison.differences()[0]
 
 
 def test_ones_own_function_does_not_make_a_missing_output_or_nan_agree() -> None:
@@ -107,10 +107,10 @@ def test_joined_batches_are_told_in_the_comparators_words() -> None:
     assert "best 3 classes" in joined.differences()[0]
 
 
-@pytest.mark.parametrize("given", ["top0", "top", "labels", "", "module:", ":function", "top-5"])
-def test_an_unknown_comparator_is_refused(given: str) -> None:
+@pytest.mark.parametrize("name", ["top0", "top", "labels", "", "module:", ":function", "top-5"])
+def test_an_unknown_comparator_is_refused(name: str) -> None:
     with pytest.raises(BadInput, match="comparator"):
-        comparator(given)
+        comparator(name)
 
 
 def _models(folder: Path, wrong: bool) -> None:

@@ -92,18 +92,18 @@ def test_a_missing_or_extra_output_differs() -> None:
 def test_a_target_that_is_not_finite_differs(bad: float) -> None:
     broken = ROWS.copy()
     broken[3, 4] = bad
-    found = against(broken)
-    assert found.target_not_finite == 1
-    assert not found.agrees()
-    assert not found.agrees(values=False)
+    comparison = against(broken)
+    assert comparison.target_not_finite == 1
+    assert not comparison.agrees()
+    assert not comparison.agrees(values=False)
 
 
 def test_where_the_source_is_not_finite_nothing_can_be_said() -> None:
     broken = ROWS.copy()
     broken[3, 4] = np.nan
-    found = against(broken, source=(broken,))
-    assert found.source_not_finite == 1
-    assert not found.decidable
+    comparison = against(broken, source=(broken,))
+    assert comparison.source_not_finite == 1
+    assert not comparison.decidable
     everywhere = np.full_like(ROWS, np.nan)
     assert not against(everywhere, source=(everywhere,)).agrees()
 
@@ -122,37 +122,42 @@ def test_inputs_without_any_output_are_no_agreement() -> None:
 
 
 def test_a_target_that_cannot_answer_differs_on_every_input() -> None:
-    found = all_rows_differ(7, "needs another input")
-    assert found.labels_differ == 7
-    assert not found.agrees()
-    assert "needs another input" in found.differences()
+    comparison = all_rows_differ(7, "needs another input")
+    assert comparison.labels_differ == 7
+    assert not comparison.agrees()
+    assert "needs another input" in comparison.differences()
 
 
 def test_near_ties_are_counted_apart_and_refuse_nothing_where_values_agree() -> None:
     source = np.array([[1.0, 1.00001, 0], [4, 5, 1]], np.float32)
     target = np.array([[1.00001, 1.0, 0], [4, 5, 1]], np.float32)
-    found = against(target, source=(source,))
-    assert (found.labels_differ, found.near_ties, found.near_ties_differ, found.ties_agree) == (1, 1, 1, 1)
-    assert found.agrees()
-    assert found.differing == ()
+    comparison = against(target, source=(source,))
+    assert (comparison.labels_differ, comparison.near_ties, comparison.near_ties_differ, comparison.ties_agree) == (
+        1,
+        1,
+        1,
+        1,
+    )
+    assert comparison.agrees()
+    assert comparison.differing == ()
 
 
 def test_a_near_tie_is_no_excuse_where_values_differ() -> None:
     source = np.array([[1.0, 1.00001, 0], [4, 5, 1]], np.float32)
     target = np.array([[1.5, 1.0, 0], [4, 5, 1]], np.float32)
-    found = against(target, source=(source,))
-    assert (found.labels_differ, found.near_ties_differ, found.ties_agree) == (1, 1, 0)
-    assert not found.agrees()
-    assert found.differing == (0,)
+    comparison = against(target, source=(source,))
+    assert (comparison.labels_differ, comparison.near_ties_differ, comparison.ties_agree) == (1, 1, 0)
+    assert not comparison.agrees()
+    assert comparison.differing == (0,)
 
 
 def test_discrepancy_is_allowed_only_up_to_the_limit() -> None:
     target = ROWS.copy()
     target[0] = -target[0]
-    found = against(target)
-    assert found.percent == 5.0
-    assert found.agrees(max_discrepancy=5.0, values=False)
-    assert not found.agrees(max_discrepancy=4.9, values=False)
+    comparison = against(target)
+    assert comparison.percent == 5.0
+    assert comparison.agrees(max_discrepancy=5.0, values=False)
+    assert not comparison.agrees(max_discrepancy=4.9, values=False)
 
 
 @pytest.mark.parametrize(("differ", "count"), [(0, 100), (1, 100), (7, 64), (64, 64), (0, 1)])
@@ -188,8 +193,8 @@ def test_joining_keeps_what_only_one_batch_showed() -> None:
 def test_the_order_of_the_top_classes_is_reported() -> None:
     source = np.array([[9.0, 5, 4.9999, 1, 0, -1]], np.float32)
     target = np.array([[9.0, 4.9999, 5, 1, 0, -1]], np.float32)
-    found = against(target, source=(source,))
-    assert (found.labels_differ, found.order_differs) == (0, 1)
+    comparison = against(target, source=(source,))
+    assert (comparison.labels_differ, comparison.order_differs) == (0, 1)
 
 
 def test_the_tolerance_of_the_person_is_used() -> None:
@@ -220,8 +225,8 @@ def test_a_class_that_first_appears_after_scales_were_measured_is_held_to_its_ow
     rounded = source * np.float32(1 + 3e-5)
     assert compare(range(100), [source], [rounded], ["out"], rules).agrees()
     wrong = source * np.float32(1 + 3e-3)
-    found = compare(range(100), [source], [wrong], ["out"], rules)
-    assert found.values_differ == 100
+    comparison = compare(range(100), [source], [wrong], ["out"], rules)
+    assert comparison.values_differ == 100
     shifted = source.copy()
     shifted[50, 60] += 1e-4  # a value inside of the range of a class that hardly moves is held to that range
     assert compare(range(100), [source], [shifted], ["out"], rules).differing == (50,)

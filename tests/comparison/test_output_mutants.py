@@ -116,9 +116,9 @@ FLOAT_MUTANTS: dict[str, tuple[Array, Callable[[Array], Array]]] = {
 @pytest.mark.parametrize("name", FLOAT_MUTANTS)
 def test_a_changed_output_differs(name: str) -> None:
     source, mutant = FLOAT_MUTANTS[name]
-    found = against(source, mutant(source))
-    assert not found.agrees(), name
-    assert found.differing
+    comparison = against(source, mutant(source))
+    assert not comparison.agrees(), name
+    assert comparison.differing
 
 
 QUANTIZED_RIGHT: dict[str, tuple[str, Array, Array]] = {
@@ -136,8 +136,8 @@ QUANTIZED_RIGHT: dict[str, tuple[str, Array, Array]] = {
 def test_a_rounded_output_agrees_in_a_quantised_model(name: str) -> None:
     output, source, target = QUANTIZED_RIGHT[name]
     target = source + np.float32(1e-3) * (source > 0.5) if not target.size else target
-    found = against(source, target, name=output, quantized=True)
-    assert found.agrees(), found.differences()
+    comparison = against(source, target, name=output, quantized=True)
+    assert comparison.agrees(), comparison.differences()
     assert not against(source, target, name=output).agrees()  # in a float model it does not
 
 
@@ -163,8 +163,8 @@ QUANTIZED_MUTANTS: dict[str, tuple[str, Array, Callable[[Array], Array]]] = {
 @pytest.mark.parametrize("name", QUANTIZED_MUTANTS)
 def test_a_changed_output_differs_in_a_quantised_model_too(name: str) -> None:
     output, source, mutant = QUANTIZED_MUTANTS[name]
-    found = against(source, np.asarray(mutant(source)).astype(source.dtype), name=output, quantized=True)
-    assert not found.agrees(), name
+    comparison = against(source, np.asarray(mutant(source)).astype(source.dtype), name=output, quantized=True)
+    assert not comparison.agrees(), name
 
 
 def test_lost_scores_are_named() -> None:
@@ -181,8 +181,8 @@ def test_one_class_of_a_map_that_is_lost_is_told_however_small() -> None:
     rare /= rare.sum(axis=1, keepdims=True)
     lost = rare.copy()
     lost[:, 4] = 0
-    found = against(rare, lost, quantized=True)
-    assert "IoU of class 4" in "; ".join(found.differences())
+    comparison = against(rare, lost, quantized=True)
+    assert "IoU of class 4" in "; ".join(comparison.differences())
 
 
 def test_the_largest_error_is_the_person_s() -> None:
@@ -218,18 +218,18 @@ def test_a_double_that_needs_its_digits_is_not_right_in_single_precision() -> No
 def test_a_differing_output_of_several_is_named() -> None:
     names, source = ["logits", "depth"], [LOGITS, DEPTH]
     rules = rules_from_arrays(names, source, Tolerance())
-    found = compare(range(COUNT), source, [LOGITS, DEPTH * 2], names, rules)
-    assert "output 'depth' (values)" in "; ".join(found.differences())
+    comparison = compare(range(COUNT), source, [LOGITS, DEPTH * 2], names, rules)
+    assert "output 'depth' (values)" in "; ".join(comparison.differences())
     quantized = tuple(replace(rule, is_quantized=True) for rule in rules)
-    found = compare(range(COUNT), source, [LOGITS, DEPTH * 2], names, quantized)
-    assert "output 'depth' (values)" in "; ".join(found.differences())
+    comparison = compare(range(COUNT), source, [LOGITS, DEPTH * 2], names, quantized)
+    assert "output 'depth' (values)" in "; ".join(comparison.differences())
 
 
 def test_a_rounded_map_differs_where_too_many_positions_do_and_not_where_some_do() -> None:
     some = SEGMENTATION.copy()
     some[:, :, 0, :4] = np.roll(some[:, :, 0, :4], 1, axis=1)  # 4 of 256 positions
-    found = against(SEGMENTATION, some, quantized=True)
-    assert (found.labels_differ, found.predictions_differ) == (0, 0)
+    comparison = against(SEGMENTATION, some, quantized=True)
+    assert (comparison.labels_differ, comparison.predictions_differ) == (0, 0)
     assert against(SEGMENTATION, some).labels_differ == COUNT
 
 

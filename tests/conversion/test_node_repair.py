@@ -54,7 +54,7 @@ def test_the_faulty_node_is_named_with_its_type_and_repaired(tmp_path: Path) -> 
         assert report["check"]["after"][rows]["labels_differ"] == 0
     ranking = report["localisation"]["ranking"]
     assert ranking[0]["source_node"] == "the_pool"
-    assert all(one["score"] < 1 for one in ranking[1:])
+    assert all(entry["score"] < 1 for entry in ranking[1:])
     assert report["route"][0]["status"] == "diverged"
     assert same(tmp_path)
 
@@ -67,18 +67,18 @@ def test_two_faults_are_both_named_and_what_lies_behind_them_is_not(tmp_path: Pa
 
 def test_a_converter_that_crashes_is_said_to_have_been_fed_other_nodes(tmp_path: Path) -> None:
     report = run(net(helper.make_node("Celu", ["c"], ["m"], "the_celu")), tmp_path)
-    crashed, *_, taken = report["route"]
-    assert (crashed["status"], taken["status"]) == ("crashed", "ok")
+    crashed, *_, used = report["route"]
+    assert (crashed["status"], used["status"]) == ("crashed", "ok")
     assert "Celu" in crashed["message"]
-    assert "Celu at the_celu" in taken["message"]
+    assert "Celu at the_celu" in used["message"]
     assert same(tmp_path)
     [node] = crashed["fails_on"]
     assert (node["node"], node["operator"]) == ("the_celu", "Celu")
     assert "Celu" in node["says"]
     alone = onnx.load(tmp_path / node["model"])
-    assert [one.op_type for one in alone.graph.node] == ["Celu"]
+    assert [each.op_type for each in alone.graph.node] == ["Celu"]
     assert "conversion fails" in node["issue"]
-    assert "fails_on" not in taken
+    assert "fails_on" not in used
 
 
 def test_without_a_target_the_nodes_that_no_converter_takes_are_named(tmp_path: Path) -> None:

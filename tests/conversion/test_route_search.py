@@ -118,17 +118,17 @@ def one_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
 def search(monkeypatch: pytest.MonkeyPatch) -> Callable[..., RouteSearch]:
     """A search over these hops, which do what is said by name."""
 
-    def made(hops: Sequence[Hop], does: Mapping[str, str | WorkerFailed], **options: Any) -> RouteSearch:
+    def search_of(hops: Sequence[Hop], does: Mapping[str, str | WorkerFailed], **options: Any) -> RouteSearch:
         monkeypatch.setattr(routes, "HOPS", tuple(hops))
         settings = ConversionOptions(Tolerance(), 10.0, "keep", "none", None, None, **options)
         runner: Any = HopsInThisProcess(does, settings)
         sample = Sample({"x": ROWS}, [MODELS["right"](ROWS)])
         return RouteSearch(runner, lambda: sample, after=lambda hop: None, say=lambda text: None)
 
-    return made
+    return search_of
 
 
-def told(search: RouteSearch) -> list[tuple[str, str, bool]]:
+def attempts_of(search: RouteSearch) -> list[tuple[str, str, bool]]:
     return [(a.converter + (f"/{a.form}" if a.form else ""), a.status, a.used) for a in search.attempts]
 
 
@@ -165,61 +165,61 @@ def test_an_environment_is_installed_once_where_a_route_needs_it_and_that_was_as
 
 
 def test_the_first_hop_that_agrees_ends_the_search(search: Callable[..., RouteSearch]) -> None:
-    found = search(THREE, {"first": "right", "second": "right"})
-    assert kind_of(found.find(DIRECT)) == "right"
-    assert told(found) == [("first", "ok", True)]
+    searched = search(THREE, {"first": "right", "second": "right"})
+    assert kind_of(searched.find(DIRECT)) == "right"
+    assert attempts_of(searched) == [("first", "ok", True)]
 
 
 def test_hops_that_crash_and_differ_are_followed_by_one_that_agrees(search: Callable[..., RouteSearch]) -> None:
-    found = search(THREE, {"first": CallRaised("ValueError", "no", ""), "second": "wrong", "third": "right"})
-    target = found.find(DIRECT)
+    searched = search(THREE, {"first": CallRaised("ValueError", "no", ""), "second": "wrong", "third": "right"})
+    target = searched.find(DIRECT)
     assert kind_of(target) == "right"
-    assert told(found) == [("first", "crashed", False), ("second", "diverged", False), ("third", "ok", True)]
-    assert "ValueError: no" in found.attempts[0].message
+    assert attempts_of(searched) == [("first", "crashed", False), ("second", "diverged", False), ("third", "ok", True)]
+    assert "ValueError: no" in searched.attempts[0].message
     assert target is not None
     assert target.attempts == (2,)
-    assert kind_of(found.diverged_at_source(target)) == "wrong"
+    assert kind_of(searched.diverged_at_source(target)) == "wrong"
 
 
 def test_a_timeout_and_a_file_that_does_not_run_are_recorded_as_such(search: Callable[..., RouteSearch]) -> None:
     slow = WorkerDied("no answer within 10 s", status="timeout")
-    found = search(THREE, {"first": slow, "second": "broken", "third": "right"})
-    assert kind_of(found.find(DIRECT)) == "right"
-    assert [status for _, status, _ in told(found)] == ["timeout", "crashed", "ok"]
-    assert "the file that it wrote does not run: ValueError" in found.attempts[1].message
+    searched = search(THREE, {"first": slow, "second": "broken", "third": "right"})
+    assert kind_of(searched.find(DIRECT)) == "right"
+    assert [status for _, status, _ in attempts_of(searched)] == ["timeout", "crashed", "ok"]
+    assert "the file that it wrote does not run: ValueError" in searched.attempts[1].message
 
 
 def test_where_none_agrees_the_one_that_differs_least_is_the_target(search: Callable[..., RouteSearch]) -> None:
-    found = search(THREE, {"first": "worse", "second": "wrong", "third": CallRaised("ValueError", "no", "")})
-    target = found.find(DIRECT)
+    searched = search(THREE, {"first": "worse", "second": "wrong", "third": CallRaised("ValueError", "no", "")})
+    target = searched.find(DIRECT)
     assert kind_of(target) == "wrong"
-    assert told(found)[1] == ("second", "diverged", True)
+    assert attempts_of(searched)[1] == ("second", "diverged", True)
     assert target is not None
-    assert found.diverged_at_source(target) is not None
+    assert searched.diverged_at_source(target) is not None
 
 
 def test_where_all_crash_there_is_no_target(search: Callable[..., RouteSearch]) -> None:
     crash = CallRaised("ValueError", "no", "")
-    found = search(THREE, {"first": crash, "second": crash, "third": crash})
-    assert found.find(DIRECT) is None
-    assert {status for _, status, _ in told(found)} == {"crashed"}
-    assert not any(used for _, _, used in told(found))
+    searched = search(THREE, {"first": crash, "second": crash, "third": crash})
+    assert searched.find(DIRECT) is None
+    assert {status for _, status, _ in attempts_of(searched)} == {"crashed"}
+    assert not any(used for _, _, used in attempts_of(searched))
 
 
 def test_a_hop_that_differs_is_fed_its_forms_mildest_first(search: Callable[..., RouteSearch]) -> None:
     forms = hop("torch", "keras", "first", takes=("form",), forms=("mild", "strong", "last"))
-    found = search([forms, THREE[1]], {"first": "wrong", "first/strong": "right", "second": "right"})
-    assert kind_of(found.find(DIRECT)) == "right"
-    assert told(found) == [("first", "diverged", False), ("first/strong", "ok", True)]
-    runner: Any = found.hop_runner
+    searched = search([forms, THREE[1]], {"first": "wrong", "first/strong": "right", "second": "right"})
+    assert kind_of(searched.find(DIRECT)) == "right"
+    assert attempts_of(searched) == [("first", "diverged", False), ("first/strong", "ok", True)]
+    runner: Any = searched.hop_runner
     assert runner.calls == ["first", "first/mild", "first/strong"]  # the mild form is the model as it is
 
 
 def test_a_hop_that_crashes_is_fed_its_forms_too(search: Callable[..., RouteSearch]) -> None:
     forms = hop("torch", "keras", "first", takes=("form",), forms=("strong",))
-    found = search([forms], {"first": CallRaised("ValueError", "no", ""), "first/strong": "right"})
-    assert kind_of(found.find(DIRECT)) == "right"
-    assert told(found) == [("first", "crashed", False), ("first/strong", "ok", True)]
+    searched = search([forms], {"first": CallRaised("ValueError", "no", ""), "first/strong": "right"})
+    assert kind_of(searched.find(DIRECT)) == "right"
+    assert attempts_of(searched) == [("first", "crashed", False), ("first/strong", "ok", True)]
 
 
 @pytest.mark.parametrize("options", [{"repair": False}, {"repair_time": 0.0}])
@@ -227,10 +227,10 @@ def test_without_repair_no_form_is_tried_and_the_reason_is_kept(
     search: Callable[..., RouteSearch], options: dict[str, Any]
 ) -> None:
     forms = hop("torch", "keras", "first", takes=("form",), forms=("strong",))
-    found = search([forms], {"first": "wrong", "first/strong": "right"}, **options)
-    assert kind_of(found.find(DIRECT)) == "wrong"
-    assert told(found) == [("first", "diverged", True)]
-    assert len(found.reasons_repair_ended) == 1
+    searched = search([forms], {"first": "wrong", "first/strong": "right"}, **options)
+    assert kind_of(searched.find(DIRECT)) == "wrong"
+    assert attempts_of(searched) == [("first", "diverged", True)]
+    assert len(searched.reasons_repair_ended) == 1
 
 
 def test_another_chain_of_formats_follows_and_a_hop_is_not_run_again(search: Callable[..., RouteSearch]) -> None:
@@ -241,10 +241,10 @@ def test_another_chain_of_formats_follows_and_a_hop_is_not_run_again(search: Cal
         hop("tf", "keras", "last"),
     ]
     crash = CallRaised("ValueError", "no", "")
-    found = search(hops, {"exporter": "right", "reader": crash, "other": "right", "last": "right"})
-    target = found.find([("torch", "onnx", "keras"), ("torch", "onnx", "tf", "keras")])
+    searched = search(hops, {"exporter": "right", "reader": crash, "other": "right", "last": "right"})
+    target = searched.find([("torch", "onnx", "keras"), ("torch", "onnx", "tf", "keras")])
     assert kind_of(target) == "right"
-    assert told(found) == [
+    assert attempts_of(searched) == [
         ("exporter", "ok", True),
         ("reader", "crashed", False),
         ("other", "ok", True),
@@ -254,23 +254,23 @@ def test_another_chain_of_formats_follows_and_a_hop_is_not_run_again(search: Cal
 
 def test_no_hop_of_a_route_is_run_whose_last_step_nothing_can_do(search: Callable[..., RouteSearch]) -> None:
     absent = replace(hop("onnx", "keras", "reader"), requires=("no_such_module_here",))
-    found = search([hop("torch", "onnx", "exporter"), absent], {"exporter": "right"})
-    assert found.find([("torch", "onnx", "keras")]) is None
-    assert told(found) == [("reader", "refused", False)]
-    runner: Any = found.hop_runner
+    searched = search([hop("torch", "onnx", "exporter"), absent], {"exporter": "right"})
+    assert searched.find([("torch", "onnx", "keras")]) is None
+    assert attempts_of(searched) == [("reader", "refused", False)]
+    runner: Any = searched.hop_runner
     assert runner.calls == []
 
 
 def test_a_float32_converter_is_refused_for_a_quantised_target_only_as_the_last(
     search: Callable[..., RouteSearch],
 ) -> None:
-    found = search(THREE, {})
-    quantised = replace(found.settings, quantize="int8")
-    found.attempt_runner.settings = quantised
+    searched = search(THREE, {})
+    quantised = replace(searched.settings, quantize="int8")
+    searched.attempt_runner.settings = quantised
     takes = replace(THREE[0], takes=("quantize", "calibration"))
-    assert found.attempt_runner.lacking(THREE[0], last=True) == "is used for float32 only"
-    assert found.attempt_runner.lacking(THREE[0], last=False) is None
-    assert found.attempt_runner.lacking(takes, last=True) is None
+    assert searched.attempt_runner.lacking(THREE[0], last=True) == "is used for float32 only"
+    assert searched.attempt_runner.lacking(THREE[0], last=False) is None
+    assert searched.attempt_runner.lacking(takes, last=True) is None
 
 
 # -- repair at single nodes: which nodes are needed

@@ -45,15 +45,15 @@ class Run:
 
     def processes(self) -> list[psutil.Process]:
         """All that this run started and that still runs: known by the folder for temporary files."""
-        found = []
+        alive = []
         for process in psutil.process_iter():
             try:
                 place = process.environ().get("TMPDIR", "")
                 if place.startswith(str(self.temporary)) and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
+                    alive.append(process)
             except psutil.Error:
                 continue
-        return found
+        return alive
 
     def nothing_left(self) -> None:
         """Nothing runs, nothing is in the scratch place, no partial file; else an AssertionError after ``PATIENCE``."""

@@ -60,9 +60,9 @@ def test_a_pair_gives_a_target_that_its_framework_runs_alone(
     both = report["check"]["after"]
     assert (both["calibration"]["count"], both["heldout"]["count"]) == (6, 6)
     assert [i["shape"][1:] for i in report["target"]["inputs"]] == [list(x.shape[1:])]
-    expected, given = alone(sources[source], source, x), alone(output, target, x)
-    assert given.shape == expected.shape
-    assert np.abs(given - expected).max() < 1e-4
+    expected, actual = alone(sources[source], source, x), alone(output, target, x)
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max() < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_sequential_models_and_several_inputs_and_outputs_convert(
     assert done.code == 0, done.out
     assert len(report["route"]) <= 3
     compared = report["check"]["after"]["calibration"]["outputs"]
-    assert [one["source_shape"] for one in compared] == [one["target_shape"] for one in compared]
+    assert [entry["source_shape"] for entry in compared] == [entry["target_shape"] for entry in compared]
     assert len(compared) == (2 if model == "two" else 1)
 
 

@@ -63,8 +63,8 @@ def test_an_onnx_target_comes_back_with_all_faults_repaired(tmp_path: Path) -> N
     onnx.save(broken("epsilon", "alpha", "head bias"), tmp_path / "target.onnx")
     report = repair(tmp_path, ".onnx", (3, 20, 14))
     assert report["verdict"] == "repaired"
-    found = {(one["type"], one["target_node"], one["status"]) for one in report["faults"]}
-    assert found == {("LH", "b1", "repaired"), ("LH", "lr", "repaired"), ("WB", "y", "repaired")}
+    named = {(fault["type"], fault["target_node"], fault["status"]) for fault in report["faults"]}
+    assert named == {("LH", "b1", "repaired"), ("LH", "lr", "repaired"), ("WB", "y", "repaired")}
     assert same(tmp_path, ".onnx", "onnx", (3, 20, 14))
 
 
@@ -72,7 +72,7 @@ def test_a_weight_of_a_torch_target_is_set_and_nothing_else(torch_models: Path, 
     (tmp_path / "source.pt2").write_bytes((torch_models / "model.pt2").read_bytes())
     made_by(TORCH, tmp_path)
     report = repair(tmp_path, ".pt2", (3, 8, 8))
-    assert [(one["type"], one["target_node"]) for one in report["faults"]] == [("WB", "head")]
+    assert [(fault["type"], fault["target_node"]) for fault in report["faults"]] == [("WB", "head")]
     made_by(
         "import torch\n"
         "a, b = (torch.export.load(f'{name}.pt2').state_dict for name in ('source', 'fixed'))\n"
@@ -86,7 +86,7 @@ def test_a_weight_of_a_keras_target_is_set_and_its_layers_keep_their_names(tmp_p
     made_by(KERAS, tmp_path)
     report = repair(tmp_path, ".keras", (12, 9, 3))
     assert report["verdict"] == "repaired"
-    assert [(one["type"], one["target_node"]) for one in report["faults"]] == [("WB", "norm")]
+    assert [(fault["type"], fault["target_node"]) for fault in report["faults"]] == [("WB", "norm")]
     made_by(
         "import keras\n"
         "a, b = (keras.saving.load_model(f'{name}.keras') for name in ('target', 'fixed'))\n"

@@ -133,7 +133,7 @@ def test_a_keras_layer_that_tf2onnx_gets_wrong_is_named_though_another_form_solv
     made_by(AREA, tmp_path)
     report = run(tmp_path, "keras2onnx", "source.keras", "-o", "target.onnx")
     assert report["verdict"] == "repaired"
-    assert [(one["type"], one["source_node"], one["status"]) for one in report["faults"]] == [
+    assert [(fault["type"], fault["source_node"], fault["status"]) for fault in report["faults"]] == [
         ("PP", "smaller", "repaired")
     ]
     assert report["faults"][0]["evidence"]["operator"] == "Resize"
@@ -145,7 +145,7 @@ def test_a_torch_module_that_the_exporter_gets_wrong_is_named_though_another_for
     made_by(DIVISOR, tmp_path)
     report = run(tmp_path, "torch2onnx", "source.pt2", "-o", "target.onnx", sizes=(3, 12, 9))
     assert report["verdict"] == "repaired"
-    assert [(one["type"], one["source_node"]) for one in report["faults"]] == [("LH", "pool")]
+    assert [(fault["type"], fault["source_node"]) for fault in report["faults"]] == [("LH", "pool")]
     assert report["faults"][0]["evidence"]["operator"] == "AveragePool"
 
 
@@ -154,7 +154,7 @@ def test_what_only_the_source_does_names_the_fault_and_not_the_layer_behind_it(t
     report = run(tmp_path, "tf2tflite", "source", "-o", "target.tflite")
     assert report["route"][0]["status"] == "diverged"
     assert report["verdict"] == "repaired"
-    assert [one["evidence"]["source_operator"] for one in report["faults"]] == ["ConcatV2"]
+    assert [fault["evidence"]["source_operator"] for fault in report["faults"]] == ["ConcatV2"]
     assert "joined" in report["faults"][0]["source_node"]
 
 

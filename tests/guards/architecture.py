@@ -78,24 +78,24 @@ def is_worker(name: str) -> bool:
     return room_of(name) >= FIRST_WORKER_ROOM
 
 
-def is_handle_type(module: Module, target: str, found: Import) -> bool:
+def is_handle_type(module: Module, target: str, imported: Import) -> bool:
     """Whether the import only tells mypy what a worker function takes and returns; nothing is loaded by it."""
-    return found.is_for_types and not is_worker(module.name) and is_worker(target)
+    return imported.is_for_types and not is_worker(module.name) and is_worker(target)
 
 
 def inner_imports(modules: Mapping[str, Module]) -> Iterator[tuple[Module, Import]]:
     """The imports of one module of the package by another, without those for the types of handles."""
     for module in modules.values():
-        for found in module.imports:
-            if found.target in modules and not is_handle_type(module, found.target, found):
-                yield module, found
+        for imported in module.imports:
+            if imported.target in modules and not is_handle_type(module, imported.target, imported):
+                yield module, imported
 
 
 def upward_imports(modules: Mapping[str, Module]) -> set[tuple[str, str]]:
     return {
-        (module.name, found.target)
-        for module, found in inner_imports(modules)
-        if room_of(found.target) < room_of(module.name) and not is_lazy_home(module)
+        (module.name, imported.target)
+        for module, imported in inner_imports(modules)
+        if room_of(imported.target) < room_of(module.name) and not is_lazy_home(module)
     }
 
 
@@ -106,26 +106,26 @@ def is_lazy_home(module: Module) -> bool:
 
 def import_edges(modules: Mapping[str, Module]) -> dict[str, set[str]]:
     edges: dict[str, set[str]] = {name: set() for name in modules}
-    for module, found in inner_imports(modules):
-        if not is_lazy_home(module) and found.target != module.name:
-            edges[module.name].add(found.target)
+    for module, imported in inner_imports(modules):
+        if not is_lazy_home(module) and imported.target != module.name:
+            edges[module.name].add(imported.target)
     return edges
 
 
 def framework_imports(module: Module) -> set[str]:
-    return {root for found in module.imports if (root := found.target.partition(".")[0]) in FRAMEWORKS}
+    return {root for imported in module.imports if (root := imported.target.partition(".")[0]) in FRAMEWORKS}
 
 
 def loads_framework(name: str, modules: Mapping[str, Module]) -> bool:
     """Whether importing the module loads a framework, through its own imports or those of the modules it imports."""
     loaded, waiting = {name}, [name]
     while waiting:
-        for found in modules[waiting.pop()].imports:
-            if found.is_local or found.is_for_types or found.target in loaded:
+        for imported in modules[waiting.pop()].imports:
+            if imported.is_local or imported.is_for_types or imported.target in loaded:
                 continue
-            if found.target.partition(".")[0] in FRAMEWORKS:
+            if imported.target.partition(".")[0] in FRAMEWORKS:
                 return True
-            if found.target in modules:
-                loaded.add(found.target)
-                waiting.append(found.target)
+            if imported.target in modules:
+                loaded.add(imported.target)
+                waiting.append(imported.target)
     return False

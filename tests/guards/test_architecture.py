@@ -88,14 +88,14 @@ def test_a_framework_behind_a_module_is_seen() -> None:
 
 def test_a_worker_module_imports_relatively_and_no_parent_module() -> None:
     imports = [
-        (module.name, found)
+        (module.name, imported)
         for name, module in modules().items()
         if is_worker(name)
-        for found in module.imports
-        if found.target.partition(".")[0] == "safeconvert"
+        for imported in module.imports
+        if imported.target.partition(".")[0] == "safeconvert"
     ]
-    assert [(name, found.target) for name, found in imports if not found.is_relative] == []
-    assert [(name, found.target) for name, found in imports if not is_worker(found.target)] == []
+    assert [(name, imported.target) for name, imported in imports if not imported.is_relative] == []
+    assert [(name, imported.target) for name, imported in imports if not is_worker(imported.target)] == []
 
 
 def test_only_public_modules_lie_loose() -> None:

@@ -45,11 +45,11 @@ def apply(copy: Path, block: str) -> None:
     if heading.startswith(NEW_FILE):
         place_of(copy, heading.removeprefix(NEW_FILE)).write_text(code, encoding="utf-8")
         return
-    found = BELOW.fullmatch(heading)
-    assert found is not None, f"the block says neither {NEW_FILE!r} nor where its lines go: {heading!r}"
-    path = place_of(copy, found[1])
+    match = BELOW.fullmatch(heading)
+    assert match is not None, f"the block says neither {NEW_FILE!r} nor where its lines go: {heading!r}"
+    path = place_of(copy, match[1])
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    (at,) = [index for index, line in enumerate(lines) if line.rstrip("\n") == found[2]]
+    (at,) = [index for index, line in enumerate(lines) if line.rstrip("\n") == match[2]]
     path.write_text("".join([*lines[: at + 1], code, *lines[at + 1 :]]), encoding="utf-8")
 
 

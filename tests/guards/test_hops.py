@@ -32,8 +32,8 @@ hops = pytest.mark.parametrize("hop", HOPS, ids=lambda hop: f"{hop.label}-{hop.n
 def function_of(hop: Hop) -> ast.FunctionDef:
     """The hop's function, read and not imported: it loads a framework."""
     path = FOLDER / f"{hop.convert.module.removeprefix('converters.')}.py"
-    found = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)]
-    return next(node for node in found if node.name == hop.convert.function)
+    functions = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)]
+    return next(node for node in functions if node.name == hop.convert.function)
 
 
 def annotations(tree: ast.AST) -> dict[str, str]:
@@ -181,8 +181,10 @@ def test_no_module_outside_converters_compares_with_the_name_of_a_hop_or_convert
     roots = {Path(str(package.__file__)).parent for package in (safeconvert, safeconvert.repair)}
     files = {path for root in roots for path in root.rglob("*.py") if FOLDER not in path.parents}
     assert len(files) > 100
-    found = {str(path): names for path in files if (names := comparisons_with_hops(path.read_text(encoding="utf-8")))}
-    assert not found
+    comparisons = {
+        str(path): names for path in files if (names := comparisons_with_hops(path.read_text(encoding="utf-8")))
+    }
+    assert not comparisons
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.code_map import ROOT
 
-PACKAGES = ("safeconvert", "repair", "converters")
+PACKAGES = ("safeconvert", "repair", "converters", "tests", "benchmarks", "model_zoo")
 BARE_WORDS = frozenset({"one", "found", "made", "told", "given", "taken", "ours", "theirs"})
 
 

@@ -150,12 +150,12 @@ def test_a_handle_names_an_annotated_function_of_a_worker_module(handle: Handle)
 
 
 def test_no_worker_function_is_called_by_strings() -> None:
-    found = {
+    calls_by_file = {
         name: count
         for name, module in modules().items()
         if not is_worker(name) and (count := calls_by_strings(parsed(module)))
     }
-    more = {name: count for name, count in found.items() if count > CALLED_BY_STRINGS.get(name, 0)}
+    more = {name: count for name, count in calls_by_file.items() if count > CALLED_BY_STRINGS.get(name, 0)}
     assert not more, f"{more}: call worker functions through handles (safeconvert/workers/remote.py)"
 
 

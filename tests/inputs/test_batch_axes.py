@@ -42,11 +42,11 @@ def test_the_batch_axis_of_each_input(
 
 
 def test_rows_come_first_and_each_is_a_whole_input_where_there_is_no_batch_axis() -> None:
-    taken = row_specs(specs(x=(None, 3), cache=(24, 1, 32), late=(6, None, 4)), {"x": 0, "cache": None, "late": 1})
-    assert [spec.shape for spec in taken] == [(None, 3), (None, 24, 1, 32), (None, 6, 1, 4)]
+    row_inputs = row_specs(specs(x=(None, 3), cache=(24, 1, 32), late=(6, None, 4)), {"x": 0, "cache": None, "late": 1})
+    assert [spec.shape for spec in row_inputs] == [(None, 3), (None, 24, 1, 32), (None, 6, 1, 4)]
     late = np.arange(6 * 5 * 4).reshape(6, 5, 4)
-    rows = as_rows(late, taken[2], 1)
+    rows = as_rows(late, row_inputs[2], 1)
     assert rows.shape == (5, 6, 1, 4)
     assert np.array_equal(rows[3, :, 0], late[:, 3])
-    assert as_rows(np.zeros((24, 1, 32)), taken[1], None).shape == (1, 24, 1, 32)
-    assert as_rows(np.zeros((7, 24, 1, 32)), taken[1], None).shape == (7, 24, 1, 32)
+    assert as_rows(np.zeros((24, 1, 32)), row_inputs[1], None).shape == (1, 24, 1, 32)
+    assert as_rows(np.zeros((7, 24, 1, 32)), row_inputs[1], None).shape == (7, 24, 1, 32)

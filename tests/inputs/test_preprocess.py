@@ -199,8 +199,8 @@ def test_values_of_each_mode_are_the_documented_ones() -> None:
 
 def test_families_use_the_mode_keras_applications_gives_them() -> None:
     def same_values(name: str, mode: str) -> bool:
-        ours, theirs = PRESETS[name], PRESETS[mode]
-        return replace(ours, name=mode) == theirs
+        family, keras_mode = PRESETS[name], PRESETS[mode]
+        return replace(family, name=mode) == keras_mode
 
     assert same_values("mobilenet_v2", "keras")
     assert same_values("resnet50_v2", "keras")
@@ -261,9 +261,9 @@ def test_contract_of_a_uint8_model_is_the_pixels_themselves() -> None:
 
 
 def test_contract_is_refused_for_a_model_of_another_size_or_channels() -> None:
-    made = Preprocess.from_json(contract(PRESETS["torch"], "x", 32, 48, 3, "nhwc", "float32"))
+    restored = Preprocess.from_json(contract(PRESETS["torch"], "x", 32, 48, 3, "nhwc", "float32"))
     with pytest.raises(BadInput, match=r"is for 32x48 .*takes 48x32"):
-        made.pixels(photo(99, 99), 48, 32, 3)
+        restored.pixels(photo(99, 99), 48, 32, 3)
     with pytest.raises(BadInput, match="takes 1"):
         contract(PRESETS["torch"], "x", 32, 48, 1, "nhwc", "float32")
 

@@ -109,31 +109,31 @@ def report(*faults: tuple[str, str, str]) -> dict[str, Any]:
 
 def test_only_the_right_type_at_the_right_node_is_located() -> None:
     seeded = [fault("WB", "conv_1"), fault("LH", "conv_2"), fault("PP", "preprocess")]
-    found = counted(
+    counts = counted(
         seeded, report(("WB", "conv_1", "repaired"), ("WB", "conv_2", "repaired"), ("PP", "x", "unrepaired"))
     )
-    assert found["seeded"] == {"PP": 1, "WB": 1, "LH": 1}
-    assert found["located"] == {"PP": 1, "WB": 1, "LH": 0}
-    assert found["repaired"] == {"PP": 0, "WB": 1, "LH": 0}
-    assert found["false_faults"] == 1
+    assert counts["seeded"] == {"PP": 1, "WB": 1, "LH": 1}
+    assert counts["located"] == {"PP": 1, "WB": 1, "LH": 0}
+    assert counts["repaired"] == {"PP": 0, "WB": 1, "LH": 0}
+    assert counts["false_faults"] == 1
 
 
 def test_a_neighbour_and_a_fault_named_twice_are_false_faults() -> None:
-    found = counted(
+    counts = counted(
         [fault("WB", "conv_1", "bn_1")],
         report(("WB", "conv_1", "repaired"), ("WB", "bn_1", "repaired"), ("WB", "conv_9", "unrepaired")),
     )
-    assert (found["located"], found["repaired"], found["false_faults"]) == ({"WB": 1}, {"WB": 1}, 2)
+    assert (counts["located"], counts["repaired"], counts["false_faults"]) == ({"WB": 1}, {"WB": 1}, 2)
 
 
 def test_one_reported_fault_does_not_stand_for_two_seeded_ones() -> None:
-    found = counted([fault("LH", "pad_1", "conv"), fault("LH", "pad_2", "conv")], report(("LH", "conv", "repaired")))
-    assert (found["seeded"], found["located"], found["false_faults"]) == ({"LH": 2}, {"LH": 1}, 0)
+    counts = counted([fault("LH", "pad_1", "conv"), fault("LH", "pad_2", "conv")], report(("LH", "conv", "repaired")))
+    assert (counts["seeded"], counts["located"], counts["false_faults"]) == ({"LH": 2}, {"LH": 1}, 0)
 
 
 def test_no_report_locates_nothing() -> None:
-    found = counted([fault("ID", "x")], {})
-    assert (found["located"], found["repaired"], found["false_faults"]) == ({"ID": 0}, {"ID": 0}, 0)
+    counts = counted([fault("ID", "x")], {})
+    assert (counts["located"], counts["repaired"], counts["false_faults"]) == ({"ID": 0}, {"ID": 0}, 0)
     assert set(percentages({}).values()) == {None}
 
 

@@ -23,9 +23,9 @@ def test_the_same_layout_is_fed_as_it_is() -> None:
     assert not isinstance(mapping, Mismatch)
     assert mapping[0].axes is None
     x = np.random.default_rng(0).normal(size=(2, 3, 5, 7))
-    given = apply_mapping(mapping, {"x": x})
-    assert list(given) == ["other_name"]
-    assert given["other_name"].dtype == np.float32
+    target_arrays = apply_mapping(mapping, {"x": x})
+    assert list(target_arrays) == ["other_name"]
+    assert target_arrays["other_name"].dtype == np.float32
 
 
 def test_the_other_layout_is_fed_transposed() -> None:
@@ -71,7 +71,7 @@ def test_inputs_are_matched_by_name_before_position() -> None:
     source = takes(("a", (None, 4)), ("b", (None, 4)))
     mapping = map_inputs(source, {"a": (None, 4), "b": (None, 4)}, takes(("b", (None, 4)), ("a", (None, 4))))
     assert not isinstance(mapping, Mismatch)
-    assert [one.source for one in mapping] == ["b", "a"]
+    assert [mapped.source for mapped in mapping] == ["b", "a"]
 
 
 @pytest.mark.parametrize("written", ["serving_default_{}:0", "serving_default_{}", "{}:0"])
@@ -91,9 +91,9 @@ def test_names_that_only_decoration_tells_apart_are_matched_by_position() -> Non
 
 
 def test_outputs_are_matched_by_name_where_the_names_are_the_same() -> None:
-    one, two = np.zeros(1), np.ones(1)
-    assert match_outputs(["a", "b"], ["b", "a"], [two, one]) == [one, two]
-    assert match_outputs(["a", "b"], ["c", "a"], [two, one]) == [two, one]
+    first, two = np.zeros(1), np.ones(1)
+    assert match_outputs(["a", "b"], ["b", "a"], [two, first]) == [first, two]
+    assert match_outputs(["a", "b"], ["c", "a"], [two, first]) == [two, first]
 
 
 @pytest.mark.parametrize(

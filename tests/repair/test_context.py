@@ -27,7 +27,7 @@ def state(verdict: Verdict = Verdict.DIVERGED, *changed_by: str, stage: Converte
 
 
 @pytest.mark.parametrize(
-    ("given", "differs"),
+    ("state_seen", "differs"),
     [
         (state(), True),
         (state(Verdict.DIVERGED, "other"), True),
@@ -38,15 +38,15 @@ def state(verdict: Verdict = Verdict.DIVERGED, *changed_by: str, stage: Converte
         (replace(state(), judgement=Judgement(Verdict.DIVERGED)), False),
     ],
 )
-def test_a_model_is_looked_at_where_it_was_compared_and_differs(given: RepairState, differs: bool) -> None:
-    assert given.model_differs("this") is differs
+def test_a_model_is_looked_at_where_it_was_compared_and_differs(state_seen: RepairState, differs: bool) -> None:
+    assert state_seen.model_differs("this") is differs
 
 
 def test_a_target_that_was_replaced_has_all_faults_repaired() -> None:
-    found = state().with_findings(Proposal(findings=Findings((FOUND,))))
+    state_after = state().with_findings(Proposal(findings=Findings((FOUND,))))
     later = replace(FOUND, target_node="c")
-    replaced = found.with_findings(Proposal(STAGE, findings=Findings((later,)), replacement="converted again"))
-    assert [(one.repair, one.is_repaired) for one in replaced.findings.diagnoses] == [
+    replaced = state_after.with_findings(Proposal(STAGE, findings=Findings((later,)), replacement="converted again"))
+    assert [(diagnosis.repair, diagnosis.is_repaired) for diagnosis in replaced.findings.diagnoses] == [
         ("converted again", True),
         ("converted again", True),
     ]

@@ -59,19 +59,21 @@ class Page(HTMLParser):
 
 
 def page(verdict: str, **changes: Any) -> str:
-    made = document(verdict, **changes)
-    jsonschema.validate(made, schema())
-    return html_report(made, {"/photos/0000.jpg": PICTURE})
+    report = document(verdict, **changes)
+    jsonschema.validate(report, schema())
+    return html_report(report, {"/photos/0000.jpg": PICTURE})
 
 
 def test_the_first_sentence_says_who_was_wrong_where_how_much_and_that_it_is_fixed() -> None:
-    told = headline(document("repaired"))
-    assert told.sentence == (
+    sentence = headline(document("repaired"))
+    assert sentence.sentence == (
         "onnx2keras changed a setting of the MaxPool layer /MaxPool. That changed the prediction for 30 of 200 images "
         "(15 %). This is fixed: now none of 200 change."
     )
-    assert told.detail.startswith("0 of 100 images that the repair never looked at differ: with 95 % confidence, less")
-    assert "less than 3.6 % of all inputs" in told.detail
+    assert sentence.detail.startswith(
+        "0 of 100 images that the repair never looked at differ: with 95 % confidence, less"
+    )
+    assert "less than 3.6 % of all inputs" in sentence.detail
 
 
 def test_a_target_that_differs_is_not_called_safe_and_one_that_agrees_is() -> None:
@@ -202,11 +204,11 @@ document.getElementById("report").onload = event => {{
 @pytest.mark.parametrize("verdict", ["verified", "repaired", "diverged"])
 def test_in_a_browser_nothing_is_wider_than_a_phone_and_the_console_stays_empty(tmp_path: Path, verdict: str) -> None:
     long_name = "functional_11_1/" + "conv1_1_BiasAdd_convolution_Squeeze1" * 4
-    made = document(verdict)
-    made["source"]["path"] = f"/models/{long_name}.pt2"
-    for each in made["faults"]:
+    report = document(verdict)
+    report["source"]["path"] = f"/models/{long_name}.pt2"
+    for each in report["faults"]:
         each["source_node"] = each["target_node"] = long_name
-    text = html_report(made, {"/photos/0000.jpg": PICTURE}).replace("&", "&amp;").replace('"', "&quot;")
+    text = html_report(report, {"/photos/0000.jpg": PICTURE}).replace("&", "&amp;").replace('"', "&quot;")
     frame = tmp_path / "frame.html"
     frame.write_text(FRAME.format(width=400, page=text), encoding="utf-8")
     run = subprocess.run(

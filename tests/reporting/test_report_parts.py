@@ -73,35 +73,35 @@ def test_nothing_is_said_of_predictions_where_nothing_was_compared(tmp_path: Pat
 
 
 def test_bars_are_as_high_as_their_counts() -> None:
-    made = document("repaired")["check"]["predictions"]["margins"]
-    bars = margin_chart({**made, "all": [5, 10] + [0] * 18})
+    margins = document("repaired")["check"]["predictions"]["margins"]
+    bars = margin_chart({**margins, "all": [5, 10] + [0] * 18})
     assert bars is not None
     assert bars[0].heights[0] * 2 == bars[1].heights[0]
-    assert margin_chart({**made, "all": [0] * 20}) is None
+    assert margin_chart({**margins, "all": [0] * 20}) is None
 
 
 def test_layers_stand_in_the_networks_order_and_an_infinite_error_reaches_the_top() -> None:
-    made = document("repaired")
-    made["localisation"]["layers"] = []
-    assert layer_error_chart(made) is None
-    made["localisation"]["layers"] = [
+    report = document("repaired")
+    report["localisation"]["layers"] = []
+    assert layer_error_chart(report) is None
+    report["localisation"]["layers"] = [
         {"source_node": "/Conv", "operator": "Conv", "before": 1e-3},
         {"source_node": "/MaxPool", "operator": "MaxPool", "before": None},
     ]
-    chart = layer_error_chart(made)
+    chart = layer_error_chart(report)
     assert chart is not None
     assert [bar.fault for bar in chart.bars] == ["", "F1"]
     assert chart.bars[0].height < HEIGHT - chart.tolerance_y < chart.bars[1].height == HEIGHT
 
 
 def test_a_fault_is_shown_source_beside_target_with_what_is_known_of_it() -> None:
-    made = fault("repaired")
-    rows = {row.name: row for row in graph_parts(made)}
+    shown = fault("repaired")
+    rows = {row.name: row for row in graph_parts(shown)}
     assert (rows["layer"].source, rows["layer"].target) == ("/MaxPool", "LAYER_1")
     assert rows["output values"].target == "off by up to 4.2"
     assert not rows["output shape"].is_fault
-    made["evidence"]["settings"] = [{"name": "pads", "source": "[1, 1]", "target": "[0, 0]"}]
-    assert {row.name: row for row in graph_parts(made)}["pads"].target == "[0, 0]"
+    shown["evidence"]["settings"] = [{"name": "pads", "source": "[1, 1]", "target": "[0, 0]"}]
+    assert {row.name: row for row in graph_parts(shown)}["pads"].target == "[0, 0]"
 
 
 def test_a_small_share_never_reads_as_none_and_a_large_one_never_as_all() -> None:

@@ -85,7 +85,7 @@ def test_without_repair_a_converter_is_run_as_it_is_and_its_faults_are_named(kep
         ("padded", "unrepaired"),
     }
     assert {fault["type"] for fault in report["faults"]} == {"LH"}
-    assert [one["source_node"] for one in report["localisation"]["ranking"][:2]] == ["uneven", "padded"]
+    assert [entry["source_node"] for entry in report["localisation"]["ranking"][:2]] == ["uneven", "padded"]
     assert not (folder / "net.keras").exists()
     assert (folder / "net.unverified.keras").exists()
 
@@ -118,16 +118,16 @@ def test_the_command_shows_the_same_difference_on_the_node_alone(
     done = safeconvert(*arguments, "--json", folder=tmp_path)
     report = json.loads(done.out)
     assert (done.code, report["verdict"]) == (1, "diverged"), done.err
-    largest = max(one["max_abs"] for one in report["check"]["after"].values() if one["count"])
+    largest = max(entry["max_abs"] for entry in report["check"]["after"].values() if entry["count"])
     assert fault["evidence"]["local_max_abs"] <= largest * 1.001
-    assert [one["source_node"] for one in report["faults"]] == ["padded"]
+    assert [entry["source_node"] for entry in report["faults"]] == ["padded"]
     assert set(report["faults"][0]["reproduce"]) == {"run"}, "the Source is the node alone already"
 
 
 def issue_lines(files: dict[str, Any]) -> str:
-    found = re.search(r"```python\n(.*?)\n```", files["issue"], re.DOTALL)
-    assert found is not None
-    return found[1]
+    searched = re.search(r"```python\n(.*?)\n```", files["issue"], re.DOTALL)
+    assert searched is not None
+    return searched[1]
 
 
 def differences(lines: str, folder: Path) -> list[str]:
@@ -248,13 +248,13 @@ def test_only_what_is_repair_counts_as_its_time() -> None:
 def test_outside_of_the_main_thread_interrupts_are_left_alone() -> None:
     def work() -> None:
         with RepairTime(1).running():
-            found.append(signal.getsignal(signal.SIGINT))
+            handlers.append(signal.getsignal(signal.SIGINT))
 
-    found: list[object] = []
+    handlers: list[object] = []
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert found == [signal.default_int_handler]
+    assert handlers == [signal.default_int_handler]
 
 
 # -- what the report says of each fault
@@ -264,9 +264,9 @@ SEEN = NodeDifference("n", "Conv", 7.0, 0.1, (1, 2), (1, 2))
 OTHER = NodeDifference("k", "Gemm", 5.0, 0.1, (1, 2), (1, 3))
 
 
-def finding(**given: Any) -> HopFinding:
+def finding(**fields: Any) -> HopFinding:
     stage: Any = object()
-    return HopFinding(HOP, stage, (), {}, stage, (SEEN, OTHER), (SEEN, OTHER), 3, **given)
+    return HopFinding(HOP, stage, (), {}, stage, (SEEN, OTHER), (SEEN, OTHER), 3, **fields)
 
 
 def compared(labels: int) -> tuple[Comparison, Comparison]:
@@ -276,13 +276,16 @@ def compared(labels: int) -> tuple[Comparison, Comparison]:
 def test_of_several_faults_each_has_its_own_percentage() -> None:
     repaired = finding(after=object(), form="plain")
     judgement = Judgement(Verdict.REPAIRED, (), compared(0), compared(6))
-    found = diagnose([repaired], judgement, {(HOP.label, "n"): 20.0})
-    assert [(diagnosis.is_repaired, diagnosis.percent_before) for diagnosis in found] == [(True, 20.0), (True, 60.0)]
+    diagnoses = diagnose([repaired], judgement, {(HOP.label, "n"): 20.0})
+    assert [(diagnosis.is_repaired, diagnosis.percent_before) for diagnosis in diagnoses] == [
+        (True, 20.0),
+        (True, 60.0),
+    ]
 
 
 def test_a_fault_that_stays_has_the_percentage_of_the_target() -> None:
-    found = diagnose([finding()], Judgement(Verdict.DIVERGED, (), compared(6)), {})
-    assert [(diagnosis.type, diagnosis.is_repaired, diagnosis.percent_before) for diagnosis in found] == [
+    diagnoses = diagnose([finding()], Judgement(Verdict.DIVERGED, (), compared(6)), {})
+    assert [(diagnosis.type, diagnosis.is_repaired, diagnosis.percent_before) for diagnosis in diagnoses] == [
         ("LH", False, 60.0),
         ("TSS", False, 60.0),
     ]

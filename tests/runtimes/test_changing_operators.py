@@ -49,14 +49,14 @@ Path("found.json").write_text(json.dumps(found))
 """
 
 
-def found(script: str, folder: Path) -> dict[str, list[str]]:
+def changing_operators(script: str, folder: Path) -> dict[str, list[str]]:
     names: dict[str, list[str]] = json.loads((made_by(script, folder) / "found.json").read_text())
     return names
 
 
 @pytest.fixture(scope="module")
 def torch_operators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    return found(TORCH, tmp_path_factory.mktemp("torch"))
+    return changing_operators(TORCH, tmp_path_factory.mktemp("torch"))
 
 
 def test_torch_operators_in_training_mode_and_random_ones_are_named(torch_operators: dict[str, list[str]]) -> None:
@@ -72,7 +72,7 @@ def test_torch_models_in_evaluation_mode_have_none(torch_operators: dict[str, li
 
 
 def test_tensorflow_operators_are_named_also_in_called_functions(tmp_path: Path) -> None:
-    names = found(TENSORFLOW, tmp_path)
+    names = changing_operators(TENSORFLOW, tmp_path)
     assert names["plain"] == []
     assert names["random"] == ["RandomUniform"]
     assert names["statistics"] == ["FusedBatchNormV3 in training mode"]

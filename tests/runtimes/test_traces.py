@@ -118,8 +118,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[WorkerPool]:
-    with WorkerPool() as one:
-        yield one
+    with WorkerPool() as pool:
+        yield pool
 
 
 RUNTIMES = {runtime.worker: runtime for runtime in (PYTORCH, TENSORFLOW, LITERT)}
@@ -211,8 +211,8 @@ def model(request: pytest.FixtureRequest, workers: WorkerPool, models: Path) -> 
     return Model(workers, models / request.param, *FLAVOURS[request.param])
 
 
-def same(one: list[Array], other: list[Array]) -> bool:
-    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+def same(first: list[Array], other: list[Array]) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
 def convolved(x: Array, kernel: Array, bias: Array) -> Array:
@@ -278,17 +278,17 @@ def test_intermediate_tensors_are_what_the_weights_make_of_the_input(
         read = records[relu].inputs
         while read != (records[0].tensor,):
             (read,) = [r.inputs for r in records if r.tensor in read]
-        made = values[relu].transpose(0, 2, 3, 1) if model.framework == "torch" else values[relu]
+        activated = values[relu].transpose(0, 2, 3, 1) if model.framework == "torch" else values[relu]
         hand = np.maximum(convolved(IMAGES, weights[kernel].transpose(axes), weights[bias]), 0)
         near = 0.2 if file == "integers.tflite" else 1e-5
-        np.testing.assert_allclose(made, hand, rtol=1e-5, atol=near)
+        np.testing.assert_allclose(activated, hand, rtol=1e-5, atol=near)
         wrong = known if at is other else other.parameters()
         assert not np.allclose(
-            made, np.maximum(convolved(IMAGES, wrong[kernel].transpose(axes), wrong[bias]), 0), atol=near
+            activated, np.maximum(convolved(IMAGES, wrong[kernel].transpose(axes), wrong[bias]), 0), atol=near
         )
 
 
-def told(records: list[TraceRecord]) -> list[tuple[str, str, str, list[str]]]:
+def summary(records: list[TraceRecord]) -> list[tuple[str, str, str, list[str]]]:
     """Node, layer, operator and the nodes read."""
     nodes = {record.tensor: record.node for record in records}
     return [(r.node, r.layer, r.operator, [nodes[name] for name in r.inputs]) for r in records]
@@ -299,7 +299,7 @@ def test_torch_nodes_have_the_names_of_the_graph_and_the_paths_of_their_modules(
 ) -> None:
     for file in ("free.pt2", "plain.pt"):
         records, _ = Model(workers, models / file, *FLAVOURS[file]).trace()
-        assert told(records)[:12] == [
+        assert summary(records)[:12] == [
             ("x", "", "input", []),
             ("conv2d", "conv", "aten.conv2d.default", ["x"]),
             ("relu_", "act", "aten.relu_.default", ["conv2d"]),
@@ -318,7 +318,7 @@ def test_torch_nodes_have_the_names_of_the_graph_and_the_paths_of_their_modules(
 def test_torchscript_and_code_that_cannot_be_exported_are_listened_to(workers: WorkerPool, models: Path) -> None:
     for file, convolution in (("scripted.pt", "_convolution"), ("forked.pt", "convolution")):
         records, _ = Model(workers, models / file, *FLAVOURS[file]).trace()
-        assert told(records)[:5] == [
+        assert summary(records)[:5] == [
             ("x", "", "input", []),
             (convolution, "conv", f"aten.{convolution}.default", ["x"]),
             ("relu_", "", "aten.relu_.default", [convolution]),
@@ -331,12 +331,12 @@ def test_keras_operations_have_the_names_of_their_layers_however_often_these_are
     workers: WorkerPool, models: Path
 ) -> None:
     records, _ = Model(workers, models / "nested.keras", *FLAVOURS["nested.keras"]).trace()
-    found = [(layer, kind) for _, layer, kind, _ in told(records)]
+    layers = [(layer, kind) for _, layer, kind, _ in summary(records)]
     inner = [
         ("inner/conv2d_1", "DepthwiseConv2dNative"), ("inner/conv2d_1", "BiasAdd"),
         ("inner/bn", "Mul"), ("inner/bn", "AddV2"),
     ]  # fmt: skip
-    assert found == [
+    assert layers == [
         ("", "input"), ("conv2d", "Conv2D"), ("conv2d", "BiasAdd"), ("conv2d", "Relu"),
         ("slope", "Relu"), ("slope", "Neg"), ("slope", "Relu"), ("slope", "Mul"), ("slope", "AddV2"), *inner, *inner,
         ("global_average_pooling2d", "Mean"),

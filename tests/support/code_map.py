@@ -142,7 +142,7 @@ def imported_by_tests(root: Path = ROOT) -> Mapping[str, set[str]]:
     for path in sorted((root / "tests").rglob("test_*.py")):
         source = path.read_text()
         for code in (source, *scripts(ast.parse(source))):
-            for name in {found.target for found in read_imports(code, "tests", importers)} & set(importers):
+            for name in {imported.target for imported in read_imports(code, "tests", importers)} & set(importers):
                 importers[name].add(str(path.relative_to(root)))
     return importers
 

@@ -19,9 +19,9 @@ def weights(seed: int, *shape: int) -> Array:
     return (np.random.default_rng(seed).normal(size=shape) * 0.7).astype(np.float32)
 
 
-def execute(model: onnx.ModelProto, given: Feeds) -> list[Array]:
+def execute(model: onnx.ModelProto, feeds: Feeds) -> list[Array]:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return list(session.run(None, given))
+    return list(session.run(None, feeds))

@@ -11,7 +11,7 @@ SHA = "0" * 64
 def document(verdict: str = "repaired", **changes: Any) -> dict[str, Any]:
     """A report with this verdict: 200 images, of which 30 were predicted otherwise before the repair."""
     is_good = verdict in ("verified", "repaired")
-    made = {
+    report = {
         "schema": "safeconvert.report/1",
         "verdict": verdict,
         "command": "safeconvert torch2keras net.pt2 -o net.keras --images photos",
@@ -29,7 +29,7 @@ def document(verdict: str = "repaired", **changes: Any) -> dict[str, Any]:
         "environment": {"safeconvert": "0.1.0", "python": "3.11", "platform": "Linux", "packages": {"onnx": "1.17"}},
         "seed": 0,
     }
-    return copy.deepcopy({**made, **changes})
+    return copy.deepcopy({**report, **changes})
 
 
 def model(path: str, format: str) -> dict[str, Any]:

@@ -139,9 +139,9 @@ def W(*shape: int) -> Array:
 
 def is_plain(node: onnx.NodeProto, attribute: str) -> bool:
     """Whether the attribute is absent or says nothing."""
-    for found in node.attribute:
-        if found.name == attribute.rstrip("!"):
-            value = helper.get_attribute_value(found)
+    for setting in node.attribute:
+        if setting.name == attribute.rstrip("!"):
+            value = helper.get_attribute_value(setting)
             if not attribute.endswith("!"):
                 return False
             empty = {0} if attribute.startswith("pads") or attribute == "transA!" else {1}

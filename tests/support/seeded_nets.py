@@ -127,7 +127,7 @@ def two(seed: int = 0) -> onnx.ModelProto:
 
 
 def node(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
-    return next(one for one in model.graph.node if one.name == name)
+    return next(candidate for candidate in model.graph.node if candidate.name == name)
 
 
 def constant(model: onnx.ModelProto, name: str) -> Array:
@@ -157,50 +157,50 @@ def one_value(model: onnx.ModelProto, name: str, place: tuple[int, ...], by: flo
 
 def settings(model: onnx.ModelProto, name: str, **values: Any) -> None:
     """Give a node other attributes; those that are None go."""
-    one = node(model, name)
-    kept = [a for a in one.attribute if a.name not in values]
-    del one.attribute[:]
-    one.attribute.extend([*kept, *(helper.make_attribute(k, v) for k, v in values.items() if v is not None)])
+    changed = node(model, name)
+    kept = [a for a in changed.attribute if a.name not in values]
+    del changed.attribute[:]
+    changed.attribute.extend([*kept, *(helper.make_attribute(k, v) for k, v in values.items() if v is not None)])
 
 
 def behind(model: onnx.ModelProto, name: str, kind: str, *more: str, **attributes: Any) -> None:
     """Put a node ``extra`` behind one: all that read that one read the new one."""
     tensor = node(model, name).output[0]
     outputs = [o.name for o in model.graph.output]
-    place = 1 + [one.name for one in model.graph.node].index(name)
+    place = 1 + [reader.name for reader in model.graph.node].index(name)
     if tensor in outputs:
         node(model, name).output[0] = f"{tensor}_inner"
         model.graph.node.insert(
             place, helper.make_node(kind, [f"{tensor}_inner", *more], [tensor], "extra", **attributes)
         )
         return
-    for one in model.graph.node:
-        one.input[:] = ["extra" if given == tensor else given for given in one.input]
+    for reader in model.graph.node:
+        reader.input[:] = ["extra" if read == tensor else read for read in reader.input]
     model.graph.node.insert(place, helper.make_node(kind, [tensor, *more], ["extra"], "extra", **attributes))
 
 
 def first(model: onnx.ModelProto, kind: str, *more: str, name: str = "extra", **attributes: Any) -> None:
     """Put a node before everything that reads the input."""
-    for one in model.graph.node:
-        one.input[:] = [name if given == "x" else given for given in one.input]
+    for reader in model.graph.node:
+        reader.input[:] = [name if read == "x" else read for read in reader.input]
     model.graph.node.insert(0, helper.make_node(kind, ["x", *more], [name], name, **attributes))
 
 
 def without(model: onnx.ModelProto, name: str) -> None:
     """Take a node out: what read it reads its first input."""
-    one = node(model, name)
-    tensor, given = one.output[0], one.input[0]
-    model.graph.node.remove(one)
+    removed = node(model, name)
+    tensor, replacement = removed.output[0], removed.input[0]
+    model.graph.node.remove(removed)
     for other in model.graph.node:
-        other.input[:] = [given if read == tensor else read for read in other.input]
+        other.input[:] = [replacement if read == tensor else read for read in other.input]
 
 
 def instead(model: onnx.ModelProto, name: str, *nodes: onnx.NodeProto) -> None:
     """Put nodes in the place of one."""
-    place = [one.name for one in model.graph.node].index(name)
+    place = [candidate.name for candidate in model.graph.node].index(name)
     del model.graph.node[place]
-    for i, one in enumerate(nodes):
-        model.graph.node.insert(place + i, one)
+    for i, candidate in enumerate(nodes):
+        model.graph.node.insert(place + i, candidate)
 
 
 # -- looking
@@ -237,13 +237,13 @@ def run(model: onnx.ModelProto, x: Array) -> list[Array]:
     return list(session.run(None, {session.get_inputs()[0].name: x}))
 
 
-def apart(expected: Sequence[Array], given: Sequence[Array] | None) -> float:
+def apart(expected: Sequence[Array], actual: Sequence[Array] | None) -> float:
     """The largest difference as a share of the largest value; infinite where outputs or their shapes are others."""
-    if given is None or [a.shape for a in expected] != [a.shape for a in given]:
+    if actual is None or [a.shape for a in expected] != [a.shape for a in actual]:
         return float("inf")
     return max(
         float(np.abs(a - b).max() / np.abs(a).max()) if np.isfinite(b).all() else float("inf")
-        for a, b in zip(expected, given, strict=True)
+        for a, b in zip(expected, actual, strict=True)
     )
 
 
@@ -253,29 +253,29 @@ def inputs(model: onnx.ModelProto, seed: int, count: int = 3) -> Array:
 
 
 def look(
-    folder: Path, source: onnx.ModelProto, target: onnx.ModelProto, given: Callable[[Array], Array] = lambda x: x
+    folder: Path, source: onnx.ModelProto, target: onnx.ModelProto, as_target: Callable[[Array], Array] = lambda x: x
 ) -> Looked:
     """Look for the Target's faults, and try the repaired view on inputs that were not looked at.
 
-    ``given`` brings an input of the Source into the Target's layout.
+    ``as_target`` brings an input of the Source into the Target's layout.
     """
     paths = [folder / name for name in ("source.onnx", "target.onnx", "repaired.onnx")]
     onnx.save(source, paths[0])
     onnx.save(target, paths[1])
     x, fresh = inputs(source, 1), inputs(source, 2)
-    mapping = {"x": x}, {target.graph.input[0].name: given(x)}
+    mapping = {"x": x}, {target.graph.input[0].name: as_target(x)}
     order = [o.name for o in source.graph.output]
-    found = locate.locate(str(paths[0]), str(paths[1]), *mapping, order)
-    session.write(found.session_id, str(paths[2]), range(len(found.faults)))
+    located = locate.locate(str(paths[0]), str(paths[1]), *mapping, order)
+    session.write(located.session_id, str(paths[2]), range(len(located.faults)))
     expected = run(source, fresh)
-    x = given(fresh)
+    x = as_target(fresh)
     distances = [apart(expected, run(each, x) if takes(each, x) else None) for each in (target, onnx.load(paths[2]))]
     return Looked(
-        faults=list(found.faults),
-        why=found.stop_reason,
-        unrelated_weights=found.unrelated_weights,
-        model_runs=found.model_runs,
-        nodes_run=found.nodes_run,
+        faults=list(located.faults),
+        why=located.stop_reason,
+        unrelated_weights=located.unrelated_weights,
+        model_runs=located.model_runs,
+        nodes_run=located.nodes_run,
         before=distances[0],
         after=distances[1],
     )

@@ -27,8 +27,8 @@ POLL_SECONDS = 0.02  # how often the copies are asked whether they have ended
 
 def become(request: dict[str, Any], descriptors: list[int]) -> None:
     """Turn this copy into the process that was asked for, and run it to its end."""
-    for wanted, given in zip((0, 1, 2), (os.open(os.devnull, os.O_RDONLY), *descriptors[:2]), strict=True):
-        os.dup2(given, wanted)
+    for wanted, opened in zip((0, 1, 2), (os.open(os.devnull, os.O_RDONLY), *descriptors[:2]), strict=True):
+        os.dup2(opened, wanted)
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])

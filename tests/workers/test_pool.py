@@ -58,8 +58,8 @@ def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerP
     (tmp_path / "mounted" / "misbehaviour.py").write_text(MISBEHAVIOUR)
     mounts = {**pool.mounts(), "safeconvert.test": str(tmp_path / "mounted")}
     monkeypatch.setattr(pool, "mounts", lambda: mounts)
-    with WorkerPool() as one:
-        yield one
+    with WorkerPool() as worker_pool:
+        yield worker_pool
 
 
 def call(workers: WorkerPool, function: str, *, timeout: float | None = 60, **arguments: object) -> object:

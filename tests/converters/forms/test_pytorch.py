@@ -180,35 +180,35 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path) -> dict[str, Any]:
+def facts(folder: Path) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads((folder / "found.json").read_text())
     return loaded
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_form_equals_the_model_and_keeps_the_batch_free(found: dict[str, Any], name: str) -> None:
-    assert found[name]["difference"] <= TOLERANCE
-    assert found[name]["free"]
+def test_a_form_equals_the_model_and_keeps_the_batch_free(facts: dict[str, Any], name: str) -> None:
+    assert facts[name]["difference"] <= TOLERANCE
+    assert facts[name]["free"]
 
 
 @pytest.mark.parametrize("name", [name for name, (_, gone) in CASES.items() if gone])
-def test_the_operator_that_exporters_get_wrong_is_gone(found: dict[str, Any], name: str) -> None:
-    assert CASES[name][1] not in found[name]["left"]
+def test_the_operator_that_exporters_get_wrong_is_gone(facts: dict[str, Any], name: str) -> None:
+    assert CASES[name][1] not in facts[name]["left"]
 
 
-def test_what_exporters_get_right_stays(found: dict[str, Any]) -> None:
-    assert "aten.avg_pool2d.default" in found["avg_pool2d_plain_stays"]["left"]
-    assert "aten.upsample_nearest2d.vec" in found["nearest_whole_stays"]["left"]
-    assert "aten.adaptive_max_pool2d.default" in found["adaptive_max_even_stays"]["left"]
-    assert "aten.cummax.default" in found["cummax_indices_stay"]["left"]
+def test_what_exporters_get_right_stays(facts: dict[str, Any]) -> None:
+    assert "aten.avg_pool2d.default" in facts["avg_pool2d_plain_stays"]["left"]
+    assert "aten.upsample_nearest2d.vec" in facts["nearest_whole_stays"]["left"]
+    assert "aten.adaptive_max_pool2d.default" in facts["adaptive_max_even_stays"]["left"]
+    assert "aten.cummax.default" in facts["cummax_indices_stay"]["left"]
 
 
-def test_nearest_indices_are_those_of_pytorch_for_every_size_and_factor(found: dict[str, Any]) -> None:
-    assert found["nearest_indices_wrong"] == []
+def test_nearest_indices_are_those_of_pytorch_for_every_size_and_factor(facts: dict[str, Any]) -> None:
+    assert facts["nearest_indices_wrong"] == []
 
 
-def test_a_wrong_rewrite_is_seen(found: dict[str, Any]) -> None:
-    assert found["mutant"]["difference"] > 50 * TOLERANCE
+def test_a_wrong_rewrite_is_seen(facts: dict[str, Any]) -> None:
+    assert facts["mutant"]["difference"] > 50 * TOLERANCE
 
 
 @pytest.mark.parametrize("file", ["traced.onnx", "exported.onnx"])
@@ -231,19 +231,19 @@ def test_a_program_whose_operators_take_the_free_size_is_traced_without_fixing_i
     np.testing.assert_array_equal(got, np.maximum(np.concatenate([x.reshape(7, -1), np.ones((7, 1))], 1), 0))
 
 
-def test_pixels_stay_whole_numbers_and_a_fixed_batch_fixed(found: dict[str, Any]) -> None:
-    assert (found["pixels"]["dtype"], found["pixels"]["shape"]) == ("uint8", [2, 8, 9, 10])
+def test_pixels_stay_whole_numbers_and_a_fixed_batch_fixed(facts: dict[str, Any]) -> None:
+    assert (facts["pixels"]["dtype"], facts["pixels"]["shape"]) == ("uint8", [2, 8, 9, 10])
 
 
-def test_a_module_has_a_form_too_but_a_scripted_one_has_none(found: dict[str, Any]) -> None:
-    assert found["module"] == [None, 8, 9, 10]
-    assert "TorchScript" in found["scripted"]
+def test_a_module_has_a_form_too_but_a_scripted_one_has_none(facts: dict[str, Any]) -> None:
+    assert facts["module"] == [None, 8, 9, 10]
+    assert "TorchScript" in facts["scripted"]
 
 
-def test_rewrites_of_each_file_are_tried_and_all_are_used(found: dict[str, Any]) -> None:
-    assert found["joined"]
-    assert min(found["used"].values()) > 0, found["used"]
+def test_rewrites_of_each_file_are_tried_and_all_are_used(facts: dict[str, Any]) -> None:
+    assert facts["joined"]
+    assert min(facts["used"].values()) > 0, facts["used"]
 
 
-def test_writing_into_a_tensor_is_told_from_computing_one(found: dict[str, Any]) -> None:
-    assert found["writes"] == [True, False]
+def test_writing_into_a_tensor_is_told_from_computing_one(facts: dict[str, Any]) -> None:
+    assert facts["writes"] == [True, False]

@@ -111,14 +111,14 @@ def rewritten() -> dict[str, dict[str, Any]]:
 def test_a_rewrite_gives_the_same_values_without_the_operator_and_leaves_the_batch_free(
     name: str, rewritten: dict[str, dict[str, Any]]
 ) -> None:
-    found = rewritten[name]
-    assert found["same_shape"]
-    assert found["difference"] <= 1e-5
-    assert found["operators"] != found["original"]
+    facts = rewritten[name]
+    assert facts["same_shape"]
+    assert facts["difference"] <= 1e-5
+    assert facts["operators"] != facts["original"]
     gone = REWRITES[name][2]
-    assert not gone or (gone in found["original"] and gone not in found["operators"])
-    assert found["static"] == found["static_before"]
-    assert found["input"] == ["image", [None, *SHAPE]]
+    assert not gone or (gone in facts["original"] and gone not in facts["operators"])
+    assert facts["static"] == facts["static_before"]
+    assert facts["input"] == ["image", [None, *SHAPE]]
 
 
 def test_sizes_are_static_where_all_are_known(rewritten: dict[str, Any]) -> None:
@@ -185,11 +185,11 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_the_hops_that_take_the_form_write_a_file_that_is_right(
     source: str, target: str, written: dict[str, Any]
 ) -> None:
-    found = written[f"{source}->{target}"]
-    assert found["as it is"] > 0.1  # what the form is for
-    assert found["plain"] <= 1e-4
-    assert found["name"] == found["plainly named"]
-    assert target == "tflite" or not isinstance(found["batch"], int)
+    facts = written[f"{source}->{target}"]
+    assert facts["as it is"] > 0.1  # what the form is for
+    assert facts["plain"] <= 1e-4
+    assert facts["name"] == facts["plainly named"]
+    assert target == "tflite" or not isinstance(facts["batch"], int)
 
 
 # The child's side --------------------------------------------------------------------------------------------
@@ -231,10 +231,10 @@ def _rewrites() -> dict[str, Any]:
     from safeconvert.converters.forms.tensorflow.plain import TABLES, plain
 
     image = np.random.default_rng(1).normal(size=(3, *SHAPE)).astype(np.float32)
-    found: dict[str, Any] = {"tables": {converter: sorted(table) for converter, table in TABLES.items()}}
+    facts: dict[str, Any] = {"tables": {converter: sorted(table) for converter, table in TABLES.items()}}
     files = {"axes": axes, "elementwise": elementwise, "images": images, "windows": windows}
-    found["files"] = {name: sorted({*file.TF2ONNX, *file.TFLITE}) for name, file in files.items()}
-    found["static_sizes"] = [
+    facts["files"] = {name: sorted({*file.TF2ONNX, *file.TFLITE}) for name, file in files.items()}
+    facts["static_sizes"] = [
         node.static(tf.TensorSpec([None, 3, 4]), 1, 2),
         node.static(tf.TensorSpec([None, 3, 4]), 0, 1),
         node.static(tf.TensorSpec(None), 0),
@@ -242,18 +242,18 @@ def _rewrites() -> dict[str, Any]:
     for name, (converter, text, _) in REWRITES.items():
         before = _function(text)
         after = plain(before, converter).get_concrete_function()
-        given, made = before(tf.constant(image)), after(tf.constant(image))
+        expected, actual = before(tf.constant(image)), after(tf.constant(image))
         [spec] = after.structured_input_signature[0]
-        found[name] = {
-            "difference": _difference(given, made),
-            "same_shape": given.shape == made.shape and given.dtype == made.dtype,
+        facts[name] = {
+            "difference": _difference(expected, actual),
+            "same_shape": expected.shape == actual.shape and expected.dtype == actual.dtype,
             "original": _kinds(before),
             "operators": _kinds(after),
             "static": after.outputs[0].shape[0],
             "static_before": before.outputs[0].shape[0],
             "input": [spec.name, list(spec.shape)],
         }
-    return found
+    return facts
 
 
 def _replays() -> dict[str, Any]:
@@ -263,36 +263,36 @@ def _replays() -> dict[str, Any]:
     from safeconvert.converters.forms.tensorflow.plain import plain
 
     image = tf.constant(np.random.default_rng(1).normal(size=(3, *SHAPE)).astype(np.float32))
-    found: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
 
     rolled = _function("tf.roll(x, 2, 1)")
-    found["right"] = _difference(rolled(image), plain(rolled, "tflite")(image))
+    facts["right"] = _difference(rolled(image), plain(rolled, "tflite")(image))
     wrong = {"Roll": lambda node: tf.reverse(node.inputs[0], [1])}
-    found["wrong"] = _difference(rolled(image), plain(rolled, "tflite", table=wrong)(image))
+    facts["wrong"] = _difference(rolled(image), plain(rolled, "tflite", table=wrong)(image))
 
     kept = _function("tf.nn.max_pool2d(tf.nn.elu(tf.nn.conv2d(x, noise(3,3,4,6), 2, 'SAME')), 2, 2, 'SAME')")
-    found["kept_before"] = sorted({*_kinds(kept)})
-    found["kept"] = sorted({*_kinds(plain(kept, "tf2onnx").get_concrete_function())})
+    facts["kept_before"] = sorted({*_kinds(kept)})
+    facts["kept"] = sorted({*_kinds(plain(kept, "tf2onnx").get_concrete_function())})
 
     layer = keras.layers.Conv2D(6, 3, groups=2)  # behind a call that XLA compiles, which tf2onnx does not look into
     layer.build((None, *SHAPE))
     spec = tf.TensorSpec([None, *SHAPE], tf.float32, name="image")
     called = tf.function(lambda image: layer(image), input_signature=[spec]).get_concrete_function()
     form = plain(called, "tf2onnx")
-    found["calls"] = _difference(called(image), form(image))
-    found["call_operators"] = _kinds(form.get_concrete_function())
+    facts["calls"] = _difference(called(image), form(image))
+    facts["call_operators"] = _kinds(form.get_concrete_function())
 
     def guarded(image: Any) -> Any:
         with tf.control_dependencies([tf.debugging.assert_less(image, 1e9)]):
             return tf.identity(tf.constant(2.0)) * tf.exp(tf.constant(0.5)) * image
 
     waiting = tf.function(guarded, input_signature=[spec]).get_concrete_function()
-    found["guarded"] = _difference(waiting(image), plain(waiting, "tf2onnx")(image))
+    facts["guarded"] = _difference(waiting(image), plain(waiting, "tf2onnx")(image))
 
     loop = _function("tf.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, tf.nn.elu(y) * 1.1), [0, x])[1]")
     form = plain(loop, "tflite")
-    found["loop"] = _difference(loop(image), form(image))
-    found["loop_operators"] = _kinds(form.get_concrete_function())
+    facts["loop"] = _difference(loop(image), form(image))
+    facts["loop_operators"] = _kinds(form.get_concrete_function())
 
     two = tf.function(
         lambda zebra, apple: {"second": tf.roll(zebra, 1, 1), "first": apple[..., ::-1]},
@@ -304,18 +304,18 @@ def _replays() -> dict[str, Any]:
     ).get_concrete_function()
     after = plain(two, "tflite").get_concrete_function()
     apple = tf.constant(np.arange(15, dtype=np.float32).reshape(3, 5))
-    given, made = two(image, apple), after(image, apple)
-    found["inputs"] = [spec.name for spec in after.structured_input_signature[0]]
-    found["outputs"] = sorted(after.structured_outputs)
-    found["two"] = max(_difference(given[key], made[key]) for key in given)
+    expected, actual = two(image, apple), after(image, apple)
+    facts["inputs"] = [spec.name for spec in after.structured_input_signature[0]]
+    facts["outputs"] = sorted(after.structured_outputs)
+    facts["two"] = max(_difference(expected[key], actual[key]) for key in expected)
 
     text = "tf.reshape(tf.transpose(x, [0, 3, 1, 2]), tf.stack([tf.shape(x)[0], tf.shape(x)[3], -1]))"
     sized = _function(f"tf.tile({text} * tf.cast(tf.shape(x)[0], tf.float32), [1, tf.shape(x)[1], 1])")
     form = plain(sized, "tflite")
     outputs = [(sized(image_), form(image_)) for image_ in (image[:1], image[:2], tf.concat([image, image[:2]], 0))]
-    found["batches"] = [int(after.shape[0]) for _, after in outputs]
-    found["sized"] = max(_difference(before, after) for before, after in outputs)
-    return found
+    facts["batches"] = [int(after.shape[0]) for _, after in outputs]
+    facts["sized"] = max(_difference(before, after) for before, after in outputs)
+    return facts
 
 
 def _save(model: Any, spec: Any, folder: str) -> None:
@@ -340,7 +340,7 @@ def _hops(folder: str) -> dict[str, Any]:
         ("tf", "onnx"): tf_onnx.convert,
         ("tf", "tflite"): tensorflow_tflite.saved_model,
     }
-    found: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     for target, batch in (("onnx", None), ("tflite", 1)):
         keras.utils.set_random_seed(1)
         image = keras.Input((8, 12, 3), batch_size=batch, name="image")
@@ -353,19 +353,19 @@ def _hops(folder: str) -> dict[str, Any]:
         model.save(f"{folder}/{target}.keras")
         spec = tf.TensorSpec(image.shape, tf.float32, name="image")
         _save(model, spec, f"{folder}/{target}")
-        given = np.random.default_rng(2).normal(size=(batch or 3, 8, 12, 3)).astype(np.float32)
+        fed = np.random.default_rng(2).normal(size=(batch or 3, 8, 12, 3)).astype(np.float32)
         for source, path in (("keras", f"{folder}/{target}.keras"), ("tf", f"{folder}/{target}")):
-            entry = found[f"{source}->{target}"] = {}
+            entry = facts[f"{source}->{target}"] = {}
             for form, say in (("", "as it is"), ("plain", "plain")):
                 file = f"{folder}/{source}{form}.{target}"
                 hops[source, target](path, file, form=form)
                 loaded = load_onnx(file) if target == "onnx" else load_tflite(file)
                 [described] = loaded.inputs
-                [output] = loaded.run({described.name: given})
-                entry[say] = min(_difference(model(given), output), 1e9)
+                [output] = loaded.run({described.name: fed})
+                entry[say] = min(_difference(model(fed), output), 1e9)
                 entry["plainly named" if form else "name"] = described.name
                 entry["batch"] = described.shape[0]
-    return found
+    return facts
 
 
 if __name__ == "__main__":

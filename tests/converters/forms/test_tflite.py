@@ -31,7 +31,7 @@ def tempered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A classifier whose softmax has a temperature."""
     path = made_by(MODEL, tmp_path_factory.mktemp("tflite")) / "model.tflite"
     model = unpacked(path.read_bytes())
-    (softmax,) = [one for one in model.subgraphs[0].operators if hasattr(one.builtinOptions, "beta")]
+    (softmax,) = [operator for operator in model.subgraphs[0].operators if hasattr(operator.builtinOptions, "beta")]
     softmax.builtinOptions.beta = 4.0
     path.write_bytes(packed(model))
     return path
@@ -63,11 +63,11 @@ def test_a_limit_that_tf2onnx_lacks_reaches_onnx(fused: bool, tempered: Path, tm
     options = ("limited.tflite", "--inputs", "x.npz", "-o", "made.onnx", "--json")
     done = safeconvert("tflite2onnx", *options, folder=tmp_path)
     assert done.code == 0, done.out + done.err
-    given, made = (
+    expected, actual = (
         alone(tmp_path / name, kind, x[:1]) for name, kind in (("limited.tflite", "tflite"), ("made.onnx", "onnx"))
     )
-    np.testing.assert_allclose(made, given, atol=1e-5)
-    assert fused or np.abs(given).max() == 1, "the limit is met"
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+    assert fused or np.abs(expected).max() == 1, "the limit is met"
 
 
 def test_the_temperature_of_a_softmax_reaches_onnx(tempered: Path, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_file_that_has_no_plainer_form_is_not_converted_again_as_one(tempered:
     np.savez(tmp_path / "x.npz", np.random.default_rng(1).normal(size=(8, 6, 5, 3)).astype("float32"))
     exact = ("--inputs", "x.npz", "--atol", "0", "--rtol", "0", "-o", "made.onnx", "--json")
     report = json.loads(safeconvert("tflite2onnx", "plain.tflite", *exact, folder=tmp_path).out)
-    assert [one["status"] for one in report["route"]] == ["diverged", "diverged"], "both ways, each as it is"
+    assert [attempt["status"] for attempt in report["route"]] == ["diverged", "diverged"], "both ways, each as it is"
 
 
 def test_a_file_with_several_signatures_says_which_graph_is_used(tempered: Path, tmp_path: Path) -> None:

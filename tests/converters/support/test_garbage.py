@@ -33,9 +33,9 @@ def test_a_converter_that_fails_leaves_the_collector_as_it_was() -> None:
 def test_old_copies_are_freed_after_few_new_objects() -> None:
     with lean():
         old = [Graph() for _ in range(3)]
-        watched = [weakref.ref(one) for one in old]
+        watched = [weakref.ref(item) for item in old]
         gc.collect()  # they are of the oldest generation now
         del old
         work = [[] for _ in range(60_000)]
         assert len(work) == 60_000
-        assert not any(one() for one in watched)
+        assert not any(item() for item in watched)

@@ -124,9 +124,13 @@ def test_an_attention_reaches_keras_without_a_rewrite(tmp_path: Path) -> None:
 def test_an_operator_that_is_added_gives_what_onnx_says(
     tmp_path: Path, nodes: list[tuple[str, list[str], str, dict[str, int]]], constants: dict[str, np.ndarray]
 ) -> None:
-    made = [helper.make_node(kind, reads, writes.split(), **settings) for kind, reads, writes, settings in nodes]
+    onnx_nodes = [helper.make_node(kind, reads, writes.split(), **settings) for kind, reads, writes, settings in nodes]
     turn = helper.make_node("Transpose", ["x"], ["xt"], perm=[0, 2, 1])
-    save(tmp_path / "net.onnx", [turn, *made] if any("xt" in node.input for node in made) else made, constants)
+    save(
+        tmp_path / "net.onnx",
+        [turn, *onnx_nodes] if any("xt" in node.input for node in onnx_nodes) else onnx_nodes,
+        constants,
+    )
     done = safeconvert("onnx2keras", "net.onnx", "--no-repair", "--json", folder=tmp_path)
     report = json.loads(done.out)
     assert (done.code, report["verdict"]) == (0, "verified"), (report["reasons"], report["route"])

@@ -67,9 +67,9 @@ def test_a_scale_more_leaves_the_effect_and_another_activation_does_not() -> Non
 def test_a_slope_of_one_is_a_node_that_should_do_something() -> None:
     source, target = (chain("Tanh", "PRelu", "Sigmoid", prelu1_by=slope) for slope in (0.25, 1.0))
     walk = walked(target, source)
-    found = list(idle_divergences(walk, walk.target.nodes[2]))
-    assert (found[0].target, found[0].source) == ("prelu1", "prelu1")
-    assert {each.target for each in found} == {"prelu1"}
+    divergences = list(idle_divergences(walk, walk.target.nodes[2]))
+    assert (divergences[0].target, divergences[0].source) == ("prelu1", "prelu1")
+    assert {each.target for each in divergences} == {"prelu1"}
     assert walk.aligned["prelu1"][0].name == "tanh0", "the walk itself is left as it was"
     assert list(idle_divergences(walk, walk.target.nodes[1])) == []
 

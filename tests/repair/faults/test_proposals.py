@@ -59,7 +59,7 @@ def first_divergence(target: onnx.ModelProto) -> tuple[Walk, Divergence]:
 def test_a_proposal_of_the_faults_type_holds_at_its_node(fault: str, propose: Propose) -> None:
     code, place, _ = SINGLE[fault]
     walk, divergence = first_divergence(broken(fault))
-    holding = [one for one in propose(walk, divergence) if proposal.holds(walk, divergence, one)]
+    holding = [candidate for candidate in propose(walk, divergence) if proposal.holds(walk, divergence, candidate)]
     assert holding
     assert (holding[0].type, holding[0].target_node) == (code, place)
     assert holding[0].words
@@ -68,7 +68,7 @@ def test_a_proposal_of_the_faults_type_holds_at_its_node(fault: str, propose: Pr
 @pytest.mark.parametrize("propose", [preprocessing.propose, tensor_structure.propose])
 def test_a_type_proposes_nothing_for_a_fault_of_another(propose: Propose) -> None:
     walk, divergence = first_divergence(broken("conv weights noisy"))
-    assert not [one for one in propose(walk, divergence) if proposal.holds(walk, divergence, one)]
+    assert not [candidate for candidate in propose(walk, divergence) if proposal.holds(walk, divergence, candidate)]
 
 
 def test_a_proposal_without_its_edits_does_not_hold() -> None:

@@ -76,7 +76,7 @@ def faults(folder: Path, source: Net, target: Net, operators: Mapping[str, str])
         arrays.append(np.nextafter(values[tensor].astype(np.float32), np.float32(np.inf)))
     np.savez(folder / "trace.npz", *arrays)
     onnx.save(target.model(), folder / "target.onnx")
-    found = trace_search.locate(
+    located = trace_search.locate(
         str(folder / "target.onnx"),
         {"x": x},
         str(folder / "trace.npz"),
@@ -85,7 +85,7 @@ def faults(folder: Path, source: Net, target: Net, operators: Mapping[str, str])
         is_unquantized=True,
         tflite=False,
     )
-    return [(fault.type, fault.target_node, fault.source_node) for fault in found.faults]
+    return [(fault.type, fault.target_node, fault.source_node) for fault in located.faults]
 
 
 HEAD = {"conv": "Conv2D", "relu": "Relu", "gap": "Mean", "flat": "Reshape", "y": "MatMul"}

@@ -39,7 +39,7 @@ def reread(model: onnx.ModelProto) -> None:
     """Channels last, read as if they were first."""
     behind(model, "deep_relu1", "Reshape", put(model, "sizes", np.array([-1, 16, 8, 8])))
     reader = node(model, "extra")
-    place = [one.name for one in model.graph.node].index("extra")
+    place = [other.name for other in model.graph.node].index("extra")
     turn = helper.make_node("Transpose", [reader.input[0]], ["turn"], "turn", perm=[0, 2, 3, 1])
     reader.input[0] = "turn"
     model.graph.node.insert(place, turn)

@@ -29,8 +29,8 @@ def test_a_place_is_a_layer_in_keras_and_an_operator_elsewhere() -> None:
 
 
 def test_operators_are_told_in_the_views_and_in_the_models_where_they_were_found() -> None:
-    found = names(KERAS, TFLITE, (RECORD, None))
-    assert found.operations(0, FAULT) == {
+    fault_names = names(KERAS, TFLITE, (RECORD, None))
+    assert fault_names.operations(0, FAULT) == {
         "view_node": "Conv_3",
         "source_view_node": "Conv_1",
         "source_operation": "net/conv/Conv2D",

@@ -71,7 +71,7 @@ def test_weights_that_are_the_sources_make_it_a_setting() -> None:
     """A view folds an epsilon into weights."""
     layers = Layers(changed=([], []))
     typed = natively_typed([fault("WB"), fault("TSS")], layers)  # type: ignore[arg-type]
-    assert [one.type for one in typed] == ["LH", "TSS"]
+    assert [named.type for named in typed] == ["LH", "TSS"]
     assert "a setting of the layer differs" in typed[0].evidence["weights"]
     (kept,) = natively_typed([fault("WB")], Layers(changed=(["norm"], [])))  # type: ignore[arg-type]
     assert kept.type == "WB"
@@ -79,5 +79,5 @@ def test_weights_that_are_the_sources_make_it_a_setting() -> None:
 
 def test_one_layers_fault_in_several_nodes_is_one() -> None:
     faults = [fault("WB", repair="weights"), fault("WB", repair="bias"), fault("WB", repair="bias"), fault("LH")]
-    assert [(one.type, one.repair) for one in merged(faults)] == [("WB", "weights; bias"), ("LH", "set")]
+    assert [(named.type, named.repair) for named in merged(faults)] == [("WB", "weights; bias"), ("LH", "set")]
     assert len(merged([fault("WB", "a"), fault("WB", "b")])) == 2

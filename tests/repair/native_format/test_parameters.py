@@ -49,11 +49,11 @@ def test_a_folded_normalisation_is_told_from_its_convolution() -> None:
     weight, bias = kernel * ratio.reshape(-1, 1, 1, 1), beta - mean * ratio
     scaled = unfolded(own, (weight, bias), (weight * 1.5, bias * 1.5))
     assert scaled is not None
-    changed = {one.name: array for one, array in scaled}
+    changed = {tensor.name: array for tensor, array in scaled}
     np.testing.assert_allclose(changed["norm/gamma"], gamma * 1.5, rtol=1e-5)
     shifted = unfolded(own, (weight, bias), (weight, bias + 1))
     assert shifted is not None
-    assert [one.name for one, _ in shifted] == ["norm/beta"]
+    assert [tensor.name for tensor, _ in shifted] == ["norm/beta"]
     np.testing.assert_allclose(shifted[0][1], beta + 1, rtol=1e-5, atol=1e-6)
     assert unfolded(own[:1], (weight, bias), (weight, bias)) is None
 
@@ -63,7 +63,7 @@ def test_arrays_without_an_equal_are_paired_with_the_nearest() -> None:
     source = [parameter("x/a", kept.T.copy()), parameter("x/b", wrong + np.float32(0.1)), parameter("x/c", other)]
     own = [parameter("y/a", kept), parameter("y/b", wrong), parameter("y/c", other)]
     left, free = unlike(own, source)
-    assert ([one.name for one in left], free) == (["y/b"], [1])
+    assert ([unpaired.name for unpaired in left], free) == (["y/b"], [1])
     ((changed, array),) = leftovers(own, source)
     assert changed.name == "y/b"
     np.testing.assert_allclose(array, wrong + np.float32(0.1))

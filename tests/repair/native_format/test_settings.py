@@ -84,7 +84,11 @@ def test_two_layers_of_a_keras_model_get_their_settings(models: Path) -> None:
 
 def test_operators_of_a_tflite_file_get_their_padding_and_the_activation_in_them(models: Path) -> None:
     model = unpacked((models / "target.tflite").read_bytes())
-    fused = [one.builtinOptions for one in model.subgraphs[0].operators if _fused(one) == ActivationFunctionType.RELU]
+    fused = [
+        operator.builtinOptions
+        for operator in model.subgraphs[0].operators
+        if _fused(operator) == ActivationFunctionType.RELU
+    ]
     fused[-1].fusedActivationFunction = ActivationFunctionType.NONE
     (models / "target.tflite").write_bytes(packed(model))
     report = repaired(models, "source.keras", "target.tflite", (12, 10, 3))
@@ -107,7 +111,7 @@ def test_operators_of_an_exported_program_get_their_settings(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("found", "change", "meant"),
+    ("evidence", "change", "meant"),
     [
         ({"stride": [2, 2]}, ("strides", [2, 2], [1, 1]), {"stride": [1, 1]}),
         ({"stride": 2}, ("strides", [2, 2], [1, 1]), {"stride": 1}),
@@ -125,9 +129,9 @@ def test_operators_of_an_exported_program_get_their_settings(tmp_path: Path) -> 
     ],
 )
 def test_a_setting_in_the_frameworks_words(
-    found: dict[str, Any], change: tuple[str, Any, Any], meant: dict[str, Any] | None
+    evidence: dict[str, Any], change: tuple[str, Any, Any], meant: dict[str, Any] | None
 ) -> None:
-    assert translated(found, *change) == meant
+    assert translated(evidence, *change) == meant
 
 
 UNSCALED = """
@@ -166,4 +170,4 @@ def test_a_factor_of_one_that_the_view_leaves_out_is_no_missing_node(
     np.savez(unscaled / "x.npz", np.random.default_rng(0).normal(size=(24, 12, 10, 3)).astype("float32"))
     names = ("source.keras", f"{target}.keras", "-o", f"{target}-fixed.keras", "--inputs", "x.npz", "--json")
     done = safeconvert("repair", *names, folder=unscaled)
-    assert [(one["type"], one["target_node"]) for one in json.loads(done.out)["faults"]] == [(kind, place)]
+    assert [(fault["type"], fault["target_node"]) for fault in json.loads(done.out)["faults"]] == [(kind, place)]

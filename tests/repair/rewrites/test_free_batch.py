@@ -111,7 +111,7 @@ def test_a_where_that_guards_against_infinities_stays() -> None:
     result, _ = rewrites.rewrite(model)
     assert np.isfinite(run(result, 3)).all()
     np.testing.assert_allclose(run(result, 3), run(model, 3), rtol=1e-5, atol=1e-6)
-    assert ("where", "guard") in {(one.rewrite, one.node) for one in rewrites.refusals(model)}
+    assert ("where", "guard") in {(refusal.rewrite, refusal.node) for refusal in rewrites.refusals(model)}
 
 
 def attention(heads: int = 2, width: int = 8, tokens: int = 5) -> onnx.ModelProto:
@@ -156,15 +156,15 @@ def test_a_class_token_and_the_scale_of_an_attention_need_no_shapes() -> None:
     result, applied = rewrites.rewrite(model, names=rewrites.MISSING)
     kinds = {node.op_type for node in result.graph.node}
     assert not kinds & {"Shape", "Where", "Equal", "Expand", "ConstantOfShape", "Sqrt"}
-    assert "batch-filled" in {one.rewrite for one in applied}
+    assert "batch-filled" in {change.rewrite for change in applied}
     for batch in (1, 3, 7):
         x = np.random.default_rng(batch).normal(size=(batch, 5, 8)).astype(np.float32)
         sessions = [
             onnxruntime.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"])
             for m in (model, result)
         ]
-        expected, found = (session.run(None, {"x": x})[0] for session in sessions)
-        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+        expected, actual = (session.run(None, {"x": x})[0] for session in sessions)
+        np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_a_value_that_follows_the_batch_is_not_taken_for_a_constant() -> None:

@@ -41,8 +41,8 @@ def test_the_statistic_is_that_of_scipy_for_every_element(kind: str) -> None:
     p, median = kruskal.probabilities(values, SIMILAR, [np.arange(24)])
     # scipy computes in the precision of what it is given; here it is always float64.
     expected = [stats.kruskal(column[SIMILAR], column[~SIMILAR]) for column in values.T.astype(float)]
-    np.testing.assert_allclose(h, [one.statistic for one in expected], rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(p, [one.pvalue for one in expected], rtol=1e-9)
+    np.testing.assert_allclose(h, [test.statistic for test in expected], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(p, [test.pvalue for test in expected], rtol=1e-9)
     assert (median == h).all()
     assert len(h) > 200
 
@@ -80,9 +80,9 @@ def test_pure_noise_is_not_significant_and_what_is_planted_in_it_is() -> None:
     assert 0.03 < (p < 0.05).mean() < 0.07  # what no correction would report
     assert kruskal.significant(p).mean() < 0.001
     values[similar, :2000] += 2
-    found = kruskal.significant(kruskal.probabilities(values, similar, draws)[0])
-    assert found[:2000].mean() > 0.9
-    assert found[2000:].sum() < 0.1 * found.sum()
+    is_significant = kruskal.significant(kruskal.probabilities(values, similar, draws)[0])
+    assert is_significant[:2000].mean() > 0.9
+    assert is_significant[2000:].sum() < 0.1 * is_significant.sum()
 
 
 def test_one_group_alone_is_refused() -> None:
@@ -103,16 +103,16 @@ def ranked(
     onnx.save(target, paths["target"])
     order = [o.name for o in source.graph.output]
     located = locate.locate(**paths, arrays={"x": x[:3]}, target_inputs={"x": x[:3]}, order=order)
-    found = layer_ranking.align_layers(located.session_id, paths["source"], core)
+    ranking = layer_ranking.align_layers(located.session_id, paths["source"], core)
     outputs = input_groups.output_differences(
         ViewInputs(**paths, source_arrays={"x": x}, target_arrays={"x": x}), order
     )
     groups = input_groups.choose_groups(outputs.labels_agree, outputs.distances, 0)
     chosen = {"x": x[groups.rows]}
     views = ViewInputs(**paths, source_arrays=chosen, target_arrays=chosen)
-    ranked_layers = layer_ranking.rank_layers(views, found.layers, groups, **options)
-    names = [layer.target_node for layer in found.layers]
-    return [(names[s.layer], s.significant_share, s.mean_h) for s in ranked_layers.scores], groups, found
+    ranked_layers = layer_ranking.rank_layers(views, ranking.layers, groups, **options)
+    names = [layer.target_node for layer in ranking.layers]
+    return [(names[s.layer], s.significant_share, s.mean_h) for s in ranked_layers.scores], groups, ranking
 
 
 BEFORE = {
@@ -126,10 +126,10 @@ BEFORE = {
 @pytest.mark.parametrize("name", BEFORE)
 def test_a_wrong_layer_stands_among_the_first_and_above_all_before_it(name: str, tmp_path: Path) -> None:
     place, before = BEFORE[name]
-    found, _, aligned = ranked(tmp_path, net(), broken(name), inputs(net(), 1, 64))
-    names = [one for one, _, _ in found]
-    assert names.index(place) < 4, found
-    assert {one for one, share, h in found if share == 0 and h == 0} == before
+    ranking, _, aligned = ranked(tmp_path, net(), broken(name), inputs(net(), 1, 64))
+    names = [layer for layer, _, _ in ranking]
+    assert names.index(place) < 4, ranking
+    assert {layer for layer, share, h in ranking if share == 0 and h == 0} == before
     assert names.index(place) < min(map(names.index, before))
     assert aligned.unaligned == ()
 
@@ -140,25 +140,25 @@ def test_a_fault_that_only_some_inputs_meet_is_significant(tmp_path: Path) -> No
     x[::2, 0] = 0
     target = net()
     weights(target, "c1_w", lambda a: a * np.array([-9, 1, 1], np.float32).reshape(1, 3, 1, 1))
-    found, groups, _ = ranked(tmp_path, net(), target, x)
+    ranking, groups, _ = ranked(tmp_path, net(), target, x)
     assert not groups.is_split_by_distance
-    shares = {name: share for name, share, _ in found}
-    assert shares["c1"] > 0.2, found
-    assert [share for _, share, _ in found] == sorted(shares.values(), reverse=True)
+    shares = {name: share for name, share, _ in ranking}
+    assert shares["c1"] > 0.2, ranking
+    assert [share for _, share, _ in ranking] == sorted(shares.values(), reverse=True)
     again, _, _ = ranked(
         tmp_path, net(), target, x, max_bytes_held=4 * 60 * 500
     )  # in many rounds, layers cut to pieces
-    assert again == found
+    assert again == ranking
 
 
 def test_layers_that_one_side_folds_are_held_against_what_is_behind_them(tmp_path: Path) -> None:
     """The Source has no tensor between a convolution and its norm; the Target's convolution is ranked all the same."""
     source = net()
     folded(source)
-    found, _, aligned = ranked(tmp_path, source, broken("conv weights noisy"), inputs(net(), 1, 40))
+    ranking, _, aligned = ranked(tmp_path, source, broken("conv weights noisy"), inputs(net(), 1, 40))
     against = {layer.target_node: (layer.compared_tensor, layer.source_tensor) for layer in aligned.layers}
     assert [against[name] for name in ("c1", "b1", "dw", "b2")] == [("b1", "c1")] * 2 + [("b2", "dw")] * 2
-    assert {name for name, share, h in found if (share, h) == (0, 0)} >= {"c1", "b1", "dw", "b2", "pw", "b3"}
+    assert {name for name, share, h in ranking if (share, h) == (0, 0)} >= {"c1", "b1", "dw", "b2", "pw", "b3"}
     assert aligned.unaligned == ()
 
 
@@ -170,9 +170,9 @@ def test_a_layer_of_another_shape_comes_first_and_has_no_share(tmp_path: Path) -
     source = b.model({"y": [10]})
     target = onnx.ModelProto.FromString(source.SerializeToString())
     settings(target, "two", pads=[0, 0, 0, 0])
-    found, _, _ = ranked(tmp_path, source, target, inputs(source, 1, 12))
-    assert found[0] == ("two", None, 0.0)
-    assert [name for name, _, _ in found] == ["two", "y", "one"]
+    ranking, _, _ = ranked(tmp_path, source, target, inputs(source, 1, 12))
+    assert ranking[0] == ("two", None, 0.0)
+    assert [name for name, _, _ in ranking] == ["two", "y", "one"]
 
 
 def mlp() -> onnx.ModelProto:
@@ -224,19 +224,19 @@ def run(folder: Path, *arguments: str, sizes: tuple[int, ...], code: int = 0) ->
 def test_repair_ranks_layers_and_repairs_what_it_repairs_without(tmp_path: Path) -> None:
     onnx.save(net(), tmp_path / "source.onnx")
     onnx.save(broken("half precision of eight bits"), tmp_path / "target.onnx")
-    given = ["repair", "source.onnx", "target.onnx", "-o", "fixed.onnx"]
-    plain = run(tmp_path, *given, sizes=(3, 20, 14))
-    report = run(tmp_path, *given, "--ranking", "kruskal", sizes=(3, 20, 14))
+    arguments = ["repair", "source.onnx", "target.onnx", "-o", "fixed.onnx"]
+    plain = run(tmp_path, *arguments, sizes=(3, 20, 14))
+    report = run(tmp_path, *arguments, "--ranking", "kruskal", sizes=(3, 20, 14))
     assert plain["localisation"]["method"] == "replay"
     assert report["localisation"]["method"] == "kruskal"
-    names = [one["target_node"] for one in report["localisation"]["ranking"]]
+    names = [entry["target_node"] for entry in report["localisation"]["ranking"]]
     assert len(names) == 12
     assert "c6" in names[:3]
-    kept = [{key: value for key, value in one.items() if key != "reproduce"} for one in report["faults"]]
-    assert kept == [{key: value for key, value in one.items() if key != "reproduce"} for one in plain["faults"]]
+    kept = [{key: value for key, value in entry.items() if key != "reproduce"} for entry in report["faults"]]
+    assert kept == [{key: value for key, value in entry.items() if key != "reproduce"} for entry in plain["faults"]]
     assert any("--ranking kruskal" in note for note in report["notes"])
     assert "ranked by the Kruskal-Wallis test" in (tmp_path / "fixed.onnx.report.html").read_text(encoding="utf-8")
-    none = run(tmp_path, *given, "--ranking", "kruskal", "--core-layers", "LSTM", sizes=(3, 20, 14))
+    none = run(tmp_path, *arguments, "--ranking", "kruskal", "--core-layers", "LSTM", sizes=(3, 20, 14))
     assert none["localisation"] == plain["localisation"]
     assert any("has no layers of type LSTM" in note for note in none["notes"])
 
@@ -253,14 +253,14 @@ def test_an_operator_that_onnx_does_not_have_is_bad_input_with_a_near_name(tmp_p
 
 def test_a_pair_command_ranks_the_layers_of_what_a_converter_that_reads_onnx_gave(tmp_path: Path) -> None:
     onnx.save(pooled(average_pool("c", "m", "uneven")), tmp_path / "net.onnx")
-    given = ["onnx2keras", "net.onnx", "--ranking", "kruskal", "--core-layers", "Conv,AveragePool,MatMul"]
-    report = run(tmp_path, *given, sizes=(3, 12, 9))
+    arguments = ["onnx2keras", "net.onnx", "--ranking", "kruskal", "--core-layers", "Conv,AveragePool,MatMul"]
+    report = run(tmp_path, *arguments, sizes=(3, 12, 9))
     assert report["verdict"] == "repaired"
-    assert [one["source_node"] for one in report["faults"]] == ["uneven"]
+    assert [entry["source_node"] for entry in report["faults"]] == ["uneven"]
     assert report["localisation"]["method"] == "kruskal"
-    found = {one["source_node"]: one for one in report["localisation"]["ranking"]}
-    assert set(found) >= {"conv", "classes"}
-    assert found["conv"]["target_node"] == "LAYER_0"
+    entries = {entry["source_node"]: entry for entry in report["localisation"]["ranking"]}
+    assert set(entries) >= {"conv", "classes"}
+    assert entries["conv"]["target_node"] == "LAYER_0"
     assert report["localisation"]["ranking"][-1]["source_node"] == "conv"
 
 
@@ -268,6 +268,6 @@ def test_a_pair_command_ranks_the_layers_of_what_a_converter_made_of_its_source(
     made_by(AREA, tmp_path)
     report = run(tmp_path, "keras2onnx", "source.keras", "-o", "t.onnx", "--ranking", "kruskal", sizes=(12, 9, 3))
     assert report["verdict"] == "repaired"
-    assert [one["source_node"] for one in report["faults"]] == ["smaller"]
+    assert [entry["source_node"] for entry in report["faults"]] == ["smaller"]
     assert report["localisation"]["method"] == "kruskal"
-    assert {one["source_node"] for one in report["localisation"]["ranking"]} == {"conv", "head"}
+    assert {entry["source_node"] for entry in report["localisation"]["ranking"]} == {"conv", "head"}

@@ -63,18 +63,18 @@ def apart(folder: Path, target: str) -> float:
 
 @pytest.mark.parametrize("name", ["dynamic", "half"])
 def test_rounded_weights_are_told_by_content_and_restored_exactly(models: Path, tmp_path: Path, name: str) -> None:
-    path, twin, made = str(models / f"{name}.tflite"), str(models / "float.tflite"), tmp_path / "made.tflite"
+    path, twin, target = str(models / f"{name}.tflite"), str(models / "float.tflite"), tmp_path / "made.tflite"
     weights = [weight.name for weight in float_weights.rounded_weights(path)]
     rounding = float_weights.match_roundings(path, twin)
     assert len(weights) >= 3
     assert set(rounding) == set(weights)
     assert 0 < max(rounding.values()) < 0.1
-    size = float_weights.restore_float_weights(path, twin, weights, str(made))
-    assert size == made.stat().st_size > Path(path).stat().st_size
+    size = float_weights.restore_float_weights(path, twin, weights, str(target))
+    assert size == target.stat().st_size > Path(path).stat().st_size
     assert apart(models, f"{name}.tflite") > 1e-6
     x = np.random.default_rng(1).normal(size=(1, *SIZES)).astype("float32")
-    np.testing.assert_allclose(alone(made, "tflite", x), alone(Path(twin), "tflite", x), rtol=0, atol=1e-6)
-    assert float_weights.rounded_weights(str(made)) == []
+    np.testing.assert_allclose(alone(target, "tflite", x), alone(Path(twin), "tflite", x), rtol=0, atol=1e-6)
+    assert float_weights.rounded_weights(str(target)) == []
 
 
 def test_weights_of_another_model_are_no_rounding_of_the_twins(models: Path) -> None:
@@ -99,36 +99,44 @@ def test_repair_restores_what_rounding_changed_and_shows_the_choice(models: Path
     report = run(models, "repair", "source.keras", "dynamic.tflite", "-o", "whole.tflite")
     assert report["verdict"] == "repaired"
     assert report["check"]["before"]["heldout"]["percent"] > 0
-    assert {(one["type"], one["status"]) for one in report["faults"]} == {("WB", "repaired")}
-    assert {one["source_node"] for one in report["faults"]} == {"first", "second", "third", "head"}
+    assert {(entry["type"], entry["status"]) for entry in report["faults"]} == {("WB", "repaired")}
+    assert {entry["source_node"] for entry in report["faults"]} == {"first", "second", "third", "head"}
     assert not report["target"]["quantized"]
     assert apart(models, "whole.tflite") < 1e-5
-    note = next(one for one in report["notes"] if "rounded" in one)
+    note = next(entry for entry in report["notes"] if "rounded" in entry)
     assert "all rounded" in note
     assert "--max-size" in note
 
 
 def test_a_size_is_kept_to_and_too_small_a_one_repairs_nothing(models: Path) -> None:
-    given, whole = ((models / name).stat().st_size / 1e6 for name in ("dynamic.tflite", "float.tflite"))
+    smallest, whole = ((models / name).stat().st_size / 1e6 for name in ("dynamic.tflite", "float.tflite"))
     roomy = run(
         models, "repair", "source.keras", "dynamic.tflite", "-o", "mixed.tflite",
         "--max-size", f"{whole - 0.02:.4f}", code=None,
     )  # fmt: skip
     if roomy["verdict"] == "repaired":
         assert 1 <= len(roomy["faults"]) <= 3
-    made = models / ("mixed.tflite" if roomy["verdict"] == "repaired" else "mixed.unverified.tflite")
-    assert given * 1e6 < made.stat().st_size <= (whole - 0.02) * 1e6
+    written = models / ("mixed.tflite" if roomy["verdict"] == "repaired" else "mixed.unverified.tflite")
+    assert smallest * 1e6 < written.stat().st_size <= (whole - 0.02) * 1e6
     tight = run(
-        models, "repair", "source.keras", "dynamic.tflite", "-o", "tight.tflite", "--max-size", f"{given:.4f}", code=1
+        models,
+        "repair",
+        "source.keras",
+        "dynamic.tflite",
+        "-o",
+        "tight.tflite",
+        "--max-size",
+        f"{smallest:.4f}",
+        code=1,
     )
     assert tight["verdict"] == "diverged"
-    assert [one["status"] for one in tight["faults"]] == ["unrepaired"] * 4
+    assert [fault["status"] for fault in tight["faults"]] == ["unrepaired"] * 4
     assert not (models / "tight.tflite").exists()
 
 
 def test_a_wrong_weight_in_a_quantised_file_is_not_taken_for_rounding(models: Path) -> None:
     report = run(models, "repair", "source.keras", "wrong.tflite", "-o", "right.tflite", "--max-discrepancy", "20")
-    assert [(one["type"], one["status"]) for one in report["faults"]] == [("WB", "repaired")]
+    assert [(fault["type"], fault["status"]) for fault in report["faults"]] == [("WB", "repaired")]
     assert "third" in report["faults"][0]["target_node"]
     assert report["target"]["quantized"]
 
@@ -178,10 +186,10 @@ def test_a_size_is_asked_for_only_where_weights_are_rounded(models: Path) -> Non
 def test_rounding_left_behind_a_wrong_weight_is_restored_as_well(models: Path) -> None:
     report = run(models, "repair", "source.keras", "wrong.tflite", "-o", "both.tflite")
     assert report["verdict"] == "repaired"
-    assert {one["status"] for one in report["faults"]} == {"repaired"}
+    assert {entry["status"] for entry in report["faults"]} == {"repaired"}
     first, *others = report["faults"]
     assert (first["type"], "third" in first["target_node"]) == ("WB", True)
     assert "third" in first["source_node"]
     assert others
-    assert all(one["repair"] == "float32 instead of its rounding" for one in others)
+    assert all(entry["repair"] == "float32 instead of its rounding" for entry in others)
     assert apart(models, "both.tflite") < 1e-5

@@ -63,19 +63,19 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("target", ["other.keras", "other.tflite"])
 def test_another_size_is_declared_in_the_file_itself(models: Path, target: str) -> None:
     report = repaired(models, "source.keras", target, (12, 9, 3))
-    assert [(one["type"], one["source_node"]) for one in report["faults"]] == [("ID", "image")]
+    assert [(fault["type"], fault["source_node"]) for fault in report["faults"]] == [("ID", "image")]
     assert report["route"] == [], "no converter was needed"
 
 
 def test_what_else_is_wrong_is_named_by_the_targets_own_layers(models: Path) -> None:
     report = repaired(models, "source.keras", "both.keras", (12, 9, 3))
-    assert [(one["type"], one["target_node"]) for one in report["faults"]] == [("ID", "image"), ("WB", "second")]
+    assert [(fault["type"], fault["target_node"]) for fault in report["faults"]] == [("ID", "image"), ("WB", "second")]
 
 
 def test_a_torch_program_for_another_size_is_exported_anew(tmp_path: Path) -> None:
     made_by(TORCH, tmp_path)
     report = repaired(tmp_path, "source.pt2", "other.pt2", (3, 12, 9))
-    assert [one["type"] for one in report["faults"]] == ["ID"]
+    assert [fault["type"] for fault in report["faults"]] == ["ID"]
     assert report["route"] == []
 
 
@@ -100,4 +100,4 @@ other.save("other.keras")
 def test_behind_turned_axes_faults_have_the_names_of_the_target_as_it_was_given(tmp_path: Path) -> None:
     made_by(TURNED, tmp_path)
     report = repaired(tmp_path, "source.keras", "other.keras", (12, 9, 3))
-    assert [(one["type"], one["target_node"]) for one in report["faults"]] == [("ID", "image"), ("WB", "second")]
+    assert [(fault["type"], fault["target_node"]) for fault in report["faults"]] == [("ID", "image"), ("WB", "second")]

@@ -12,10 +12,12 @@ SEEN = Diagnosis(
 
 
 def test_a_fault_is_told_by_the_layer_and_arrays_that_were_set() -> None:
-    told = diagnosed_in_own_file(SEEN, NativeChange("conv_1", ("conv_1/kernel", "conv_1/bias"), {"dtype": "float32"}))
-    assert (told.type, told.source_node, told.target_node) == ("WB", "conv", "conv_1")
-    assert told.evidence == {"operator": "Conv", "dtype": "float32"}
-    assert told.repair == "conv_1/kernel, conv_1/bias set in the Target's own file; in its view: weights set"
+    diagnosis = diagnosed_in_own_file(
+        SEEN, NativeChange("conv_1", ("conv_1/kernel", "conv_1/bias"), {"dtype": "float32"})
+    )
+    assert (diagnosis.type, diagnosis.source_node, diagnosis.target_node) == ("WB", "conv", "conv_1")
+    assert diagnosis.evidence == {"operator": "Conv", "dtype": "float32"}
+    assert diagnosis.repair == "conv_1/kernel, conv_1/bias set in the Target's own file; in its view: weights set"
 
 
 def test_arrays_that_belong_to_no_layer_leave_the_name_of_the_view() -> None:

@@ -50,16 +50,16 @@ keras.Model(turned, head(pool(stem(layers.Permute((2, 1, 3))(turned))))).save("t
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve pictures, preprocessings, and ``source.onnx``."""
-    made = tmp_path_factory.mktemp("preparing")
-    (made / "pictures").mkdir()
+    path = tmp_path_factory.mktemp("preparing")
+    (path / "pictures").mkdir()
     for number in range(12):
         random = np.random.default_rng(number)
         coarse = random.integers(0, 256, (4, 3, 3), np.uint8)
-        Image.fromarray(coarse).resize((20, 24)).save(made / "pictures" / f"{number:02d}.png")
-    for one in (RIGHT, DEPLOYED, OTHER_SIZE):
-        (made / f"{one.name}.json").write_text(json.dumps(one.to_json()))
-    onnx.save(source(), made / "source.onnx")
-    return made
+        Image.fromarray(coarse).resize((20, 24)).save(path / "pictures" / f"{number:02d}.png")
+    for preprocess in (RIGHT, DEPLOYED, OTHER_SIZE):
+        (path / f"{preprocess.name}.json").write_text(json.dumps(preprocess.to_json()))
+    onnx.save(source(), path / "source.onnx")
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +130,13 @@ def test_deployment_that_prepares_otherwise_is_named_and_the_contract_corrected(
     assert fault["percent_after"] == 0
     assert report["check"]["before"]["calibration"]["labels_differ"] > 0
     assert (folder / "fixed.onnx").read_bytes() == (folder / "target.onnx").read_bytes()
-    told = contract(folder, "fixed.onnx")
-    assert (told.scale, told.mean, told.std, told.channel_order) == (RIGHT.scale, RIGHT.mean, RIGHT.std, "rgb")
+    written_contract = contract(folder, "fixed.onnx")
+    assert (written_contract.scale, written_contract.mean, written_contract.std, written_contract.channel_order) == (
+        RIGHT.scale,
+        RIGHT.mean,
+        RIGHT.std,
+        "rgb",
+    )
 
 
 def test_deployment_is_built_into_the_target_where_that_is_asked_for(folder: Path) -> None:
@@ -140,8 +145,8 @@ def test_deployment_is_built_into_the_target_where_that_is_asked_for(folder: Pat
     assert [fault["type"] for fault in report["faults"]] == ["PP"]
     assert contract(folder, "fixed.onnx").channel_order == "bgr"
     expected = outputs(folder / "source.onnx", values(folder, RIGHT))
-    given = outputs(folder / "fixed.onnx", values(folder, DEPLOYED))
-    assert np.abs(expected - given).max() < 1e-4
+    actual = outputs(folder / "fixed.onnx", values(folder, DEPLOYED))
+    assert np.abs(expected - actual).max() < 1e-4
 
 
 def test_keras_target_with_the_deployment_built_in_is_a_keras_model(keras_folder: Path) -> None:
@@ -206,11 +211,11 @@ def test_what_two_preprocessings_do_otherwise_is_told_by_their_effect() -> None:
     assert differing(RIGHT, turned, IMAGE) == {"channel_order": ("channel_order",)}
     pixels = np.random.default_rng(0).integers(0, 256, (2, HEIGHT, WIDTH, 3), np.uint8)
     for deployed in (same, turned, DEPLOYED):
-        made = change(RIGHT, deployed, IMAGE)
-        right, given = RIGHT.values(pixels), deployed.values(pixels)
-        laid = given[..., ::-1] if made.turn else given
-        assert np.abs(laid * made.factor + made.offset - right).max() < 1e-5
-        assert np.abs(made.undone(right, 3) - given).max() < 1e-3
+        difference = change(RIGHT, deployed, IMAGE)
+        right, wrong = RIGHT.values(pixels), deployed.values(pixels)
+        laid = wrong[..., ::-1] if difference.turn else wrong
+        assert np.abs(laid * difference.factor + difference.offset - right).max() < 1e-5
+        assert np.abs(difference.undone(right, 3) - wrong).max() < 1e-3
 
 
 # --- ID
@@ -289,12 +294,12 @@ def test_batch_of_one_is_no_fault(folder: Path) -> None:
 
 
 def test_ways_keep_the_layout_of_the_target() -> None:
-    found = [
+    changes = [
         (change.declared, change.axes)
         for change in input_changes((None, 3, 24, 32), TORCH, TensorSpec("x", (1, 32, 24, 3), "f4"), TFLITE)
     ]
-    assert found[0] == ((1, 24, 32, 3), (0, 2, 1, 3))
-    assert found[-1][1] is None
+    assert changes[0] == ((1, 24, 32, 3), (0, 2, 1, 3))
+    assert changes[-1][1] is None
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def context(
 
 
 @pytest.mark.parametrize(
-    ("given", "applies"),
+    ("repair_context", "applies"),
     [
         (context(), True),
         (context(ONNX), False),
@@ -45,9 +45,9 @@ def context(
         (context(repair=False), False),
     ],
 )
-def test_weights_are_restored_in_a_rounded_tflite_file_of_a_float_source(given: Any, applies: bool) -> None:
-    assert float_weights.applies(given, state()) is applies
-    assert not float_weights.applies(given, state(verdict=Verdict.VERIFIED))
+def test_weights_are_restored_in_a_rounded_tflite_file_of_a_float_source(repair_context: Any, applies: bool) -> None:
+    assert float_weights.applies(repair_context, state()) is applies
+    assert not float_weights.applies(repair_context, state(verdict=Verdict.VERIFIED))
 
 
 def test_weights_are_looked_at_again_after_another_change_and_only_once() -> None:

@@ -51,12 +51,12 @@ def gather(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
 
 
-def assert_same(model: onnx.ModelProto, given: dict[str, Array]) -> None:
+def assert_same(model: onnx.ModelProto, arrays: dict[str, Array]) -> None:
     """Gone, and equal to the last bit."""
     result, _ = rewrites.rewrite(model)
     onnx.checker.check_model(result, full_check=True)
     assert model.graph.node[0].op_type not in {node.op_type for node in result.graph.node}
-    wanted, got = execute(model, given)[0], execute(result, given)[0]
+    wanted, got = execute(model, arrays)[0], execute(result, arrays)[0]
     assert wanted.dtype == got.dtype
     assert wanted.size
     np.testing.assert_array_equal(got, wanted)
@@ -98,8 +98,8 @@ def test_a_table_is_looked_up(table: Array, axis: int, places: list[Size], kind:
 )
 def test_computed_data_are_gathered(data: list[Size], axis: int, places: list[Size]) -> None:
     size = sizes(data)[axis]
-    given = {"i": whole(-size, size, *sizes(places)), "d": weights(2, *sizes(data))}
-    assert_same(gather("Gather", data, places, axis=axis), given)
+    arrays = {"i": whole(-size, size, *sizes(places)), "d": weights(2, *sizes(data))}
+    assert_same(gather("Gather", data, places, axis=axis), arrays)
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,8 @@ def test_computed_data_are_gathered(data: list[Size], axis: int, places: list[Si
 )
 def test_elements_are_gathered(data: list[Size], axis: int, places: list[Size]) -> None:
     size = sizes(data)[axis]
-    given = {"i": whole(-size, size, *sizes(places)), "d": weights(2, *sizes(data))}
-    assert_same(gather("GatherElements", data, places, axis=axis), given)
+    arrays = {"i": whole(-size, size, *sizes(places)), "d": weights(2, *sizes(data))}
+    assert_same(gather("GatherElements", data, places, axis=axis), arrays)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_what_a_product_with_marks_would_change_is_refused(model: onnx.ModelProt
     result, _ = rewrites.rewrite(model)
     kind = model.graph.node[-1].op_type
     assert kind in {node.op_type for node in result.graph.node}
-    assert any(reason in one.reason for one in rewrites.refusals(model) if one.op_type == kind)
+    assert any(reason in refusal.reason for refusal in rewrites.refusals(model) if refusal.op_type == kind)
 
 
 def sampler(mode: str, padding: str, corners: int, opset: int = 16) -> onnx.ModelProto:
@@ -221,8 +221,8 @@ def test_a_grid_samples_inside_and_outside_the_image(
     grid = np.random.default_rng(5).uniform(-1.6, 1.6, (BATCH, 5, 4, 2)).astype(np.float32)
     grid[0, 0] = [[-1, -1], [1, 1], [0, 0], [1, -1]]
     grid[1, 0, 0] = 100
-    given = {"x": weights(3, BATCH, 3, 6, 7), "grid": grid}
-    np.testing.assert_allclose(execute(result, given)[0], execute(model, given)[0], rtol=0, atol=1e-6)
+    arrays = {"x": weights(3, BATCH, 3, 6, 7), "grid": grid}
+    np.testing.assert_allclose(execute(result, arrays)[0], execute(model, arrays)[0], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("mode", "padding"), [("bicubic", "zeros"), ("bilinear", "reflection")])
@@ -230,7 +230,7 @@ def test_a_sampler_of_another_kind_is_refused(mode: str, padding: str) -> None:
     model = sampler(mode, padding, 0)
     result, _ = rewrites.rewrite(model)
     assert [node.op_type for node in result.graph.node] == ["GridSample"]
-    assert any(f"mode {mode} with padding {padding}" in one.reason for one in rewrites.refusals(model))
+    assert any(f"mode {mode} with padding {padding}" in refusal.reason for refusal in rewrites.refusals(model))
 
 
 def searching() -> onnx.ModelProto:

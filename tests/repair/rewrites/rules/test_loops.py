@@ -84,14 +84,14 @@ def loop(
     arrays["weights"] = weights(1, 2, WIDTH, WIDTH)
     if trips is not None:
         arrays["trips"] = np.int64(trips)
-    made = helper.make_graph(
+    inner_graph = helper.make_graph(
         nodes,
         "loops",
         [helper.make_tensor_value_info("x", FLOAT, ["N", STEPS, WIDTH])],
         [helper.make_tensor_value_info(name, FLOAT, None) for name in ("last", "y")],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in arrays.items()],
     )
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
+    return helper.make_model(inner_graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
 
 
 @pytest.mark.parametrize("names", [rewrites.MISSING, None])
@@ -111,7 +111,7 @@ def test_a_loop_with_a_constant_count_is_unrolled(
 ) -> None:
     result, applied = rewrites.rewrite(model, names=names)
     onnx.checker.check_model(result, full_check=True)
-    assert "loop-unrolled" in {one.rewrite for one in applied}
+    assert "loop-unrolled" in {change.rewrite for change in applied}
     kinds = [node.op_type for node in result.graph.node]
     assert "Loop" not in kinds
     assert kinds.count("Tanh") == count
@@ -144,8 +144,8 @@ def test_what_does_not_change_is_written_once() -> None:
 def test_a_loop_of_another_kind_stays_and_says_why(model: onnx.ModelProto, reason: str) -> None:
     result, _ = rewrites.rewrite(model, names=["loop-unrolled"])
     assert "Loop" in [node.op_type for node in result.graph.node]
-    found = rewrites.refusals(model, names=["loop-unrolled"])
-    assert any(reason in one.reason for one in found), found
+    refusals = rewrites.refusals(model, names=["loop-unrolled"])
+    assert any(reason in refusal.reason for refusal in refusals), refusals
 
 
 def test_a_body_that_is_run_once_too_often_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +172,7 @@ def test_an_absent_carried_value_shifts_no_output(outputs: list[str]) -> None:
         [helper.make_tensor_value_info("go_out", BOOL, [])]
         + [helper.make_tensor_value_info(n, FLOAT, ["N", 2]) for n in ("unread", "next_a", "next_b", "piece")],
     )
-    made = []
+    models = []
     full = [name or f"unused{i}" for i, name in enumerate([*outputs, "", "", ""][:4])]
     for first, names in (("", outputs), ("x", full)):
         graph = helper.make_graph(
@@ -182,11 +182,11 @@ def test_an_absent_carried_value_shifts_no_output(outputs: list[str]) -> None:
             [helper.make_tensor_value_info(n, FLOAT, None) for n in outputs if n],
             [numpy_helper.from_array(np.asarray(v), n) for n, v in (("trips", np.int64(3)), ("go", np.bool_(True)))],
         )
-        made.append(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8))
-    result, _ = rewrites.rewrite(made[0], names=["loop-unrolled"])
+        models.append(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8))
+    result, _ = rewrites.rewrite(models[0], names=["loop-unrolled"])
     assert "Loop" not in [node.op_type for node in result.graph.node]
-    given = {"x": weights(1, 3, 2), "twice": weights(2, 3, 2)}
-    for wanted, got in zip(execute(made[1], given), execute(result, given), strict=True):
+    arrays = {"x": weights(1, 3, 2), "twice": weights(2, 3, 2)}
+    for wanted, got in zip(execute(models[1], arrays), execute(result, arrays), strict=True):
         np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6)
 
 
@@ -272,11 +272,11 @@ def test_a_number_for_each_row_follows_the_input_whose_rows_are_counted(
 ) -> None:
     model = rows_of(names)
     result, applied = rewrites.rewrite(model, names=chosen)
-    assert "batch-filled" in {one.rewrite for one in applied}
+    assert "batch-filled" in {change.rewrite for change in applied}
     for x_rows, z_rows in ((3, 3), (1, 5)) if names[0] != names[1] or None in names else ((3, 3), (5, 5)):
-        given = {"x": weights(1, x_rows, 5, 4), "z": weights(2, z_rows, 3)}
-        given |= {"w": weights(3, z_rows, 2)} if len(names) > 2 else {}
-        for wanted, got in zip(execute(model, given), execute(result, given), strict=True):
+        arrays = {"x": weights(1, x_rows, 5, 4), "z": weights(2, z_rows, 3)}
+        arrays |= {"w": weights(3, z_rows, 2)} if len(names) > 2 else {}
+        for wanted, got in zip(execute(model, arrays), execute(result, arrays), strict=True):
             np.testing.assert_array_equal(got, wanted)
 
 
@@ -284,9 +284,9 @@ def test_a_number_for_each_row_follows_the_input_whose_rows_are_counted(
 def test_a_number_for_rows_of_two_inputs_stays(counted: Sequence[str]) -> None:
     model = rows_of(["N", "M"], *counted)
     result, applied = rewrites.rewrite(model, names=rewrites.MISSING)
-    assert "batch-filled" not in {one.rewrite for one in applied}
-    given = {"x": weights(1, 2, 5, 4), "z": weights(2, 4, 3)}
-    np.testing.assert_array_equal(execute(result, given)[0], execute(model, given)[0])
+    assert "batch-filled" not in {change.rewrite for change in applied}
+    arrays = {"x": weights(1, 2, 5, 4), "z": weights(2, 4, 3)}
+    np.testing.assert_array_equal(execute(result, arrays)[0], execute(model, arrays)[0])
 
 
 def test_a_shape_that_could_not_be_read_is_read_again_once_the_model_is_settled_anew() -> None:
@@ -296,8 +296,8 @@ def test_a_shape_that_could_not_be_read_is_read_again_once_the_model_is_settled_
     application.settle(graph)
     applied, skipped = application.run(graph, filling.REWRITES, None)
     assert not applied
-    assert [one.reason for one in skipped]
+    assert [entry.reason for entry in skipped]
     graph.graph.inputs[0].shape = ir.Shape(["N", 3, WIDTH])
     application.settle(graph)
     applied, _ = application.run(graph, filling.REWRITES, None)
-    assert [one.rewrite for one in applied] == ["batch-filled"]
+    assert [entry.rewrite for entry in applied] == ["batch-filled"]

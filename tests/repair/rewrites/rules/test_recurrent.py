@@ -50,15 +50,15 @@ def layer(
         arrays["P"] = weights(4, count, 3 * HIDDEN)
     inputs = ["X", "W", "R", "B", "lengths", "h0", "c0", "P"][: 8 if kind == "LSTM" else 6]
     inputs = [name if name == "X" or name in arrays or name in states else "" for name in inputs]
-    given = outputs if outputs is not None else ["Y", "Y_h", "Y_c"][: 3 if kind == "LSTM" else 2]
+    names = outputs if outputs is not None else ["Y", "Y_h", "Y_c"][: 3 if kind == "LSTM" else 2]
     declared = [helper.make_tensor_value_info("X", TensorProto.FLOAT, [steps, "N", INPUTS])]
     declared += [helper.make_tensor_value_info(name, TensorProto.FLOAT, [count, "N", HIDDEN]) for name in states]
-    node = helper.make_node(kind, inputs, given, name="layer", hidden_size=HIDDEN, direction=way, **attributes)
+    node = helper.make_node(kind, inputs, names, name="layer", hidden_size=HIDDEN, direction=way, **attributes)
     graph = helper.make_graph(
         [node],
         "layer",
         declared,
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in given if name],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name],
         [numpy_helper.from_array(array, name) for name, array in arrays.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
@@ -74,8 +74,8 @@ def assert_unrolled(model: onnx.ModelProto, names: Sequence[str] | None = None) 
     onnx.checker.check_model(result, full_check=True)
     assert not {node.op_type for node in result.graph.node} & set(GATES)
     for batch in (1, 3):
-        given = mapping(model, batch)
-        for wanted, got in zip(execute(model, given), execute(result, given), strict=True):
+        arrays = mapping(model, batch)
+        for wanted, got in zip(execute(model, arrays), execute(result, arrays), strict=True):
             assert wanted.shape == got.shape
             assert wanted.size
             assert np.abs(wanted - got).max() <= TOLERANCE * max(1.0, float(np.abs(wanted).max()))
@@ -161,9 +161,9 @@ def test_layout_1_is_layout_0_between_transposes(kind: str, way: str) -> None:
         second.CopyFrom(copy)
     result, _ = rewrites.rewrite(turned)
     onnx.checker.check_model(result, full_check=True)
-    given = mapping(plain, 3)
-    wanted = execute(plain, given)
-    got = execute(result, {name: x.swapaxes(0, 1) for name, x in given.items()})
+    arrays = mapping(plain, 3)
+    wanted = execute(plain, arrays)
+    got = execute(result, {name: x.swapaxes(0, 1) for name, x in arrays.items()})
     backs = [(2, 0, 1, 3), *[(1, 0, 2)] * (len(wanted) - 1)]  # wanted[0] is [T, D, N, H]
     for a, b, perm in zip(wanted, got, backs, strict=True):
         assert a.transpose(perm).shape == b.shape
@@ -173,8 +173,8 @@ def test_layout_1_is_layout_0_between_transposes(kind: str, way: str) -> None:
 def test_full_lengths_and_constant_states_are_taken() -> None:
     model = layer("GRU", "bidirectional", lengths=[STEPS] * 3)
     result, _ = rewrites.rewrite(model)
-    given = mapping(model, 3)
-    for a, b in zip(execute(model, given), execute(result, given), strict=True):
+    arrays = mapping(model, 3)
+    for a, b in zip(execute(model, arrays), execute(result, arrays), strict=True):
         np.testing.assert_allclose(a, b, atol=TOLERANCE)
     model = layer("LSTM", "bidirectional", states=("h0", "c0"))
     for name in ("h0", "c0"):
@@ -281,10 +281,10 @@ def test_a_moved_batch_is_told_from_one_with_heads_in_it(
     model: onnx.ModelProto, request: pytest.FixtureRequest
 ) -> None:
     result, applied = rewrites.rewrite(model)
-    assert ("batch-first" in {one.rewrite for one in applied}) == ("alone" in request.node.name)
+    assert ("batch-first" in {change.rewrite for change in applied}) == ("alone" in request.node.name)
     for batch in (1, 3, 5):
-        given = mapping(model, batch)
-        np.testing.assert_array_equal(execute(result, given)[0], execute(model, given)[0])
+        arrays = mapping(model, batch)
+        np.testing.assert_array_equal(execute(result, arrays)[0], execute(model, arrays)[0])
 
 
 def test_states_of_zeros_made_by_expand_go() -> None:
@@ -324,7 +324,9 @@ def test_states_of_zeros_made_by_expand_go() -> None:
 def test_what_is_refused_stays_as_it_was_and_says_why(model: onnx.ModelProto, reason: str) -> None:
     result, _ = rewrites.rewrite(model)
     assert [n.op_type for n in result.graph.node] == [n.op_type for n in model.graph.node]
-    assert any(reason in one.reason for one in rewrites.refusals(model) if one.rewrite == "recurrent-unrolled")
+    assert any(
+        reason in refusal.reason for refusal in rewrites.refusals(model) if refusal.rewrite == "recurrent-unrolled"
+    )
 
 
 def test_a_wrong_order_of_gates_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,8 +371,8 @@ def test_states_of_zeros_are_left_out_and_others_stay(kind: str) -> None:
     assert "recurrent-zero-states" in [change.rewrite for change in applied]
     (node,) = [node for node in result.graph.node if node.op_type == kind]
     assert not any(node.input[5:])
-    given = mapping(zeroed, 3)
-    for wanted, got in zip(execute(zeroed, given), execute(result, given), strict=True):
+    arrays = mapping(zeroed, 3)
+    for wanted, got in zip(execute(zeroed, arrays), execute(result, arrays), strict=True):
         np.testing.assert_allclose(got, wanted, atol=TOLERANCE)
     kept, applied = rewrites.rewrite(model, names=["recurrent-zero-states"])
     assert not applied

@@ -29,7 +29,7 @@ def selection_cases() -> list[Case]:
     elements = chosen.integers(-10, 10, (1, 4, 7, 6)).repeat(BATCH, 0)
     places = np.asarray([[0, 3, -1], [2, 0, 6], [1, -2, 5]])
     updates = noise(3, 10)
-    one: dict[str, Any] = {"static": True}
+    settings: dict[str, Any] = {"static": True}
     return [
         Case("hardmax-11", "Hardmax", {"axis": 1}, opset=11),
         Case("hardmax-11-axis2", "Hardmax", {"axis": 2}, opset=11),
@@ -37,12 +37,12 @@ def selection_cases() -> list[Case]:
         Case("onehot", "OneHot", {"axis": 1}, (np.int64(5), W(2)), shape=(4, 3), cast=TensorProto.INT64),
         Case("onehot-last", "OneHot", {}, (ints(9), ints(0, 1)), shape=(4,), cast=TensorProto.INT64),
         Case("compress", "Compress", {"axis": -2}, (np.arange(5) % 2 == 0,)),
-        Case("compress-flat", "Compress", {}, (np.arange(30) % 7 == 0,), **one),
-        Case("gather-elements", "GatherElements", {"axis": 3}, (elements,), **one),
-        Case("gather-nd", "GatherND", {"batch_dims": 1}, (ints(2, 0, -1)[None, :, None].repeat(BATCH, 0),), **one),
-        Case("scatter-nd", "ScatterND", {}, (places, updates), **one),
+        Case("compress-flat", "Compress", {}, (np.arange(30) % 7 == 0,), **settings),
+        Case("gather-elements", "GatherElements", {"axis": 3}, (elements,), **settings),
+        Case("gather-nd", "GatherND", {"batch_dims": 1}, (ints(2, 0, -1)[None, :, None].repeat(BATCH, 0),), **settings),
+        Case("scatter-nd", "ScatterND", {}, (places, updates), **settings),
         *(
-            Case(f"scatter-nd-{how}", "ScatterND", {"reduction": how}, (places, updates), opset=16, **one)
+            Case(f"scatter-nd-{how}", "ScatterND", {"reduction": how}, (places, updates), opset=16, **settings)
             for how in ("add", "mul")
         ),
         Case(
@@ -51,7 +51,7 @@ def selection_cases() -> list[Case]:
             {"axis": -1},
             (np.arange(10)[None, None, None] % 7 - 3, noise(1, 1, 1, 10)),
             opset=16,
-            **one,
+            **settings,
         ),
         Case(
             "scatter-elements-add",
@@ -59,7 +59,7 @@ def selection_cases() -> list[Case]:
             {"axis": 1, "reduction": "add"},
             (np.arange(10)[None, None, None] % 4, noise(1, 1, 1, 10)),
             opset=16,
-            **one,
+            **settings,
         ),
     ]
 
