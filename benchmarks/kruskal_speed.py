@@ -22,7 +22,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 from safeconvert.repair.statistics import kruskal
-from safeconvert.repair.statistics.row_runner import Model
+from safeconvert.repair.statistics.row_runner import RowRunner
 from scipy import stats
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +54,7 @@ def measured(data: Path, work: Path, sample: int) -> dict[str, Any]:
     source, photos = right(data, work)
     target, names = scaled(source, work / "scaled.onnx")
     feeds = {onnx.load(source).graph.input[0].name: photos}
-    models = Model(str(source), feeds, 1), Model(str(target), feeds, 1)
+    models = RowRunner(str(source), feeds, 1), RowRunner(str(target), feeds, 1)
     # What the groups are does not change the time: every second photo is taken for similar.
     similar = np.arange(len(photos)) % 2 == 0
     everything = [np.arange(len(photos))]
