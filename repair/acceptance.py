@@ -115,7 +115,7 @@ class Gate:
         if isinstance(mapping, Mismatch):
             return Decision(candidate, None, all_rows_differ(len(self.rows), mapping.reason), mapping.reason)
         comparison = self._compare(candidate.model, mapping)
-        allowed, values = self.evaluation_set.options.max_discrepancy, self._values_decide(candidate.model)
+        allowed, values = self.evaluation_set.options.allowed_discrepancy, self._values_decide(candidate.model)
         return Decision(
             candidate,
             ConvertedModel(candidate.model, mapping),

@@ -40,7 +40,7 @@ class Options:
     io_type: str = "float32"
     opset: int | None = None
     holdout: float = 0.5
-    max_discrepancy: float = 0.0
+    max_discrepancy: float | None = None
     comparator: str | Judging = "top1"
     output_kind: Mapping[str, str] = field(default_factory=dict)
     class_axis: Mapping[str, int] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class Options:
             yield "--embed-preprocessing builds in what --target-preprocess does. Give both."
 
     def _mistakes_of_numbers(self) -> Iterator[str]:
-        if not 0 <= self.max_discrepancy <= 100:
+        if self.max_discrepancy is not None and not 0 <= self.max_discrepancy <= 100:
             yield f"--max-discrepancy {self.max_discrepancy} is not a percentage from 0 to 100."
         for name in ("atol", "rtol"):
             if (value := getattr(self, name)) is not None and not (value >= 0 and np.isfinite(value)):
@@ -175,6 +175,11 @@ class Options:
     def comparing(self) -> Comparator:
         """The comparator: what makes an input differ."""
         return comparator(self.comparator)
+
+    @property
+    def allowed_discrepancy(self) -> float:
+        """The share of inputs whose label may differ, in percent; 0 where the person set none."""
+        return self.max_discrepancy or 0.0
 
     @property
     def tolerance(self) -> Tolerance:

@@ -125,7 +125,7 @@ def _difference(
         [rules[index] for index in kept],
         options.comparing,
     )
-    differences = compared.differences(max_discrepancy=options.max_discrepancy)
+    differences = compared.differences(max_discrepancy=options.allowed_discrepancy)
     return f"at a batch of {size}: {'; '.join(differences)}" if differences else ""
 
 

@@ -49,7 +49,7 @@ def check_probes(evaluation_set: EvaluationSet, target: LoadedModel, mapping: Se
         return CheckResult("probes", "not run", "the Source gives NaN or infinity on every probe")
     comparison, moves = compare_probes(evaluation_set, target, mapping, rules, arrays, expected)
     figures = {"count": count, "outputs_move": moves, "comparison": comparison.to_json()}
-    differences = comparison.differences(max_discrepancy=evaluation_set.options.max_discrepancy)
+    differences = comparison.differences(max_discrepancy=evaluation_set.options.allowed_discrepancy)
     if differences and not evaluation_set.options.own_inputs_only:
         advice = "pass --own-inputs-only if inputs other than yours do not matter"
         return CheckResult("probes", "differs", f"on {count} probes: {'; '.join(differences)}; {advice}", figures)
@@ -95,7 +95,7 @@ def compare_probes(
     except WorkerFailed as error:
         return all_rows_differ(count, f"the Target does not run: {shorten(str(error))}"), moves
     comparison = compare(range(count), expected, outputs, source.output_names, wide, options.comparing)
-    if not comparison.agrees(max_discrepancy=options.max_discrepancy):
+    if not comparison.agrees(max_discrepancy=options.allowed_discrepancy):
         noise = evaluation_set.behaviour.noise_on(arrays, expected)
         wide = [rule.with_noise(part) for rule, part in zip(wide, noise, strict=True)]
         comparison = compare(range(count), expected, outputs, source.output_names, wide, options.comparing)

@@ -84,7 +84,7 @@ def _on_inputs(
     reasons = tuple(
         f"{name}: {reason}"
         for name, comparison in judged.items()
-        for reason in comparison.differences(max_discrepancy=options.max_discrepancy)
+        for reason in comparison.differences(max_discrepancy=options.allowed_discrepancy)
     )
     judgement = Judgement(Verdict.VERIFIED, (), compared, rules=behaviour.rules_for(target))
     if not all(comparison.decidable for comparison in judged.values()):

@@ -137,10 +137,8 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "max_discrepancy": click.option(
         "--max-discrepancy",
         type=float,
-        default=0.0,
-        show_default=True,
         metavar="PERCENT",
-        help="Share of inputs whose label may differ.",
+        help="Share of inputs whose label may differ. [default: 0]",
     ),
     "comparator": click.option(
         "--comparator",

@@ -13,7 +13,7 @@ BYTES_PER_MB = 1e6
 class Budget:
     """The limits that the person set; None: no limit. ``max_discrepancy`` is in percent, ``max_size`` in megabytes."""
 
-    max_discrepancy: float
+    max_discrepancy: float | None
     max_size: float | None
     max_latency_ratio: float | None
 
@@ -23,8 +23,13 @@ class Budget:
 
     @property
     def is_set(self) -> bool:
-        """Did the person set a limit? A discrepancy of 0 is what holds without one."""
-        return self.max_discrepancy > 0 or self.max_size is not None or self.max_latency_ratio is not None
+        """Did the person set a limit? ``--max-discrepancy 0`` is one, though 0 also holds where none is set."""
+        return any(limit is not None for limit in (self.max_discrepancy, self.max_size, self.max_latency_ratio))
+
+    @property
+    def allowed_discrepancy(self) -> float:
+        """The share of inputs whose label may differ, in percent."""
+        return self.max_discrepancy or 0.0
 
     def excess(self, size: int, latency_ratio: float | None) -> tuple[str, ...]:
         """Say which limits a file of ``size`` bytes breaks that runs ``latency_ratio`` times as long as in float."""

@@ -56,11 +56,11 @@ class QuantizationSearch:
         return self._is_safe(self.steps[-1])
 
     def _is_within(self, step: Step, share: float = 1.0) -> bool:
-        allowed = share * self.budget.max_discrepancy
+        allowed = share * self.budget.allowed_discrepancy
         return not step.excess(self.budget) and not step.calibration.differences(max_discrepancy=allowed)
 
     def _is_safe(self, step: Step) -> bool:
-        share = SAFE_SHARE if self.budget.max_discrepancy else 1.0
+        share = SAFE_SHARE if self.budget.allowed_discrepancy else 1.0
         return self._is_within(step, share)
 
     def _plans(self, first: QuantizationPlan) -> Iterator[QuantizationPlan]:

@@ -90,7 +90,7 @@ def build(
             "outputs": [rule.to_json() for rule in judgement.rules],
             "further": [check.to_json() for check in judgement.checks],
             "comparator": options.comparing.name,
-            "max_discrepancy": options.max_discrepancy,
+            "max_discrepancy": options.allowed_discrepancy,
             "predictions": predictions_section(judgement, inputs),
         },
         "faults": [fault.to_json(f"F{number}") for number, fault in enumerate(faults, 1)],

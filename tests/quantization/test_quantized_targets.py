@@ -98,6 +98,13 @@ def test_without_a_budget_nothing_is_shipped_and_each_kind_is_priced(
     assert rows["int8"]["calibration"]["percent"] >= rows["int16x8"]["calibration"]["percent"]
 
 
+def test_a_discrepancy_of_0_that_is_asked_for_is_a_budget(models: Path) -> None:
+    report = run(models, "--quantize", "int8", "--max-discrepancy", "0", "--no-repair", code=1, output="zero.tflite")
+    assert report["verdict"] == "diverged"
+    assert not any("no budget" in reason for reason in report["reasons"])
+    assert not report["quantization"]["table"]
+
+
 def test_the_command_of_a_row_ships_that_row(without_budget: dict[str, Any], models: Path) -> None:
     row = next(row for row in without_budget["quantization"]["table"] if row["kind"] == "int8")
     command = shlex.split(row["command"])

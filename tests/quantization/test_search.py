@@ -11,6 +11,7 @@ import pytest
 from safeconvert.comparison.comparison import Comparison, OutputComparison
 from safeconvert.conversion.stage import ConvertedModel
 from safeconvert.conversion.time_budget import RepairTime
+from safeconvert.options import Options
 from safeconvert.quantization.bench import QuantizationBench
 from safeconvert.quantization.budget import Budget
 from safeconvert.quantization.search import QuantizationSearch
@@ -54,6 +55,13 @@ def test_a_plain_file_within_the_budget_is_not_mended() -> None:
     assert bench.asked == ["int8"]
 
 
+def test_a_discrepancy_of_0_is_a_limit_only_where_the_person_set_it() -> None:
+    unset, zero = Budget.of(Options()), Budget.of(Options(max_discrepancy=0))
+    assert not unset.is_set
+    assert zero.is_set
+    assert unset.allowed_discrepancy == zero.allowed_discrepancy == 0
+
+
 def test_better_ranges_come_before_finer_arithmetic() -> None:
     bench = KnownCosts({"minmax": 8, "mse": 1})
     assert searched(bench, Budget(2, None, None)).plan.ranges == "mse"
@@ -92,5 +100,5 @@ def test_a_budget_says_what_breaks_it() -> None:
     assert "--max-size" in size
     assert "--max-latency-ratio" in latency
     assert budget.excess(900_000, None)
-    assert not Budget(0, None, None).is_set
-    assert all(budget.is_set for budget in (Budget(1, None, None), Budget(0, 1, None), Budget(0, None, 1)))
+    assert not Budget(None, None, None).is_set
+    assert all(budget.is_set for budget in (Budget(1, None, None), Budget(None, 1, None), Budget(None, None, 1)))
