@@ -2,12 +2,14 @@
 
 A converter can bake a batch into a graph (a Reshape, a Squeeze without axes) so that the file is right at one batch and
 wrong at another. A few inputs are therefore run in batches of 16, of 3 and of 1 where the Target declares a free
-batch, and 3 of them once more; where it declares one batch size, two calls are made with that.
+batch, and 3 of them once more; then in batches of other sizes that files are deployed at, as far as that takes few
+seconds. Where the Target declares one batch size, two calls are made with that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,8 @@ from .source_outputs import batches
 
 Array = np.ndarray[Any, Any]
 BATCH_SIZES = (16, 3, 1)
+FURTHER_SIZES = (2, 4, 8, 32, 5, 64)  # of a free batch, each where it fits in FURTHER_SECONDS
+FURTHER_SECONDS = 2.0  # that all calls with further sizes may take
 SAME_RTOL = 1e-5  # a Target's answers to the same rows in two batches: rounding of float arithmetic
 NAME = "batches"
 NOTHING_COMPARED = "no output has a batch axis"
@@ -51,7 +55,8 @@ def check_batches(evaluation_set: EvaluationSet, target: LoadedModel, mapping: S
     notes: list[str] = []
     is_compared = False
     agreed: list[Array] = []
-    for size in _sizes(target, fixed):
+    pace = _Pace()
+    for size in pace.affordable(_sizes(target, fixed), FURTHER_SIZES if fixed is None else ()):
         index = np.arange(size) % len(first)
         outputs = _run_at(target, {name: array[index] for name, array in target_arrays.items()}, size)
         if isinstance(outputs, str):
@@ -74,7 +79,29 @@ def check_batches(evaluation_set: EvaluationSet, target: LoadedModel, mapping: S
         evaluation_set.notes.extend(notes)
     elif notes:
         evaluation_set.notes.append(f"the Target is for batches of {fixed} only: {notes[0]}")
-    return CheckResult(NAME, "agrees") if is_compared else CheckResult(NAME, "not run", NOTHING_COMPARED)
+    if not is_compared:
+        return CheckResult(NAME, "not run", NOTHING_COMPARED)
+    return CheckResult(NAME, "agrees", figures={"sizes": list(dict.fromkeys(pace.sizes))})
+
+
+class _Pace:
+    """Chooses batch sizes by the time that calls take; ``sizes`` are those chosen so far."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def affordable(self, needed: Sequence[int], further: Sequence[int]) -> Iterator[int]:
+        """Yield all sizes needed, then those of the further ones whose calls should end within the time for them."""
+        begun = time.monotonic()
+        for size in needed:
+            self.sizes.append(size)
+            yield size
+        now = time.monotonic()
+        seconds_per_row, end = (now - begun) / max(sum(self.sizes), 1), now + FURTHER_SECONDS
+        for size in further:
+            if time.monotonic() + size * seconds_per_row <= end:
+                self.sizes.append(size)
+                yield size
 
 
 def _sizes(target: LoadedModel, fixed: int | None) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..records import Signature, TensorSpec
-from .rows import run_rows
+from .rows import as_array, run_rows
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 Run = Callable[[Arrays], list[np.ndarray[Any, Any]]]
@@ -93,13 +93,13 @@ def run_at(path: str, arrays: Arrays, size: int) -> list[RunResult]:
     starts = range(0, count - size + 1, size)
     calls = [{name: array[start : start + size] for name, array in arrays.items()} for start in starts]
     names = output_names(model)
-    return [RunResult([np.asarray(output) for output in model.run(call)], names) for call in calls]
+    return [RunResult([as_array(output) for output in model.run(call)], names) for call in calls]
 
 
 def run_once(path: str, arrays: Arrays) -> RunResult:
     """Pass ``arrays`` through the model as they are, whatever its outputs' first axes mean."""
     model = MODELS[path]
-    return RunResult([np.asarray(output) for output in model.run(arrays)], output_names(model))
+    return RunResult([as_array(output) for output in model.run(arrays)], output_names(model))
 
 
 def run_single_threaded(path: str, arrays: Arrays) -> RunResult | None:

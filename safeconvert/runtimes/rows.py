@@ -31,6 +31,18 @@ class RowModel(Protocol):
     capacities: dict[int, int]
 
 
+def as_array(result: Any) -> Array:
+    """Return a framework's output as an array; its strings, or bytes in UTF-8, as numpy's own strings."""
+    array = np.asarray(result)
+    if array.dtype.kind not in "OS":
+        return array
+    strings = [
+        value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+        for value in array.ravel().tolist()
+    ]
+    return np.array(strings, np.str_).reshape(array.shape)
+
+
 def run_rows(model: RowModel, arrays: dict[str, Array]) -> list[Array]:
     """Return each output for all rows, rows first; ``arrays`` by input name, rows first.
 
@@ -83,7 +95,7 @@ def run_chunks(model: RowModel, arrays: dict[str, Array], count: int, size: int)
     for start in range(0, count, size):
         chunk = {name: array[start : start + size] for name, array in arrays.items()}
         rows = len(next(iter(chunk.values())))
-        results = [np.asarray(result) for result in model.run(filled(chunk, size))]
+        results = [as_array(result) for result in model.run(filled(chunk, size))]
         if any(result.ndim == 0 or len(result) != size for result in results):
             return None
         if parts and len(parts[0]) != len(results):
@@ -100,7 +112,7 @@ def run_one_by_one(
     for row in range(count):
         batched = {name: array[row : row + 1] for name, array in arrays.items() if name not in whole}
         single = {name: np.ascontiguousarray(arrays[name][row]) for name in whole}
-        results = [np.asarray(result) for result in model.run({**(filled(batched, size) if batched else {}), **single})]
+        results = [as_array(result) for result in model.run({**(filled(batched, size) if batched else {}), **single})]
         if calls and len(calls[0]) != len(results):
             raise ValueError(f"{len(calls[0])} outputs for one input and {len(results)} for another")
         calls.append(results)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ ONNX_TYPES = {
 
 HALF_PRECISION = "{} computes in half precision ({}) in parts, which many converters do not take; float32 reaches more"
 RANDOM_OPERATORS = re.compile(r"Random(Normal|Uniform)(Like)?|Bernoulli|Multinomial")
+TRAINING_DROPOUT = "Dropout in training mode"
+REMOVES_DROPOUT = "EliminateDropout"  # the optimizer that leaves Dropout out in training mode too, as if it were off
 
 
 def load(path: str, flavour: str, options: LoadOptions = NO_LOAD_OPTIONS) -> Signature:
@@ -93,7 +96,7 @@ def changing_operators(graph: Any) -> list[str]:
         elif node.op_type == "BatchNormalization" and "training_mode" in settings and settings["training_mode"].i:
             operators.append("BatchNormalization in training mode")
         elif node.op_type == "Dropout" and len(node.input) > 2 and (mode := constants.get(node.input[2])) is not None:
-            operators += ["Dropout in training mode"] if onnx.numpy_helper.to_array(mode).any() else []
+            operators += [TRAINING_DROPOUT] if onnx.numpy_helper.to_array(mode).any() else []
         for attribute in node.attribute:
             for inner in [attribute.g, *attribute.graphs]:
                 operators += changing_operators(inner) if inner.node else []
@@ -105,8 +108,9 @@ def load_onnx(path: str) -> Loaded:
     path = str(Path(path).resolve())
     facts = check_onnx(path)
     flags = facts["quantized_outputs"]
+    removed = [REMOVES_DROPOUT] if TRAINING_DROPOUT in facts["changing_operators"] else []
     return replace(
-        open_session(path),
+        open_session(path, removed),
         quantized=any(flags),
         quantized_outputs=flags,
         changing_operators=lambda: list(facts["changing_operators"]),
@@ -114,26 +118,28 @@ def load_onnx(path: str) -> Loaded:
     )
 
 
-def open_session(path: str) -> Loaded:
+def open_session(path: str, disabled_optimizers: Sequence[str] = ()) -> Loaded:
     """Open a file in onnxruntime and return what its session says of inputs and outputs."""
-    session = _session(path)
+    session = _session(path, disabled_optimizers)
     return Loaded(
         session,
         _runner(session),
         [spec(tensor.name, tensor.shape, ONNX_TYPES.get(tensor.type, tensor.type)) for tensor in session.get_inputs()],
         [spec(tensor.name, tensor.shape, ONNX_TYPES.get(tensor.type, tensor.type)) for tensor in session.get_outputs()],
-        single_threaded=lambda: _runner(_session(path, threads=1)),
+        single_threaded=lambda: _runner(_session(path, disabled_optimizers, threads=1)),
     )
 
 
-def _session(path: str, threads: int = 0) -> Any:
+def _session(path: str, disabled_optimizers: Sequence[str] = (), threads: int = 0) -> Any:
     """A session; ``threads`` of 0 leaves their number to onnxruntime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        path, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(disabled_optimizers)
+    )
 
 
 def _runner(session: Any) -> Run:
