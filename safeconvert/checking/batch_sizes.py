@@ -67,7 +67,7 @@ def check_batches(evaluation_set: EvaluationSet, target: LoadedModel, mapping: S
             continue
         ordered = match_outputs(source.output_names, target.output_names, outputs)
         difference = _difference(evaluation_set, target, [output[index] for output in expected], ordered, rules, size)
-        if difference and _gives_the_same(ordered, agreed, rules):
+        if difference and _gives_the_same(ordered, agreed, rules, index):
             difference = ""
         if difference == "" and not agreed:
             agreed = ordered
@@ -156,19 +156,22 @@ def _difference(
     return f"at a batch of {size}: {'; '.join(differences)}" if differences else ""
 
 
-def _gives_the_same(outputs: Sequence[Array], agreed: Sequence[Array], rules: Sequence[OutputRule]) -> bool:
-    """Whether all outputs are quantised, and these are the Target's own answers to the first rows of a larger batch.
+def _gives_the_same(
+    outputs: Sequence[Array], agreed: Sequence[Array], rules: Sequence[OutputRule], index: Array
+) -> bool:
+    """Whether all outputs are quantised, and these are the Target's own answers to the same rows in another batch.
 
     Those agreed with the Source: what few rows of a quantised output differ in is then the rounding that was judged
-    among more, and no matter of the batch.
+    among more, and no matter of the batch. ``index`` holds the row of ``agreed`` of each of these.
     """
     if len(outputs) != len(agreed) or not all(rule.is_quantized for rule in rules):
         return False
     return all(
         output.ndim > 0
-        and len(output) <= len(other)
+        and len(output) == len(index)
+        and len(other) > index.max()
         and output.shape[1:] == other.shape[1:]
-        and np.allclose(output, other[: len(output)], rtol=SAME_RTOL, atol=SAME_RTOL * np.abs(other).max(initial=0))
+        and np.allclose(output, other[index], rtol=SAME_RTOL, atol=SAME_RTOL * np.abs(other).max(initial=0))
         for output, other in zip(outputs, agreed, strict=True)
     )
 

@@ -27,6 +27,8 @@ Array = np.ndarray[Any, Any]
 SCALE_ROWS = 128  # inputs that scales are measured on, calibration inputs first
 NOISE_ROWS = 3  # inputs on which the Source's own noise is measured
 REPEATED_ROWS = 2  # inputs that are run twice
+BATCH_NOISE_FACTOR = 10.0  # of what nudged inputs change: what another batch may change by rounding
+IN_ANOTHER_BATCH = "when other inputs share its batch"
 
 
 class SourceBehaviour:
@@ -137,10 +139,31 @@ class SourceBehaviour:
 
     @cached_property
     def contradiction(self) -> str | None:
-        """Why the Source cannot be compared with: it answers otherwise when it is asked the same again."""
+        """Why the Source cannot be compared with: it answers otherwise when asked again, or in another batch."""
         rows = self._rows()[0][:REPEATED_ROWS]
         arrays = self._source_outputs.inputs.read(rows)
-        return contradiction_on(self.source, arrays, self.rules)
+        return contradiction_on(self.source, arrays, self.rules) or self._batch_dependence(arrays)
+
+    def _batch_dependence(self, arrays: Mapping[str, Array]) -> str | None:
+        """Why the Source cannot be compared with: its answer to an input depends on the others in its batch.
+
+        Rounding, which moves an ill-conditioned output further than its tolerance, moves it as far when the input is
+        nudged. Integers and quantised outputs jump by rounding alone, so they are left out.
+        """
+        single = {name: array[:1] for name, array in arrays.items()}
+        alone = self.source.run(single)
+        together = [output[:1] for output in self._first_outputs(self._rows()[0][:1])]
+        change = _change(self.source, together, alone, self.rules)
+        if change is None:
+            return None
+        nudge = self.source.run(nudged(single, self._options.seed))
+        own, is_dependent = _quantized(self.source), False
+        for index, (rule, *outputs) in enumerate(zip(self.rules, together, alone, nudge, strict=True)):
+            if rule.kind.kind == "ids" or (own[index] if index < len(own) else self.source.signature.quantized):
+                continue
+            distance, rounding = moved(*outputs[:2]), moved(*outputs[1:])
+            is_dependent |= bool((distance > rule.allowed_without_noise() + BATCH_NOISE_FACTOR * rounding.max()).any())
+        return _contradiction(self.source, change, IN_ANOTHER_BATCH) if is_dependent else None
 
     def contradiction_on_probes(self) -> str | None:
         """The same on a few synthetic inputs, before anything is converted; None where they cannot be run."""
@@ -222,9 +245,13 @@ def contradiction_on(
         count = len(next(iter(arrays.values())))
         repeated = source.run({name: np.concatenate([array, array[::-1] * 0.5]) for name, array in arrays.items()})
         change = _change(source, first, [output[:count] for output in repeated], rules)
-        when = "when other inputs share its batch"
-    if change is None:
-        return None
+        when = IN_ANOTHER_BATCH
+    return None if change is None else _contradiction(source, change, when)
+
+
+def _contradiction(source: LoadedModel, change: tuple[str, str], when: str) -> str:
+    """Say which output of the Source changes, by how much and when, which operators can do it, and what to do."""
+    operators = _changing_operators(source)
     why = f" ({', '.join(operators)})" if operators else ""
     advice = "export the model in evaluation mode (torch: model.eval()), with no dropout and no random operator"
     return f"{change[0]} of the Source is another one {when}{change[1]}{why}; {advice}"

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
 from safeconvert.api import check, convert
-from safeconvert.checking import batch_sizes, further_checks, interface_notes
-from safeconvert.checking.batch_sizes import BATCH_SIZES, NOTHING_COMPARED
+from safeconvert.checking import batch_sizes, further_checks, interface_notes, source_behaviour
+from safeconvert.checking.batch_sizes import BATCH_SIZES, FURTHER_SIZES, NOTHING_COMPARED
 from safeconvert.checking.further_check import CheckResult
 from safeconvert.checking.further_checks import check_probes
 from safeconvert.records import Signature, TensorSpec
@@ -135,9 +136,84 @@ def test_values_that_are_wrong_at_one_batch_diverge_also_where_the_source_takes_
 def test_a_healthy_target_is_verified_at_all_sizes(tmp_path: Path, inputs: Path) -> None:
     result = check(net(tmp_path / "s.onnx"), net(tmp_path / "t.onnx"), inputs=inputs)
     assert result.verdict.value == "verified"
-    assert further(result, "batches") == CheckResult("batches", "agrees").to_json()
+    sizes = [*BATCH_SIZES, *FURTHER_SIZES]
+    assert further(result, "batches") == CheckResult("batches", "agrees", figures={"sizes": sizes}).to_json()
     assert BATCH_SIZES == (16, 3, 1)
     assert not result.report["notes"]
+
+
+def at_one_batch(path: Path, size: int, batch: int | str = "n") -> Path:
+    """A net that adds 1 to its output where the batch is ``size``."""
+    nodes = [
+        helper.make_node("Shape", ["a"], ["sizes"], end=1),
+        helper.make_node("Equal", ["sizes", "size"], ["is_size"]),
+        helper.make_node("Cast", ["is_size"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["a", "f"], ["y"]),
+    ]
+    return net(path, nodes, batch, size=np.array([size]))
+
+
+@pytest.mark.parametrize("size", FURTHER_SIZES)
+def test_values_that_are_wrong_at_a_usual_batch_alone_diverge(
+    size: int, tmp_path: Path, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = net(tmp_path / "s.onnx"), at_one_batch(tmp_path / "t.onnx", size)
+    monkeypatch.setattr(batch_sizes, "FURTHER_SECONDS", 60.0)
+    assert f"at a batch of {size}" in check(source, target, inputs=inputs).reasons[0]
+    monkeypatch.setattr(batch_sizes, "FURTHER_SECONDS", 0.0)
+    assert check(source, target, inputs=inputs).verdict.value == "verified", "nothing else tells"
+
+
+def test_a_target_that_is_fixed_at_another_batch_and_wrong_there_diverges(tmp_path: Path, inputs: Path) -> None:
+    source = net(tmp_path / "s.onnx")
+    assert check(source, at_one_batch(tmp_path / "t.onnx", 5, 5), inputs=inputs).verdict.value == "diverged"
+    assert check(source, at_one_batch(tmp_path / "t.onnx", 6, 5), inputs=inputs).verdict.value == "verified"
+
+
+def test_a_source_whose_answers_depend_on_the_batch_is_undecided(
+    tmp_path: Path, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed = [
+        helper.make_node("ReduceMean", ["a"], ["mean"], axes=[0]),
+        helper.make_node("Mul", ["mean", "share"], ["part"]),
+        helper.make_node("Sub", ["a", "part"], ["y"]),
+    ]
+    source = net(tmp_path / "s.onnx", mixed, share=np.float32(0.05))
+    for target in (source, net(tmp_path / "t.onnx")):
+        result = check(source, target, inputs=inputs)
+        assert result.verdict.value == "undecided"
+        assert "when other inputs share its batch" in result.reasons[0]
+    monkeypatch.setattr(source_behaviour.SourceBehaviour, "_batch_dependence", lambda *_: None)
+    assert check(source, source, inputs=inputs).verdict.value == "diverged", "the Target is blamed"
+
+
+def test_dropout_in_training_mode_is_not_left_out(tmp_path: Path, inputs: Path) -> None:
+    tail = [helper.make_node("Dropout", ["a", "half", "on"], ["d"]), helper.make_node("MatMul", ["d", "v"], ["y"])]
+    weights = {"half": np.float32(0.5), "v": np.eye(6, dtype=np.float32)}
+    target = net(tmp_path / "t.onnx", tail, on=np.array(True), **weights)
+    x = np.load(inputs)["x"]
+    first, second = (onnxruntime.InferenceSession(target).run(None, {"x": x})[0] for _ in range(2))
+    np.testing.assert_array_equal(first, second, "onnxruntime no longer leaves it out")
+    source = net(tmp_path / "s.onnx", tail, on=np.array(False), **weights)
+    assert check(source, target, inputs=inputs).verdict.value == "diverged"
+    assert check(source, source, inputs=inputs).verdict.value == "verified"
+
+
+def test_outputs_of_strings_are_compared(tmp_path: Path, inputs: Path) -> None:
+    def named(path: Path, words: list[str]) -> Path:
+        nodes = [
+            DENSE,
+            helper.make_node("ArgMax", ["m"], ["index"], axis=1, keepdims=0),
+            helper.make_node("Gather", ["words", "index"], ["name"]),
+        ]
+        weights = {"w": W, "words": np.array(words, object)}
+        return save(path, nodes, {"x": ["n", 12]}, {"name": ["n"]}, weights, {"name": TensorProto.STRING})
+
+    words = ["cat", "dog", "cow", "fox", "ant", "bee"]
+    source = named(tmp_path / "s.onnx", words)
+    assert check(source, named(tmp_path / "t.onnx", words), inputs=inputs).verdict.value == "verified"
+    result = check(source, named(tmp_path / "t.onnx", words[::-1]), inputs=inputs)
+    assert "ids differ" in result.reasons[0]
 
 
 def test_a_batch_that_became_fixed_is_a_note(tmp_path: Path, inputs: Path) -> None:

@@ -64,6 +64,31 @@ def test_outputs_and_further_checks_are_reported(folder: Path) -> None:
     assert check_probes in FURTHER_CHECKS
 
 
+def test_a_clamp_shows_on_large_inputs(folder: Path) -> None:
+    clamp = N("Clip", ["x", "low", "high"], ["c"])
+    limits = {"low": np.float32(-40), "high": np.float32(40)}
+    model(folder / "clamped.onnx", clamp, N("MatMul", ["c", "w"], ["m"]), HEAD[1], **limits)
+    done, report = check(folder, "head.onnx", "clamped.onnx")
+    assert done.code == 1
+    assert "probes of large values" in report["reasons"][0]
+    done, report = check(folder, "head.onnx", "clamped.onnx", "--own-inputs-only")
+    assert done.code == 0, "nothing else tells"
+    done, report = check(folder, "head.onnx", "clamped.onnx", "--atol", "1e-4")
+    assert done.code == 0, "an absolute tolerance is for values of the inputs' own size"
+
+
+def test_an_output_that_is_ill_conditioned_on_large_inputs_is_not_judged_there(folder: Path) -> None:
+    sine = N("Sin", ["s"], ["y"])
+    sine_of = HEAD[0], N("Mul", ["m", "f"], ["s"]), sine
+    model(folder / "sine.onnx", *sine_of, f=np.float32(1e4))
+    model(folder / "sine_rounded.onnx", *sine_of, f=np.nextafter(np.float32(1e4), np.float32(2e4)))
+    done, report = check(folder, "sine.onnx", "sine_rounded.onnx")
+    large = next(entry for entry in report["check"]["further"] if entry["name"] == "large inputs")
+    assert large["outcome"] == "not run"
+    assert "ill-conditioned there: y" in large["reason"]
+    assert done.code == 0
+
+
 def test_what_an_output_is_can_be_said_in_two_ways(folder: Path) -> None:
     for option in ("--output", "--output-kind"):
         _, report = check(folder, "head.onnx", "same.onnx", option, "y:values")
