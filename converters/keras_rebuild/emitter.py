@@ -103,6 +103,8 @@ class Emitter:
             return item.reshape((1,) * (rank - item.ndim) + item.shape).transpose(order) if item.ndim else item
 
         tensors = [operand(item) for item in operands]
+        if function in (ops.add, ops.subtract):
+            tensors = _whole_along_the_last_axis(tensors)
         if function is ops.add and _one_wide_axis_inside(tensors[1]):
             tensors.reverse()  # Keras adds a second operand like that along the last axis, if its size fits there too
         return Value(name, {order: self.emit(name, function, *tensors)})
@@ -164,6 +166,18 @@ class Emitter:
         order = self.order_of([item for item in operands if isinstance(item, Value)])
         parts = [self.form(x, order) if isinstance(x, Value) else np.asarray(x).transpose(order) for x in operands]
         return Value(name, {order: self.emit(name, ops.concatenate, parts, axis=order.index(axis % len(order)))})
+
+
+def _whole_along_the_last_axis(tensors: Sequence[Any]) -> list[Any]:
+    """Repeat a constant of size 1 along the last axis: TensorFlow's optimiser adds such a one to a layer's bias before
+    it, as if it had the bias's shape, and the graph no longer runs."""
+    size = max((tensor.shape[-1] or 1 for tensor in tensors if len(tensor.shape)), default=1)
+    return [
+        np.repeat(tensor, size, axis=-1)
+        if isinstance(tensor, np.ndarray) and tensor.size > 1 and tensor.shape[-1] == 1
+        else tensor
+        for tensor in tensors
+    ]
 
 
 def _one_wide_axis_inside(tensor: Any) -> bool:

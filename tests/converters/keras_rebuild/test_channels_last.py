@@ -167,6 +167,7 @@ CASES: dict[str, tuple[Nodes, Constants]] = {
             "g": weights(1, 1, 1, 1),
         },
     ),
+    "added_picture_after_a_bias": ([conv("x,w,b", "c"), node("Add", "c,picture")], {}),
     "arithmetic": (
         [
             conv("x,w", "c"),
@@ -222,6 +223,9 @@ CASES: dict[str, tuple[Nodes, Constants]] = {
 }
 
 
+AS_GRAPH = {"added_picture_after_a_bias"}  # run as a graph, which TensorFlow's optimiser changes
+
+
 def model_of(case: str, space: str) -> Any:
     nodes, constants = CASES[case]
     height, width = SPACES[space]
@@ -229,6 +233,8 @@ def model_of(case: str, space: str) -> Any:
         constants = constants | {"a": ints(1, 2, 3, height, width), "b": ints(1, 6, height, width)}
         if space == "cubic":
             constants["a"] = ints(1, 3, 2, height, width)
+    if case == "added_picture_after_a_bias":
+        constants = {"w": W, "b": weights(CHANNELS), "picture": weights(height, width)}
     if case == "added_rows":
         constants = {"rows": weights(height, 1)}
     graph = helper.make_graph(
@@ -382,9 +388,10 @@ def load(folder: Path) -> None:
             for index, output in enumerate(model(pair)):
                 np.save(folder / f"many-{index}-after.npy", np.asarray(output))
             continue
-        _, space, layout = path.stem.split("-")
+        case, space, layout = path.stem.split("-")
         x = images(space)
-        output = model(x.transpose(0, 2, 3, 1) if layout == "nhwc" else x)
+        run = model.predict_on_batch if case in AS_GRAPH else model
+        output = run(x.transpose(0, 2, 3, 1) if layout == "nhwc" else x)
         np.save(path.with_name(f"{path.stem}-after.npy"), np.asarray(output))
     import tensorflow as tf
 
