@@ -1,6 +1,7 @@
 """Ceil, Sign, Round, Mod and the integer Div from Floor, Relu, Cast and + - * /. All exact, for finite values.
 
-Integers are computed on in float64, which onnx2keras's layers narrow to float32: there they are exact up to 2^24.
+Integers are computed on in float64, where they are exact below 2^52. onnx2keras's layers narrow that to float32: there
+they are exact up to 2^24.
 """
 
 from __future__ import annotations
@@ -13,9 +14,6 @@ import onnx_ir as ir
 from ..arithmetic import Terms
 from ..rule import Outcome, Refused, Rewrite
 from ..site import Site, dims_of
-
-_SMALL_INTEGERS = frozenset({"int8", "int16", "int32", "uint8", "uint16", "uint32"})
-_COUNTS = frozenset({"ArgMax", "ArgMin", "Shape", "Size"})
 
 
 def _ceil(model: ir.Model, node: ir.Node) -> Outcome:
@@ -43,21 +41,6 @@ def _round(model: ir.Model, node: ir.Node) -> Outcome:
     odd = t.sub(low, t.mul(t.unary("Floor", t.mul(low, 0.5)), 2.0))
     rest = t.add(t.sub(t.x, low), -0.5)
     return at.replace(t.add(low, t.step(t.add(rest, t.mul(odd, 2.0 ** -(bits + 3))))))
-
-
-def _integers(at: Site) -> Refused | None:
-    """None where every operand is exact in float64: 32 bits at most, or a position or a count."""
-    for value in at.node.inputs:
-        kind = None if value is None or value.dtype is None else value.dtype.numpy()
-        producer = None if value is None else value.producer()
-        constant = None if value is None else value.const_value
-        if kind is None:
-            return Refused("an operand of unknown type")
-        known = producer is not None and producer.op_type in _COUNTS
-        small = constant is not None and constant.size > 0 and np.abs(constant.numpy().astype(float)).max() < 2**32
-        if np.dtype(kind).name not in _SMALL_INTEGERS and not known and not small:
-            return Refused("integers of 64 bits, which no float holds")
-    return None
 
 
 @dataclass(frozen=True)
@@ -93,9 +76,6 @@ def _integer_division(model: ir.Model, node: ir.Node) -> Outcome:
     at = Site(model, node)
     if at.floating:
         return False
-    refused = _integers(at)
-    if refused is not None:
-        return refused
     t = Terms(at, np.float64)
     return at.replace(t.cast(_toward_zero(t, _whole(t, 0), _whole(t, 1)), at.dtype))
 
@@ -104,9 +84,6 @@ def _mod(model: ir.Model, node: ir.Node) -> Outcome:
     at = Site(model, node)
     if at.floating:
         return _float_mod(at)
-    refused = _integers(at)
-    if refused is not None:
-        return refused
     t = Terms(at, np.float64)
     a, b = _whole(t, 0), _whole(t, 1)
     if at.attr("fmod", 0):

@@ -24,6 +24,8 @@ CASES = [
     Case("mod-int-fmod", "Mod", {"fmod": 1}, (ROW.astype(np.int32),), cast=TensorProto.INT32),
     Case("div-int", "Div", {}, (ROW.astype(np.int32),), cast=TensorProto.INT32, opset=14, stays=True),
     Case("div-int-left", "Div", {}, (np.int32(100),), positive=True, cast=TensorProto.INT32, place=1, stays=True),
+    Case("mod-int64", "Mod", {}, (ROW,), cast=TensorProto.INT64),
+    Case("div-int64", "Div", {}, (ROW,), cast=TensorProto.INT64, opset=14, stays=True),
     Case("argmin", "ArgMin", {"axis": 1, "keepdims": 0}),
     Case("argmin-default", "ArgMin", static=True),
     Case("argmax-last", "ArgMax", {"axis": -2, "select_last_index": 1}, gone="select_last_index"),
