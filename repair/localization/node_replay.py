@@ -23,12 +23,12 @@ Array = np.ndarray[Any, Any]
 
 
 def activations(
-    path: str, store: str, arrays: dict[str, Array], only: Collection[str] | None = None
+    path: str, store: str, arrays: dict[str, Array], only: Collection[str] | None = None, *, has_integers: bool = False
 ) -> dict[str, list[int]]:
-    """Run the model on ``arrays`` and keep every floating-point tensor in ``store`` (``.npz``); gives their shapes.
+    """Run the model on ``arrays`` and keep every float32 tensor in ``store`` (``.npz``); gives their shapes.
 
     Tensors of rank 0 are left out: they are settings rather than activations. ``only``: those that these nodes read
-    and give.
+    and give. ``has_integers``: integers and booleans that float32 holds exactly are kept too, as float32.
     """
     model = rewrites.named(onnx.load(path))
     del model.graph.output[:]
@@ -42,11 +42,17 @@ def activations(
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     values = dict(zip(names, session.run(names, arrays), strict=True)) | arrays
-    kept = {
-        n: v for n, v in values.items() if n in near and isinstance(v, np.ndarray) and v.dtype == np.float32 and v.ndim
-    }
+    tensors = {name: value for name, value in values.items() if name in near and isinstance(value, np.ndarray)}
+    if has_integers:
+        tensors = {n: v.astype(np.float32) if _is_exact_in_float32(v) else v for n, v in tensors.items()}
+    kept = {name: value for name, value in tensors.items() if value.dtype == np.float32 and value.ndim}
     np.savez(store, *kept.values())
     return {name: list(value.shape) for name, value in kept.items()}
+
+
+def _is_exact_in_float32(values: Array) -> bool:
+    """Are these integers or booleans that float32 holds as they are?"""
+    return values.dtype.kind in "iub" and not (values.astype(np.float32).astype(values.dtype) != values).any()
 
 
 def runtime_activations(
@@ -89,7 +95,8 @@ def take_apart(
 ) -> tuple[onnx.ModelProto, Pieces]:
     """Take the model apart; ``shapes`` are the tensors to cut at, ``only`` the nodes to keep (None: all).
 
-    Nodes that compute sizes stay attached to what needs them.
+    Nodes that compute sizes stay attached to what needs them. Every piece reads and gives float32: an integer or
+    boolean tensor that is cut is cast to float32 and back.
     """
     graph = model.graph
     constants = {t.name for t in graph.initializer}
@@ -104,20 +111,29 @@ def take_apart(
                 wanted.add(id(maker))
                 pending.append(maker)
     index = {id(node): i for i, node in enumerate(graph.node)}
-    nodes, outputs, read = [], [], {}
+    types = _exact_types(model, cut)
+    nodes: list[onnx.NodeProto] = []
+    outputs, read = [], {}
     for node in (n for n in graph.node if id(n) in wanted):
-        piece = onnx.NodeProto()
+        piece, casts = onnx.NodeProto(), []
         piece.CopyFrom(node)
         for i, name in enumerate(node.input):
             if name in cut:
                 piece.input[i] = cut[name]
                 read[cut[name]] = name
+                if name in types:
+                    piece.input[i] = f"{cut[name]}_exact_{index[id(node)]}_{i}"
+                    nodes.append(onnx.helper.make_node("Cast", [cut[name]], [piece.input[i]], to=types[name]))
         for i, name in enumerate(node.output):
             if name in cut:
-                piece.output[i] = f"out_{cut[name]}"
+                output = f"out_{cut[name]}"
+                piece.output[i] = f"{output}_exact" if name in types else output
+                if name in types:
+                    casts.append(onnx.helper.make_node("Cast", [piece.output[i]], [output], to=onnx.TensorProto.FLOAT))
                 if only is None or node.name in only:
-                    outputs.append(PieceOutput(name, piece.output[i], node.name, node.op_type, index[id(node)]))
-        nodes.append(piece)
+                    attached = tuple(each.name for each in _attached(node, makers, cut, index))
+                    outputs.append(PieceOutput(name, output, node.name, node.op_type, index[id(node)], attached))
+        nodes += [piece, *casts]
     used = {name for node in nodes for name in node.input}
     pieces = onnx.helper.make_graph(
         nodes,
@@ -128,3 +144,25 @@ def take_apart(
     )
     exploded = onnx.helper.make_model(pieces, opset_imports=model.opset_import, ir_version=model.ir_version)
     return exploded, Pieces(read, tuple(outputs))
+
+
+def _exact_types(model: onnx.ModelProto, cut: Collection[str]) -> dict[str, int]:
+    """The element types of those tensors to cut at that hold integers or booleans."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info, *graph.output)}
+    floats = {onnx.TensorProto.FLOAT, onnx.TensorProto.UNDEFINED}
+    return {name: types[name] for name in cut if types.get(name, onnx.TensorProto.FLOAT) not in floats}
+
+
+def _attached(
+    node: onnx.NodeProto, makers: dict[str, onnx.NodeProto], cut: Collection[str], index: dict[int, int]
+) -> list[onnx.NodeProto]:
+    """The nodes before this one that no tensor to cut at separates from it, in the graph's order."""
+    pending, seen = [node], dict[int, onnx.NodeProto]()
+    while pending:
+        for name in pending.pop().input:
+            maker = makers.get(name)
+            if maker is not None and name not in cut and id(maker) not in seen:
+                seen[id(maker)] = maker
+                pending.append(maker)
+    return sorted(seen.values(), key=lambda each: index[id(each)])

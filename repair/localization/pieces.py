@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class PieceOutput:
     """One output of one node of the graph: ``tensor`` is its name there, ``name`` the output's name in the pieces.
 
-    ``index`` is the node's position in the graph.
+    ``index`` is the node's position in the graph. ``attached`` are the nodes before it, in the graph's order, that the
+    piece has too, since what they compute is no floating-point tensor to cut at.
     """
 
     tensor: str
@@ -18,6 +19,7 @@ class PieceOutput:
     node: str
     operator: str
     index: int
+    attached: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,9 @@ def _written(
     if not has_batch_axis:
         count = min(count, 1)
     if count:
-        stored: dict[str, Any] = {name: np.concatenate(column[:count]) for name, column in arrays.items()}
+        stored: dict[str, Any] = {  # integers as the piece reads them, which casts them back
+            name: np.concatenate(column[:count]).astype(np.float32, copy=False) for name, column in arrays.items()
+        }
         np.savez_compressed(files.inputs, **stored)
     return SingleNode(described(piece), inputs, outputs, count, has_batch_axis)
 

@@ -17,6 +17,7 @@ from .stage import ConvertedModel
 Array = np.ndarray[Any, Any]
 MAX_LAYERS_SHOWN = 400  # of the errors along the network
 MAX_RANKED = 20  # entries of the ranking that the report shows
+PREPARATIONS = ("constant-rank", "explicit-attributes")  # rewrites that other rewrites of the same node build on
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class NodeDifference:
     """The difference of one node that was replayed: ``score`` is in units of the tolerance, above 1 a fault.
 
     ``max_abs`` is the largest absolute difference, None where there is no number. ``failed`` holds the converter's
-    message where it does not convert the node alone. ``index`` is the node's position in the graph.
+    message where it does not convert the node alone. ``index`` is the node's position in the graph. ``attached`` are
+    nodes before it, of integers and booleans, that were converted and run with it.
     """
 
     node: str
@@ -35,6 +37,7 @@ class NodeDifference:
     target_shape: tuple[int, ...] | None
     failed: str = ""
     index: int = 0
+    attached: tuple[str, ...] = ()
 
     def evidence(self) -> dict[str, Any]:
         return {
@@ -115,7 +118,7 @@ class HopFinding(Replayed):
         """Return the fault type of what was rewritten; where nothing can be, of what was seen."""
         changes = self.changed(local.node)
         if changes:
-            return ([change for change in changes if decides(change)] or changes)[0]["fault_type"]
+            return min(changes, key=_precedence)["fault_type"]
         if local.target_shape not in (None, local.source_shape):
             return "TSS"
         return "CG" if local.failed else "LH"
@@ -130,6 +133,11 @@ class HopFinding(Replayed):
         if self.is_whole_form:
             return f"{self.hop.converter} was fed the whole graph in its {self.form} form"
         return f"{self.hop.converter} was fed this {local.operator} in another form: {rewrites}"
+
+
+def _precedence(change: Mapping[str, str]) -> int:
+    """Sort the rewrites of a node: those that only prepare it for others tell least of what was wrong with it."""
+    return 1 + PREPARATIONS.index(change["rewrite"]) if change["rewrite"] in PREPARATIONS else 0
 
 
 def decides(change: Mapping[str, str]) -> bool:

@@ -71,7 +71,14 @@ def compare_node(output: PieceOutput, expected: Array, result: Array, tolerance:
     is none is an infinite difference.
     """
     difference = NodeDifference(
-        output.node, output.operator, np.inf, None, expected.shape, result.shape, index=output.index
+        output.node,
+        output.operator,
+        np.inf,
+        None,
+        expected.shape,
+        result.shape,
+        index=output.index,
+        attached=output.attached,
     )
     if expected.shape != result.shape:
         return difference

@@ -8,7 +8,7 @@ what it does to the nodes behind it is not.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +114,41 @@ class NodeLocalization:
             else:
                 middle = len(nodes) // 2
                 pending += [nodes[:middle], nodes[middle:]]
+        differences, shapes = self._at_integers(stage, hop, row, differences)
+        activations = replace(activations, shapes={**activations.shapes, **shapes})
         return Replay(tuple(sorted(differences, key=lambda d: -d.score)), activations, tuple(refused))
 
+    def _at_integers(
+        self, stage: ConvertedModel, hop: Hop, row: dict[str, Array], differences: Sequence[NodeDifference]
+    ) -> tuple[list[NodeDifference], Mapping[str, list[int]]]:
+        """Name the first node that differs of those that were run together, as only integers lie between them.
+
+        Also returns the shapes of these integer tensors, which the graph is cut at. What the converter does not convert
+        apart keeps its name.
+        """
+        wrong = [d for d in differences if d.attached and not d.failed and not d.score <= 1]
+        if not wrong:
+            return list(differences), {}
+        nodes = list(dict.fromkeys(name for d in wrong for name in (*d.attached, d.node)))
+        activations = self._activations(stage, row, nodes, has_integers=True)
+        pieces, is_failed = self._replay_at_once(stage, hop, activations, nodes, [])
+        if is_failed:
+            return list(differences), {}
+        first = {}
+        for difference in wrong:
+            together = [p for p in pieces if p.node in (*difference.attached, difference.node) and not p.score <= 1]
+            first[difference.node] = min(together, key=lambda piece: piece.index, default=difference)
+        named = {d.node: d for d in (first.get(d.node, d) for d in differences)}
+        return list(named.values()), activations.shapes
+
     def _activations(
-        self, stage: ConvertedModel, row: dict[str, Array], only: list[str] | None, engine: str
+        self,
+        stage: ConvertedModel,
+        row: dict[str, Array],
+        only: list[str] | None,
+        engine: str = "onnxruntime",
+        *,
+        has_integers: bool = False,
     ) -> Activations:
         """Run the graph on one input in the engine asked for; in onnxruntime where that cannot give every tensor."""
         comparison = None
@@ -134,6 +165,7 @@ class NodeLocalization:
             store=str(store),
             arrays=row,
             only=only,
+            has_integers=has_integers,
         )
         self.model_runs += 1
         return Activations(shapes, _stored(store, shapes), comparison=comparison)

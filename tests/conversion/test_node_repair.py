@@ -59,6 +59,22 @@ def test_the_faulty_node_is_named_with_its_type_and_repaired(tmp_path: Path) -> 
     assert same(tmp_path)
 
 
+def test_a_node_between_integers_is_named_and_not_the_cast_behind_it(tmp_path: Path) -> None:
+    """onnx2keras divides integers as floats; no floating-point tensor lies between this division and the casts."""
+    nodes = [
+        helper.make_node("Cast", ["c"], ["i"], "to_integers", to=onnx.TensorProto.INT64),
+        helper.make_node("Div", ["i", "two"], ["half"], "integer_division"),
+        helper.make_node("Cast", ["half"], ["m"], "to_floats", to=onnx.TensorProto.FLOAT),
+    ]
+    two = helper.make_node("Constant", [], ["two"], "two", value=numpy_helper.from_array(np.array(2)))
+    report = run(net(two, *nodes), tmp_path)
+    (fault,) = report["faults"]
+    assert (fault["source_node"], fault["type"], fault["status"]) == ("integer_division", "CG", "repaired")
+    single = onnx.load(next(tmp_path.glob("*.fault-F1.onnx")))
+    assert [node.op_type for node in single.graph.node] == ["Constant", "Cast", "Div", "Cast"]
+    assert same(tmp_path)
+
+
 def test_two_faults_are_both_named_and_what_lies_behind_them_is_not(tmp_path: Path) -> None:
     report = run(net(average_pool("c", "a", "uneven"), max_pool("a", "m", "padded")), tmp_path)
     assert {fault["source_node"] for fault in report["faults"]} == {"uneven", "padded"}
