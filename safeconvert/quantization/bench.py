@@ -40,6 +40,7 @@ class QuantizationBench:
         self.workers, self.evaluation_set, self.stage, self.timeout = workers, evaluation_set, stage, timeout
         self.float_size = stage.model.path.stat().st_size
         self._steps: dict[QuantizationPlan, Step] = {}
+        self._layers: dict[QuantizationPlan, tuple[LayerError, ...]] = {}
 
     def step(self, plan: QuantizationPlan) -> Step:
         """Quantise by the plan, once, and measure the file on calibration inputs. Raises :class:`WorkerFailed`."""
@@ -60,12 +61,17 @@ class QuantizationBench:
         return replace(step.stage, model=model)
 
     def layers(self, step: Step) -> tuple[LayerError, ...]:
-        """Return the errors of the step's layers against the float Target. Raises :class:`WorkerFailed`."""
-        arrays = {name: array[:MAX_ROWS_LAYERED] for name, array in self._arrays.items()}
-        errors = LAYER_ERRORS(
-            self.worker, self.timeout, path=self.stage.model.location, other=str(step.path), arrays=arrays
-        )
-        return tuple(errors)
+        """Return the errors of the step's layers against the float Target, measured once for each plan.
+
+        Raises :class:`WorkerFailed`.
+        """
+        if step.plan not in self._layers:
+            arrays = {name: array[:MAX_ROWS_LAYERED] for name, array in self._arrays.items()}
+            errors = LAYER_ERRORS(
+                self.worker, self.timeout, path=self.stage.model.location, other=str(step.path), arrays=arrays
+            )
+            self._layers[step.plan] = tuple(errors)
+        return self._layers[step.plan]
 
     @property
     def worker(self) -> Worker:

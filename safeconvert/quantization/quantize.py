@@ -144,7 +144,7 @@ def _described(
         chosen=chosen,
         is_shipped=judgement.verdict in (Verdict.VERIFIED, Verdict.REPAIRED),
         operators=tuple(OPERATOR_USES(worker, timeout, path=str(chosen.path))),
-        layers=bench.layers(chosen),
+        layers=search.layers(chosen),
         inputs=tuple(inputs),
         outputs=tuple(outputs),
         attempts=(attempt,),

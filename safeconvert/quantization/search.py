@@ -47,6 +47,16 @@ class QuantizationSearch:
         fitting = [step for step in self.steps if not step.excess(self.budget)]
         return min(within or fitting or self.steps, key=_error)
 
+    def layers(self, step: Step) -> tuple[LayerError, ...]:
+        """Return the errors of the step's layers; none, and a failure that is kept, where they cannot be measured."""
+        try:
+            return self.bench.layers(step)
+        except WorkerFailed as error:
+            failure = f"errors of the layers of {step.plan.words}: {error}"
+            if failure not in self.failures:
+                self.failures.append(failure)
+            return ()
+
     def _is_safe_plan(self, plan: QuantizationPlan) -> bool:
         try:
             self.steps.append(self.bench.step(plan))
@@ -68,11 +78,11 @@ class QuantizationSearch:
         if first.kind == "int8":
             yield from (replace(first, ranges=ranges) for ranges in RANGES[1:])
         base = min(self.steps, key=_error)
-        layers = self.bench.layers(base)
+        layers = self.layers(base)
         worst = [error.name for error in sorted(layers, key=_added, reverse=True)]
         last = [error.name for error in reversed(layers)]
         orders = (worst, last)
-        for count in _counts(len(worst)):
+        for count in _counts(len(layers)):
             for order in orders:
                 if first.kind == "int8":
                     yield replace(base.plan, int16=tuple(sorted(order[:count])))
@@ -82,7 +92,7 @@ class QuantizationSearch:
 def _counts(layers: int) -> Sequence[int]:
     """1, 2, 4 ... layers, as far as they may have finer arithmetic."""
     counts, count = [], 1
-    while count <= max(1, layers * MAX_SHARE_OF_LAYERS):
+    while layers and count <= max(1, layers * MAX_SHARE_OF_LAYERS):
         counts.append(count)
         count *= 2
     return counts

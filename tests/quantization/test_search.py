@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from safeconvert.comparison.comparison import Comparison, OutputComparison
 from safeconvert.conversion.stage import ConvertedModel
 from safeconvert.conversion.time_budget import RepairTime
+from safeconvert.errors import WorkerFailed
 from safeconvert.options import Options
+from safeconvert.quantization import bench as bench_module
 from safeconvert.quantization.bench import QuantizationBench
 from safeconvert.quantization.budget import Budget
 from safeconvert.quantization.search import QuantizationSearch
@@ -74,6 +77,41 @@ def test_the_worst_layers_get_finer_arithmetic_where_ranges_do_not_help() -> Non
     assert step.plan.floats
     assert set(step.plan.floats) <= {"b", "d"} or set(step.plan.floats) <= {"c", "d"}
     assert step.calibration.labels_differ <= 2
+
+
+class FailingLayers(KnownCosts):
+    """Costs as known, but the errors of layers cannot be measured."""
+
+    def layers(self, step: Step) -> tuple[LayerError, ...]:
+        raise WorkerFailed("the interpreter has no such tensor")
+
+
+def test_a_failure_to_measure_layers_is_kept_and_the_search_goes_on() -> None:
+    search = QuantizationSearch(
+        cast(QuantizationBench, FailingLayers({"mse": 6})), Budget(5, None, None), RepairTime(60)
+    )
+    step = search.run(QuantizationPlan("int8"), has_mending=True)
+    assert step.plan.ranges == "mse"
+    assert search.layers(step) == ()
+    assert len(search.failures) == 1
+    assert "no such tensor" in search.failures[0]
+
+
+def test_the_errors_of_layers_are_measured_once_for_a_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    measured: list[str] = []
+
+    def layer_errors(worker: Any, timeout: float, *, other: str, **_: Any) -> list[LayerError]:
+        measured.append(other)
+        return list(LAYERS)
+
+    monkeypatch.setattr(bench_module, "LAYER_ERRORS", layer_errors)
+    model = SimpleNamespace(path=tmp_path, location="float.tflite")
+    workers = SimpleNamespace(worker=lambda *_: None)
+    bench = QuantizationBench(cast(Any, workers), cast(Any, None), cast(Any, SimpleNamespace(model=model)), 1.0)
+    monkeypatch.setattr(QuantizationBench, "_arrays", {})
+    step = KnownCosts().step(QuantizationPlan("int8"))
+    assert bench.layers(step) == bench.layers(step) == LAYERS
+    assert measured == ["x"]
 
 
 @pytest.mark.parametrize(
