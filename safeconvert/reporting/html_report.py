@@ -1,7 +1,8 @@
 """The HTML report: one file for people who never heard of ONNX, without network, script or other files.
 
 The templates in ``templates/`` hold the page's structure; what they show is computed here and in ``headline``,
-``next_steps``, ``layer_errors``, ``margin_chart`` and ``graph_parts``. Every text of a model or a file is escaped.
+``next_steps``, ``layer_errors``, ``margin_chart``, ``frontier_chart`` and ``graph_parts``. Every text of a model or a
+file is escaped.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .figures import (
     input_noun,
     totals,
 )
+from .frontier_chart import frontier_chart
 from .graph_parts import graph_parts
 from .headline import headline
 from .layer_errors import layer_error_chart
@@ -58,6 +60,7 @@ def html_report(document: Mapping[str, Any], thumbnails: Mapping[str, str] | Non
         predictions=predictions,
         margin_bars=None if predictions is None else margin_chart(predictions["margins"]),
         layer_errors=layer_error_chart(document),
+        frontier=frontier_chart(document.get("quantization")),
         fault_words={fault["id"]: fault_words(fault, document) for fault in document["faults"]},
         graph_parts={fault["id"]: graph_parts(fault) for fault in document["faults"]},
     )
