@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 OUTPUT_KINDS = ("labels", "map", "boxes", "values", "ids")  # see comparison/output_kinds.py
@@ -12,23 +12,36 @@ QUANTIZATIONS = ("float16", "weights", "dynamic", "int8", "int16x8")  # see runt
 
 
 @dataclass(frozen=True)
+class StoredIntegers:
+    """How a file stores the real numbers of an input or output: ``real = (integer - zero_point) * scale``."""
+
+    dtype: str
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
 class TensorSpec:
     """One input or output of a model.
 
     ``shape`` has the batch first; ``None`` is a dynamic size, and a shape of ``None`` is unknown, as the
-    inputs of a TorchScript file are. ``dtype`` is numpy's name, such as ``float32``.
+    inputs of a TorchScript file are. ``dtype`` is numpy's name, such as ``float32``. ``stored`` says which integers
+    an application fills or reads where the file stores real numbers so; safeconvert itself feeds and reads real ones.
     """
 
     name: str
     shape: tuple[int | None, ...] | None
     dtype: str
+    stored: StoredIntegers | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         sizes = "?" if self.shape is None else "x".join("?" if d is None else str(d) for d in self.shape)
         return f"{self.name}: {self.dtype}[{sizes}]"
 
     def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "shape": None if self.shape is None else list(self.shape), "dtype": self.dtype}
+        shape = None if self.shape is None else list(self.shape)
+        described: dict[str, Any] = {"name": self.name, "shape": shape, "dtype": self.dtype}
+        return described if self.stored is None else {**described, "stored": asdict(self.stored)}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from ..repair import FAULT_TYPES
+from ..reporting.stored_integers import stored_lines
 from ..reporting.wording import discrepancy_sentence, fault_sentence, graph_of, operator_lines
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class Terminal:
         self._faults(report)
         if "quantization" in report:
             self._quantization(report["quantization"])
+        for line in stored_lines(report):
+            self._line(line)
         if report["check"]["after"] is not None:
             out.print(_check(report["check"]))
             self._line(_tolerance(report["check"]))

@@ -28,6 +28,7 @@ from .headline import headline
 from .layer_errors import layer_error_chart
 from .margin_chart import margin_chart
 from .next_steps import next_steps
+from .stored_integers import stored_words
 from .wording import graph_of
 
 
@@ -46,6 +47,7 @@ def html_report(document: Mapping[str, Any], thumbnails: Mapping[str, str] | Non
         "size": byte_size,
         "shape": formatted_shape,
         "graph": graph_of,
+        "stored": stored_words,
     }
     check, predictions = document["check"], document["check"]["predictions"]
     return environment.get_template("page.html.j2").render(

@@ -65,6 +65,23 @@ def test_uint8_inputs_and_outputs_give_what_int8_ones_do(files: Path) -> None:
         assert after[0].scale == before[0].scale
 
 
+def test_a_signature_says_which_integers_an_application_fills_and_reads(files: Path) -> None:
+    signature = load_tflite(str(files / "int8.tflite")).signature()
+    read = quantized_file.integer_tensors(str(files / "int8.tflite"))
+    for specs, tensors in zip((signature.inputs, signature.outputs), read, strict=True):
+        stored = specs[0].stored
+        assert stored is not None
+        assert (stored.dtype, stored.scale, stored.zero_point) == ("int8", tensors[0].scale, tensors[0].zero_point)
+        assert specs[0].dtype == "float32"
+        assert specs[0].to_json()["stored"] == {
+            "dtype": "int8",
+            "scale": stored.scale,
+            "zero_point": stored.zero_point,
+        }
+    floats = load_tflite(str(files / "float.tflite")).signature()
+    assert "stored" not in floats.inputs[0].to_json()
+
+
 def test_layers_of_the_same_file_have_no_error_and_those_of_the_rounded_one_do(files: Path) -> None:
     x = {"x": np.load(files / "x.npy")[:4]}
     same = quantized_file.layer_errors(str(files / "float.tflite"), str(files / "float.tflite"), x)

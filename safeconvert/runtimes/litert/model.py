@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ...records import NO_LOAD_OPTIONS, LoadOptions, Signature, TensorSpec
+from ...records import NO_LOAD_OPTIONS, LoadOptions, Signature, StoredIntegers, TensorSpec
 from ..registry import Loaded, register, spec
 
 THREADS = os.cpu_count() or 1
@@ -37,10 +38,9 @@ def interpreted(interpreter: Any) -> Loaded:
     def describe(detail: dict[str, Any]) -> TensorSpec:
         shape = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
         # Integer tensors with a scale are spoken to in real numbers: see quantize and dequantize.
-        real = detail["quantization"][0] != 0
-        return spec(
-            names.get(detail["index"], detail["name"]), shape, "float32" if real else np.dtype(detail["dtype"]).name
-        )
+        stored = _stored(detail)
+        dtype = "float32" if stored is not None else np.dtype(detail["dtype"]).name
+        return replace(spec(names.get(detail["index"], detail["name"]), shape, dtype), stored=stored)
 
     inputs, outputs = [describe(d) for d in takes], [describe(d) for d in gives]
     flags = _quantized_outputs(interpreter, [int(detail["index"]) for detail in gives])
@@ -87,6 +87,14 @@ def _order_note(interpreter: Any, gives: list[dict[str, Any]], outputs: list[Ten
         return []
     names = [outputs[ordered.index(index)].name for index in listed]
     return [f"get_output_details lists the outputs as {', '.join(names)}: take them by the signature's names"]
+
+
+def _stored(detail: dict[str, Any]) -> StoredIntegers | None:
+    """The integers that an input or output is stored as; None where the application fills or reads its values."""
+    scale, zero_point = detail["quantization"]
+    if not scale or not np.issubdtype(detail["dtype"], np.integer):
+        return None
+    return StoredIntegers(np.dtype(detail["dtype"]).name, float(scale), int(zero_point))
 
 
 def _is_quantized(tensor: dict[str, Any]) -> bool:
