@@ -1,4 +1,7 @@
-"""Find the cheapest quantisation that keeps within a budget: better ranges, then finer arithmetic for a few layers."""
+"""Find the cheapest quantisation that keeps within a budget.
+
+First better ranges, then activations that are rounded while the model runs, then finer arithmetic for a few layers.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from .budget import Budget
 from .step import Step
 
 SAFE_SHARE = 0.5  # of the discrepancy allowed: what calibration shows is lower than what other inputs will
+DEPTHWISE = "DEPTHWISE_CONV_2D"
+MAX_DYNAMIC_COUNTS = 3  # 1, 2 and 4 further layers with float activations
 MAX_SHARE_OF_LAYERS = 0.5  # that may have finer arithmetic; beyond it another kind is the better choice
 
 
@@ -77,16 +82,33 @@ class QuantizationSearch:
         """Plans in the order of what they cost; later ones build on the closest so far."""
         if first.kind == "int8":
             yield from (replace(first, ranges=ranges) for ranges in RANGES[1:])
-        base = min(self.steps, key=_error)
-        layers = self.layers(base)
-        worst = [error.name for error in sorted(layers, key=_added, reverse=True)]
-        last = [error.name for error in reversed(layers)]
-        orders = (worst, last)
+        layers = self.layers(min(self.steps, key=_error))
+        if first.kind == "dynamic" or (first.kind == "int8" and first.io_type == "float32"):
+            yield from self._dynamic_plans(layers)
+        base = min((step for step in self.steps if step.plan.kind == first.kind), key=_error)
         for count in _counts(len(layers)):
-            for order in orders:
+            for order in (_worst(layers), [error.name for error in reversed(layers)]):
                 if first.kind == "int8":
                     yield replace(base.plan, int16=tuple(sorted(order[:count])))
                 yield replace(base.plan, floats=tuple(sorted(order[:count])))
+
+    def _dynamic_plans(self, layers: Sequence[LayerError]) -> Iterator[QuantizationPlan]:
+        """Plans that round activations while the model runs, each input at its own range, and multiply integers too.
+
+        A depthwise convolution has one range for all channels and few multiplications: it computes in floats, with
+        8-bit weights as before. So do then the first layers, whose error all others work on, and those that add most.
+        """
+        depthwise = tuple(sorted(error.name for error in layers if error.operator == DEPTHWISE))
+        plan = QuantizationPlan("dynamic", float_activations=depthwise)
+        if all(step.plan != plan for step in self.steps):
+            yield plan
+        step = next((step for step in self.steps if step.plan == plan), None)
+        if step is None:
+            return
+        others = [error for error in self.layers(step) if error.operator != DEPTHWISE]
+        for count in _counts(len(others))[:MAX_DYNAMIC_COUNTS]:
+            for order in ([error.name for error in others], _worst(others)):
+                yield replace(plan, float_activations=tuple(sorted((*depthwise, *order[:count]))))
 
 
 def _counts(layers: int) -> Sequence[int]:
@@ -98,8 +120,9 @@ def _counts(layers: int) -> Sequence[int]:
     return counts
 
 
-def _added(error: LayerError) -> float:
-    return error.added
+def _worst(layers: Sequence[LayerError]) -> list[str]:
+    """The names of the layers, those that add most error first."""
+    return [error.name for error in sorted(layers, key=lambda error: error.added, reverse=True)]
 
 
 def _error(step: Step) -> float:

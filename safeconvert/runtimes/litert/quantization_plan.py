@@ -15,13 +15,15 @@ class QuantizationPlan:
     ``kind`` is ``float16`` or ``weights`` (8-bit) with float arithmetic, ``dynamic`` (8-bit weights, activations
     rounded while the model runs), ``int8`` or ``int16x8`` (integer arithmetic, activations of 8 or 16 bits).
     ``ranges`` says how the range of an activation is taken from its calibration values. ``int16`` names the operators
-    whose activations have 16 bits instead of 8, ``floats`` those that stay in float32, each by its first output
-    tensor. ``io_type`` is the dtype of inputs and outputs; other kinds than ``int8`` have float32.
+    whose activations have 16 bits instead of 8, ``float_activations`` those that compute in float32 with 8-bit
+    weights, ``floats`` those that stay in float32, each by its first output tensor. ``io_type`` is the dtype of inputs
+    and outputs; other kinds than ``int8`` have float32.
     """
 
     kind: str
     ranges: str = "minmax"
     int16: tuple[str, ...] = ()
+    float_activations: tuple[str, ...] = ()
     floats: tuple[str, ...] = ()
     io_type: str = "float32"
 
@@ -35,6 +37,8 @@ class QuantizationPlan:
         parts = [self.kind]
         parts += [f"ranges by {self.ranges}"] if self.is_static and self.ranges != "minmax" else []
         parts += [f"{len(self.int16)} operators with int16 activations"] if self.int16 else []
+        if self.float_activations:
+            parts += [f"{len(self.float_activations)} operators with float activations"]
         parts += [f"{len(self.floats)} operators in float32"] if self.floats else []
         return ", ".join(parts)
 

@@ -20,6 +20,7 @@ from .trace import observed
 
 MAX_VALUES_A_ROW = 2048  # values of one activation that are kept of each calibration input
 SHRINKING = np.linspace(0.3, 1.0, 36)  # shares of the full range among which the mean square error chooses
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "CONV_2D_TRANSPOSE")  # that may hold 8-bit weights
 LEVELS = 255  # steps of an 8-bit range
 
 
@@ -101,8 +102,11 @@ def _recipe(plan: QuantizationPlan) -> list[dict[str, Any]]:
             manager.add_quantization_config(".*", operation, None, "no_quantize")
     for name in plan.int16:
         manager.add_static_config(_scope(name), everything, activation_num_bits=16, weight_num_bits=8)
-    for name in plan.floats:
+    for name in (*plan.float_activations, *plan.floats):
         manager.add_quantization_config(_scope(name), everything, None, "no_quantize")
+    for name in plan.float_activations:
+        for operation in WEIGHTED:
+            manager.add_weight_only_config(_scope(name), qtyping.TFLOperationName(operation), num_bits=8)
     recipe: list[dict[str, Any]] = manager.get_quantization_recipe()
     return recipe
 
