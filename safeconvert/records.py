@@ -10,6 +10,10 @@ from typing import Any
 OUTPUT_KINDS = ("labels", "map", "boxes", "values", "ids")  # see comparison/output_kinds.py
 QUANTIZATIONS = ("float16", "weights", "dynamic", "int8", "int16x8")  # see runtimes/litert/quantization_plan.py
 
+Setting = bool | int | float | str | Sequence[bool] | Sequence[int] | Sequence[float] | Sequence[str]
+"""What a framework sets of a layer or operator: a number, a word, or a list of these."""
+Settings = dict[str, Setting]  # by the framework's own names
+
 
 @dataclass(frozen=True)
 class StoredIntegers:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...formats import ModelFile
 from ...models.loaded_model import LoadedModel
+from ...records import Setting, Settings
 from ...workers.pool import WorkerPool
 from ..localization.finding import SettingChange
 
@@ -36,7 +37,7 @@ NAMES = {
 
 def reset(
     workers: WorkerPool, model: LoadedModel, file: ModelFile, place: str, changes: Sequence[SettingChange]
-) -> tuple[ModelFile, dict[str, Any]] | None:
+) -> tuple[ModelFile, Settings] | None:
     """Write a copy of the file with other settings of the layer or operator ``place``; return it, and these by name.
 
     Returns the file itself where a layer that is called twice has them already, and None where the framework has no
@@ -47,7 +48,7 @@ def reset(
         return None
     path = str(file.path.absolute())
     settings = read(model.worker(), None, path=path, place=place)
-    values: dict[str, Any] = {}
+    values: Settings = {}
     for change in changes:
         if change.name == "pads" and len(changes) > 1 and isinstance(settings.get("padding"), str):
             continue  # "same" follows the other settings
@@ -62,7 +63,7 @@ def reset(
     return ModelFile(target, model.format, flavour), values
 
 
-def translated(settings: Mapping[str, Any], name: str, before: Any, after: Any) -> dict[str, Any] | None:
+def translated(settings: Mapping[str, Setting], name: str, before: Any, after: Any) -> Settings | None:
     """Return the changed setting in the framework's words, given the current ``settings``; None where it has none."""
     key = next((key for key in NAMES.get(name, ()) if key in settings), None)
     if key is None or before is None or after is None:
@@ -86,14 +87,14 @@ def _both_sides(pads: Sequence[int]) -> list[int] | None:
     return list(pads[:half]) if list(pads[:half]) == list(pads[half:]) else None
 
 
-def _same(view: Any, own: Any) -> bool:
-    a, b = np.atleast_1d(np.asarray(view, float)), np.atleast_1d(np.asarray(own, float))
+def _same(view: Any, native: Any) -> bool:
+    a, b = np.atleast_1d(np.asarray(view, float)), np.atleast_1d(np.asarray(native, float))
     if len(a) != len(b) and 1 in (len(a), len(b)):
         a, b = np.broadcast_arrays(a, b)
     return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-6, atol=0))
 
 
-def _like(have: Any, value: Any) -> Any:
+def _like(have: Setting, value: Any) -> Setting:
     """The value in the type in which the framework has it: one number for all axes, or one each."""
     several = list(np.atleast_1d(value).tolist())
     if isinstance(have, (list, tuple)):
@@ -101,4 +102,5 @@ def _like(have: Any, value: Any) -> Any:
         return [kind(number) for number in (several * len(have))[: max(len(have), len(several))]]
     if len(set(several)) > 1:
         return several
-    return type(have)(several[0])
+    single: Setting = type(have)(several[0])  # type: ignore[call-arg]
+    return single

@@ -11,10 +11,11 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
+from ..records import Setting
 from .registry import Arrays, Loaded
 from .rows import fixed_batch
 
@@ -228,7 +229,7 @@ def all_known(values: Iterable[str], names: Iterable[str]) -> None:
         raise ValueError(f"no parameter {missing[0]!r} in the model")
 
 
-def is_setting(value: Any) -> bool:
+def is_setting(value: Any) -> TypeGuard[Setting]:
     """Is it a number, a word, or a list of these?"""
     items = value if isinstance(value, (list, tuple)) else [value]
     return bool(items) and all(isinstance(item, (bool, int, float, str)) for item in items)

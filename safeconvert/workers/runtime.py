@@ -18,7 +18,7 @@ from .remote import remote
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..records import LoadOptions, Signature
+    from ..records import LoadOptions, Settings, Signature
     from ..runtimes.litert import input_shapes as litert_input_shapes
     from ..runtimes.litert import model as litert_model
     from ..runtimes.litert import parameters as litert_parameters
@@ -95,14 +95,14 @@ class ReplaceParameters(Protocol):
 class ReadSettings(Protocol):
     """Return the settings of the layer or operator ``place`` by the framework's own names."""
 
-    def __call__(self, worker: Worker, timeout: float | None, /, *, path: str, place: str) -> dict[str, Any]: ...
+    def __call__(self, worker: Worker, timeout: float | None, /, *, path: str, place: str) -> Settings: ...
 
 
 class ChangeSettings(Protocol):
     """Write the model at ``target`` with other settings of the layer or operator ``place``; return the flavour."""
 
     def __call__(
-        self, worker: Worker, timeout: float | None, /, *, path: str, target: str, place: str, values: dict[str, Any]
+        self, worker: Worker, timeout: float | None, /, *, path: str, target: str, place: str, values: Settings
     ) -> str: ...
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...records import Settings
 from .flatbuffer import packed, unpacked
 
 # What ONNX and the frameworks have as one list, height first, schema.fbs has as two fields.
@@ -17,10 +19,10 @@ PADDING = ("same", "valid")  # schema.fbs, enum Padding
 SINGLE = ("alpha", "axis")  # options of schema.fbs that are one number
 
 
-def read_settings(path: str, place: str) -> dict[str, Any]:
+def read_settings(path: str, place: str) -> Settings:
     """The settings of the operator that gives the tensor ``place``. Raises ValueError where there is none."""
     options = _options(unpacked(Path(path).read_bytes()), place)
-    settings: dict[str, Any] = {
+    settings: Settings = {
         name: [getattr(options, part) for part in pair] for name, pair in PAIRS.items() if hasattr(options, pair[0])
     }
     settings |= {name: getattr(options, name) for name in SINGLE if hasattr(options, name)}
@@ -31,17 +33,19 @@ def read_settings(path: str, place: str) -> dict[str, Any]:
     return settings
 
 
-def change_settings(path: str, target: str, place: str, values: dict[str, Any]) -> str:
+def change_settings(path: str, target: str, place: str, values: Settings) -> str:
     """Write the file at ``target`` with other settings of that operator; gives the flavour."""
     model = unpacked(Path(path).read_bytes())
     options = _options(model, place)
     for name, value in values.items():
         if name == "padding":
-            options.padding = PADDING.index(value)
-        for part, number in zip(PAIRS.get(name, ()), value if name in PAIRS else (), strict=True):
-            setattr(options, part, number)
+            options.padding = PADDING.index(str(value))
+        if name in PAIRS:
+            assert isinstance(value, Sequence)
+            for part, number in zip(PAIRS[name], value, strict=True):
+                setattr(options, part, number)
         if name == "fused_activation":
-            options.fusedActivationFunction = _activations().index(value)
+            options.fusedActivationFunction = _activations().index(str(value))
         if name in SINGLE:
             setattr(options, name, value)
     Path(target).write_bytes(packed(model))

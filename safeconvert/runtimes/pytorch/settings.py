@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
+from ...records import Settings
 from ..trace_store import is_setting
 from . import model as pytorch_model
 from .exporter import save_module
 
 
-def read_settings(path: str, place: str) -> dict[str, Any]:
+def read_settings(path: str, place: str) -> Settings:
     """The settings of the operator ``place`` (a node of the program), by argument, defaults included.
 
     Raises ValueError where the model is no exported program, or has no such operator.
@@ -25,7 +26,7 @@ def read_settings(path: str, place: str) -> dict[str, Any]:
     }
 
 
-def change_settings(path: str, target: str, place: str, values: dict[str, Any]) -> str:
+def change_settings(path: str, target: str, place: str, values: Settings) -> str:
     """Write the program at ``target``, exported anew with other settings of that operator; gives the flavour."""
     module = copy.deepcopy(_graph(path))
     node = _node(module, place)

@@ -6,12 +6,13 @@ from typing import Any
 
 import keras
 
+from ...records import Settings
 from ..trace_store import is_setting
 from .model import loaded
 from .trace import named_layers
 
 
-def read_settings(path: str, place: str) -> dict[str, Any]:
+def read_settings(path: str, place: str) -> Settings:
     """The numbers and words of the layer's configuration, by name. ``place`` is the layer's path, ``outer/inner``.
 
     Raises ValueError for a SavedModel, whose layers are a graph, and where there is no such layer.
@@ -20,7 +21,7 @@ def read_settings(path: str, place: str) -> dict[str, Any]:
     return {name: value for name, value in config.items() if is_setting(value)}
 
 
-def change_settings(path: str, target: str, place: str, values: dict[str, Any]) -> str:
+def change_settings(path: str, target: str, place: str, values: Settings) -> str:
     """Write the model at ``target``, built anew with another configuration of that layer; gives the flavour."""
     model = _model(path)
     meant = _layer(model, place)
