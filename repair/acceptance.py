@@ -186,8 +186,8 @@ def choose_rows(rows: Sequence[int], differing: Sequence[int], count: int) -> tu
         return tuple(rows)
     chosen = [row for row in differing if row in set(rows)][: count // 2]
     others = [row for row in rows if row not in set(chosen)]
-    kept = {*chosen, *others[: count - len(chosen)]}
-    return tuple(row for row in rows if row in kept)
+    rows_chosen = {*chosen, *others[: count - len(chosen)]}
+    return tuple(row for row in rows if row in rows_chosen)
 
 
 def repaired(judgement: Judgement, before: tuple[Comparison, Comparison]) -> Judgement:

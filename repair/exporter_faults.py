@@ -69,11 +69,11 @@ def _additional_inputs(
     specs = diverged.model.signature.inputs
     if len(specs) <= len(source_names):
         return []
-    kept = [spec.name for spec in specs if spec.name in source_names]
-    kept = kept or [spec.name for spec in specs[: len(source_names)]]
+    shared_names = [spec.name for spec in specs if spec.name in source_names]
+    shared_names = shared_names or [spec.name for spec in specs[: len(source_names)]]
     diagnoses = []
     for spec in specs:
-        if spec.name not in kept:
+        if spec.name not in shared_names:
             evidence = {"difference": "a constant became an input", "input": str(spec), "operator": "Constant"}
             diagnoses.append(_diagnose("WB", attempt, used, _scope(spec.name), spec.name, evidence))
     return diagnoses[:1] if len({each.source_node for each in diagnoses}) == 1 else diagnoses

@@ -237,8 +237,8 @@ class LayerRanker:
         """The native names of each layer, in the Source and in the Target, as faults have them."""
         blames = [Blame("", layer.op_type) for layer in layers]
         records = [
-            traced(self.workers, side, role, apply_mapping(mapping, pair.row), blames, located, tensors)
-            for side, role, mapping, tensors in (
+            traced(self.workers, model, role, apply_mapping(mapping, pair.row), blames, located, tensors)
+            for model, role, mapping, tensors in (
                 (pair.source, "source", pair.source_mapping, [layer.source_tensor for layer in layers]),
                 (pair.target, "target", pair.target_mapping, [layer.target_tensor for layer in layers]),
             )
@@ -247,9 +247,11 @@ class LayerRanker:
         return [
             (
                 layer.source_node if origin is None else display_name(pair.source.format, origin),
-                native_name(pair.target.format, layer, known) if own is None else display_name(pair.target.format, own),
+                native_name(pair.target.format, layer, known)
+                if record is None
+                else display_name(pair.target.format, record),
             )
-            for layer, origin, own in zip(layers, *records, strict=True)
+            for layer, origin, record in zip(layers, *records, strict=True)
         ]
 
 

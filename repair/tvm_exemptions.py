@@ -54,10 +54,10 @@ class TvmExemptions:
         WRITE_CANONICAL(worker, None, path=str(source), target=str(same))
         source_comparison = self._ask("source view", source, same, arrays, keep=True)
         self._ask("target view", target, target, target_arrays)
-        if source_comparison.kept is None:
+        if source_comparison.activations is None:
             return source, None
         self.engine = source_comparison.engine
-        return same, source_comparison.kept
+        return same, source_comparison.activations
 
     def after(self, located: LocatedTarget) -> str:
         """Dismiss the located faults that are differences between the runtimes; these are in ``refused`` then.

@@ -186,5 +186,5 @@ def _one_wide_axis_inside(tensor: Any) -> bool:
 
 
 def _without(order: Order, axes: Sequence[int]) -> Order:
-    kept = sorted(set(order) - set(axes))
-    return tuple(kept.index(axis) for axis in order if axis in kept)
+    remaining = sorted(set(order) - set(axes))
+    return tuple(remaining.index(axis) for axis in order if axis in remaining)

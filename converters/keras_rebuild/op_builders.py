@@ -114,12 +114,12 @@ def matmul(call: Call, x: Any, y: Any) -> Value:
         z = dense(call.emit.form(x, identity(x.rank)))
         dense.set_weights([kernel])
         return Value(call.name, {identity(x.rank): z})
-    sides = []
+    operands = []
     for item, flip in ((x, left), (y, right)):
-        side = call.emit.form(item, identity(item.rank)) if isinstance(item, Value) else np.asarray(item)
+        operand = call.emit.form(item, identity(item.rank)) if isinstance(item, Value) else np.asarray(item)
         swap = ops.swapaxes if isinstance(item, Value) else np.swapaxes
-        sides.append(swap(side, -1, -2) if flip else side)
-    z = call.emit.emit(call.name, ops.matmul, *sides)
+        operands.append(swap(operand, -1, -2) if flip else operand)
+    z = call.emit.emit(call.name, ops.matmul, *operands)
     return Value(call.name, {identity(len(z.shape)): z})
 
 

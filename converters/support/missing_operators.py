@@ -234,8 +234,8 @@ def extended() -> Iterator[None]:
     """Let onnx2keras know the operators of ``FUNCTIONS`` too, inside the block."""
     from onnx2keras import converter
 
-    own = dict(converter.AVAILABLE_CONVERTERS)
-    added = {name: _translator(function, own.get(name)) for name, function in FUNCTIONS.items()}
+    available = dict(converter.AVAILABLE_CONVERTERS)
+    added = {name: _translator(function, available.get(name)) for name, function in FUNCTIONS.items()}
     added |= dict.fromkeys(recurrent_layers.GATES, _recurrent)
     converter.AVAILABLE_CONVERTERS.update(added)
     try:
@@ -243,4 +243,4 @@ def extended() -> Iterator[None]:
     finally:
         for name in added:
             del converter.AVAILABLE_CONVERTERS[name]
-        converter.AVAILABLE_CONVERTERS.update(own)
+        converter.AVAILABLE_CONVERTERS.update(available)

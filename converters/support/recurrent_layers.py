@@ -72,8 +72,8 @@ def _text(value: Any) -> str:
 
 
 def _directions(attributes: Attributes) -> tuple[str, ...]:
-    way = _text(attributes.get("direction", "forward"))
-    return ("forward", "reverse") if way == "bidirectional" else (way,)
+    direction = _text(attributes.get("direction", "forward"))
+    return ("forward", "reverse") if direction == "bidirectional" else (direction,)
 
 
 def _layer(kind: str, units: int, attributes: Attributes, *, is_backwards: bool, label: str) -> Any:

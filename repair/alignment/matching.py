@@ -47,12 +47,12 @@ def rough(expected: Array, value: Array) -> float:
 class Match:
     """A tensor ``name`` of the Source that a tensor of the Target holds in the layout ``arrangement``.
 
-    ``apart`` is how far the two are from each other (``Contents.apart``).
+    ``difference`` is how far the two are from each other (``Contents.difference``).
     """
 
     name: str
     arrangement: TensorLayout
-    apart: float
+    difference: float
 
 
 class Contents:
@@ -72,7 +72,7 @@ class Contents:
             if array.ndim and array.size:
                 self._prints.setdefault((len(array), array.size), []).append((name, fingerprint(array)))
 
-    def apart(self, expected: Array, value: Array) -> float:
+    def difference(self, expected: Array, value: Array) -> float:
         """Measure how far the value is from the expected one, as a share of it."""
         return distance(expected, value) if self.is_unquantized else rough(expected, value)
 
@@ -85,11 +85,11 @@ class Contents:
         for name, other in self._prints.get((len(array), array.size), ()):
             if self._is_alike(other, wanted) and (match := self.arranged(name, array)) is not None:
                 matches.append(match)
-        return sorted(matches, key=lambda match: match.apart)
+        return sorted(matches, key=lambda match: match.difference)
 
     def fits(self, match: Match, value: Array) -> bool:
         """Does the value hold the Source's tensor, in that layout?"""
-        return self.apart(match.arrangement.of(self.tensors[match.name]), value) <= self.limit
+        return self.difference(match.arrangement.of(self.tensors[match.name]), value) <= self.limit
 
     def arranged(self, name: str, array: Array) -> Match | None:
         """Find the layout in which ``array`` holds the Source's tensor; None where it does not."""
@@ -97,11 +97,11 @@ class Contents:
         best: Match | None = None
         for arrangement in arrangements(tensor.shape, array.shape):
             # The first row tells most arrangements apart at a fraction of the cost.
-            if self.apart(arrangement.of(tensor[:1]), array[:1]) > 3 * self.limit:
+            if self.difference(arrangement.of(tensor[:1]), array[:1]) > 3 * self.limit:
                 continue
-            apart = self.apart(arrangement.of(tensor), array)
-            if apart <= self.limit and (best is None or apart < best.apart):
-                best = Match(name, arrangement, apart)
+            difference = self.difference(arrangement.of(tensor), array)
+            if difference <= self.limit and (best is None or difference < best.difference):
+                best = Match(name, arrangement, difference)
                 if self.is_unquantized:
                     break
         return best

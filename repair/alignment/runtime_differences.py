@@ -142,13 +142,13 @@ class RuntimeActivations(Contents):
     def find(self, array: Array) -> list[Match]:
         matches = super().find(array)
         shaped = (match for match in self.own.find(array) if self._same_shape(match.name))
-        return matches or [RuntimeMatch(match.name, match.arrangement, match.apart) for match in shaped]
+        return matches or [RuntimeMatch(match.name, match.arrangement, match.difference) for match in shaped]
 
     def fits(self, match: Match, value: Array) -> bool:
         if super().fits(match, value):
             return True
         own = self.own.tensors.get(match.name)
-        return own is not None and bool(self.apart(match.arrangement.of(own), value) <= self.limit)
+        return own is not None and bool(self.difference(match.arrangement.of(own), value) <= self.limit)
 
     def _same_shape(self, name: str) -> bool:
         """Can one value stand in for the other? Where even the shapes differ, what follows could not be compared."""

@@ -33,7 +33,7 @@ class Divergence:
     """Where the Target leaves the Source: ``target`` should hold what the Source's tensor ``source`` holds.
 
     ``arrangement`` is the layout in which it should hold it. ``nodes`` compute ``target`` from aligned tensors;
-    ``origins`` compute ``source`` in the Source from the same contents. ``apart`` is the local difference (see
+    ``origins`` compute ``source`` in the Source from the same contents. ``difference`` is the local difference (see
     ``matching``), ``value`` what the Target's nodes compute instead (None: they do not run). ``seen_at`` is the node at
     which the walk stopped, ``target`` lying before, at or behind it. ``is_confirmed``: what follows ``target`` is known
     to agree with the Source once it holds that.
@@ -44,7 +44,7 @@ class Divergence:
     arrangement: TensorLayout
     nodes: tuple[onnx.NodeProto, ...]
     origins: tuple[onnx.NodeProto, ...]
-    apart: float
+    difference: float
     value: Array | None = field(repr=False, default=None)
     seen_at: onnx.NodeProto | None = field(repr=False, default=None)
     is_confirmed: bool = False
@@ -245,8 +245,8 @@ class Walk:
         origins = self.source.between(source, self._known(nodes))
         value = self.values.get(tensor)
         content = arrangement.of(self.contents.tensors[source])
-        apart = float("inf") if value is None else self.contents.apart(content, value)
-        return Divergence(tensor, source, arrangement, tuple(nodes), tuple(origins), apart, value)
+        difference = float("inf") if value is None else self.contents.difference(content, value)
+        return Divergence(tensor, source, arrangement, tuple(nodes), tuple(origins), difference, value)
 
     def _known(self, nodes: Sequence[onnx.NodeProto]) -> set[str]:
         return self.aligned_sources() | self.bases(nodes)
@@ -262,5 +262,5 @@ class Walk:
                 self.values.pop(name, None)
                 self.aligned.pop(name, None)
         self.values.pop(tensor, None)
-        self.align(tensor, [Match(divergence.source, divergence.arrangement, divergence.apart)])
+        self.align(tensor, [Match(divergence.source, divergence.arrangement, divergence.difference)])
         self.again([tensor])

@@ -93,21 +93,21 @@ def affine(steps: GraphRunner, nodes: Sequence[onnx.NodeProto]) -> Affine | None
         bias = steps.constants[conv.input[2]]
         shift, additives = bias.astype(np.float64), [(conv, 2, bias, np.ones(channels))]
     for node in chain[1:]:
-        held = [(index, array) for index, _, array in constants(steps, node)]
+        arrays = [(index, array) for index, _, array in constants(steps, node)]
         by, more, additive, factor = np.ones(channels), np.zeros(channels), None, None
-        if node.op_type == "BatchNormalization" and len(held) == 4:
+        if node.op_type == "BatchNormalization" and len(arrays) == 4:
             epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
-            gamma, beta, mean, variance = (array.astype(np.float64) for _, array in held)
+            gamma, beta, mean, variance = (array.astype(np.float64) for _, array in arrays)
             unit = 1 / np.sqrt(variance + epsilon)
-            by, factor = gamma * unit, (node, *held[0], scale * unit)
-            more, additive = beta - mean * by, held[1]
-        elif node.op_type in ("Mul", "Add") and len(held) == 1 and held[0][1].size in (1, channels):
-            value = np.broadcast_to(held[0][1].reshape(-1), (channels,)).astype(np.float64)
-            is_per_channel = held[0][1].size == channels
+            by, factor = gamma * unit, (node, *arrays[0], scale * unit)
+            more, additive = beta - mean * by, arrays[1]
+        elif node.op_type in ("Mul", "Add") and len(arrays) == 1 and arrays[0][1].size in (1, channels):
+            value = np.broadcast_to(arrays[0][1].reshape(-1), (channels,)).astype(np.float64)
+            is_per_channel = arrays[0][1].size == channels
             if node.op_type == "Mul":
-                by, factor = value, (node, *held[0], scale) if is_per_channel else None
+                by, factor = value, (node, *arrays[0], scale) if is_per_channel else None
             else:
-                more, additive = value, held[0] if is_per_channel else None
+                more, additive = value, arrays[0] if is_per_channel else None
         else:
             return None
         scale, shift = scale * by, shift * by + more

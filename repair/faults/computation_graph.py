@@ -42,7 +42,7 @@ def replacements(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:
     if built is None or not divergence.nodes or not divergence.origins:
         return
     added, values, new = built
-    kinds = [[n.op_type for n in computing_nodes(side)] for side in (divergence.nodes, divergence.origins)]
+    kinds = [[n.op_type for n in computing_nodes(chain)] for chain in (divergence.nodes, divergence.origins)]
     words = f"{', '.join(kinds[0]) or 'nothing'} replaced by the Source's {', '.join(kinds[1]) or 'tensor'}"
     edit = Rewire(words, divergence.target, new, readers(walk, divergence.target) or None, added, values)
     node, source_node = nodes_to_name(divergence)
@@ -70,8 +70,8 @@ def first_replacements(walk: Walk, divergence: Divergence) -> Iterator[Proposal]
             for layout in candidate_layouts(walk, tensor, source, node)[:MAX_LAYOUTS]:
                 inner = walk.diverging(tensor, source, layout)
                 done = {n.name for n in (*inner.nodes, *inner.origins)}
-                sides = (divergence.nodes, divergence.origins)
-                nodes, origins = (tuple(n for n in side if n.name not in done) for side in sides)
+                chains = (divergence.nodes, divergence.origins)
+                nodes, origins = (tuple(n for n in chain if n.name not in done) for chain in chains)
                 left = replace(divergence, nodes=nodes, origins=origins)
                 for proposal in replacements(walk, inner):
                     yield replace(proposal, repairs=inner, leaves=left)
@@ -79,8 +79,8 @@ def first_replacements(walk: Walk, divergence: Divergence) -> Iterator[Proposal]
 
 def type_of_replacement(walk: Walk, divergence: Divergence) -> str:
     """Tell the fault type of a whole divergence by what differs, operators that only scale and shift set aside."""
-    sides = (walk.target, divergence.nodes), (walk.source, divergence.origins)
-    operators, source_operators = (effective_operators(*side) for side in sides)
+    chains = (walk.target, divergence.nodes), (walk.source, divergence.origins)
+    operators, source_operators = (effective_operators(*chain) for chain in chains)
     if sorted(operators) != sorted(source_operators):
         return "CG"
     if not operators:
@@ -90,7 +90,7 @@ def type_of_replacement(walk: Walk, divergence: Divergence) -> str:
     if settings[0] != settings[1] or set(operators) == {"Clip"}:
         return "LH"
     values, wanted = (
-        [array for n in side[1] for *_, array in constants(side[0], n) if array.dtype.kind == "f"] for side in sides
+        [array for n in chain[1] for *_, array in constants(chain[0], n) if array.dtype.kind == "f"] for chain in chains
     )
     moving = surplus_moving_nodes(divergence)
     if not values or not wanted:
@@ -103,7 +103,9 @@ def type_of_replacement(walk: Walk, divergence: Divergence) -> str:
 
 def surplus_moving_nodes(divergence: Divergence) -> list[onnx.NodeProto]:
     """List the Target's nodes that reshape or transpose, reshaping ones first; none where the Source has as many."""
-    nodes, source_nodes = ([n for n in side if n.op_type in MOVING] for side in (divergence.nodes, divergence.origins))
+    nodes, source_nodes = (
+        [n for n in chain if n.op_type in MOVING] for chain in (divergence.nodes, divergence.origins)
+    )
     return sorted(nodes, key=lambda n: MOVING.index(n.op_type)) if len(nodes) > len(source_nodes) else []
 
 
@@ -111,7 +113,7 @@ def nodes_to_name(divergence: Divergence) -> tuple[onnx.NodeProto, onnx.NodeProt
     """Choose the node of each side to name: the first that the other side has no like of, else the weightiest."""
     nodes = computing_nodes(divergence.nodes) or list(divergence.nodes)
     source_nodes = computing_nodes(divergence.origins) or list(divergence.origins)
-    kinds, source_kinds = ([n.op_type for n in side] for side in (nodes, source_nodes))
+    kinds, source_kinds = ([n.op_type for n in chain] for chain in (nodes, source_nodes))
     odd = [n for n in nodes if n.op_type not in source_kinds]
     missing = [n for n in source_nodes if n.op_type not in kinds]
     weighted = [n for n in nodes if n.op_type in WEIGHTED | {"BatchNormalization", "PRelu"}]
@@ -139,27 +141,27 @@ def outputs(walk: Walk, names: Mapping[str, str]) -> tuple[tuple[Edit, ...], dic
     output_names: list[tuple[str, str]] = []
     for index, name in enumerate(walk.order):
         holding = [t for t, matches in walk.aligned.items() if any(m.name == name for m in matches)]
-        own = walk.target.outputs[index] if index < len(walk.target.outputs) else None
+        target_output = walk.target.outputs[index] if index < len(walk.target.outputs) else None
         plain = [t for t in holding if _as_given(walk, t, name)]
-        if own in plain:
-            output_names.append((str(own), names.get(name, str(own))))
+        if target_output in plain:
+            output_names.append((str(target_output), names.get(name, str(target_output))))
         elif plain:
             # The last tensor that holds it, unless another output of the Target does.
             others = [t for t in plain if t in walk.target.outputs]
-            output_names.append(((others or plain)[-1], names.get(name, own or name)))
+            output_names.append(((others or plain)[-1], names.get(name, target_output or name)))
         else:
             return None
     have = list(walk.target.outputs)
     if [tensor for tensor, _ in output_names] == have:
         return None
-    kept = [tensor for tensor, _ in output_names]
-    if set(kept) <= set(have) and len(have) > len(kept):
-        words = f"{len(have) - len(kept)} outputs too many taken away"
-    elif set(kept) == set(have):
+    output_tensors = [tensor for tensor, _ in output_names]
+    if set(output_tensors) <= set(have) and len(have) > len(output_tensors):
+        words = f"{len(have) - len(output_tensors)} outputs too many taken away"
+    elif set(output_tensors) == set(have):
         words = "outputs put in the Source's order"
     else:
-        words = f"the output is taken from {kept[0]}"
-    extra = next((t for t in have if t not in kept), have[0])
+        words = f"the output is taken from {output_tensors[0]}"
+    extra = next((t for t in have if t not in output_tensors), have[0])
     node = walk.target.maker.get(extra)
     evidence = {"operator": node.op_type if node is not None else "", "difference": words, "outputs": have}
     return (Give(words, tuple(output_names)),), evidence, node.name if node is not None else extra, extra

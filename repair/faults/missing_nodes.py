@@ -67,7 +67,7 @@ def _insertion(
     edit = Rewire(f"{' and '.join(kinds)} put before {inner[0]}", name, new, reading, added, constants)
     evidence = {"operator": kinds[-1], "difference": "missing nodes", "missing": kinds}
     # Where all that reads the tensor lacks these nodes, the tensor itself is what should be another.
-    repairs = Divergence(name, source, layout, (), tuple(nodes), divergence.apart) if lacked_by_all else None
+    repairs = Divergence(name, source, layout, (), tuple(nodes), divergence.difference) if lacked_by_all else None
     names = {node.name for node in nodes}
     left = replace(divergence, origins=tuple(n for n in divergence.origins if n.name not in names))
     yield Proposal("CG", inner[0], nodes[-1].name, (edit,), evidence, repairs=repairs, leaves=left)

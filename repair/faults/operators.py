@@ -41,5 +41,5 @@ def has_same_effect(walk: Walk, divergence: Divergence) -> bool:
 
 def has_like_operators(walk: Walk, divergence: Divergence) -> bool:
     """Do both sides have the same operators, or the same in effect, so that arrays and settings can be compared?"""
-    kinds = [[node.op_type for node in computing_nodes(side)] for side in (divergence.nodes, divergence.origins)]
+    kinds = [[node.op_type for node in computing_nodes(chain)] for chain in (divergence.nodes, divergence.origins)]
     return has_same_effect(walk, divergence) or kinds[0] == kinds[1]

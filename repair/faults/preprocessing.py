@@ -79,9 +79,9 @@ def localise(walk: Walk, node: onnx.NodeProto) -> Iterator[Divergence]:
                     continue
                 if walk.continues_from(tensor, content, source):
                     origins = tuple(walk.source.between(source, ()))
-                    apart = float("inf") if value is None else walk.contents.apart(content, value)
+                    difference = float("inf") if value is None else walk.contents.difference(content, value)
                     yield Divergence(
-                        tensor, source, layout, tuple(nodes), origins, apart, value, node, is_confirmed=True
+                        tensor, source, layout, tuple(nodes), origins, difference, value, node, is_confirmed=True
                     )
 
 
@@ -94,7 +94,7 @@ def propose(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:
     if built is None:
         return
     added, constants, new = built
-    kinds = [[n.op_type for n in computing_nodes(side)] for side in (nodes, divergence.origins)]
+    kinds = [[n.op_type for n in computing_nodes(chain)] for chain in (nodes, divergence.origins)]
     words = f"{' and '.join(kinds[0])} at the input replaced by {' and '.join(kinds[1]) or 'nothing'}"
     readers = tuple(n.name for n in walk.target.readers.get(tensor, ()))
     evidence = {"operator": nodes[0].op_type, "target_operators": kinds[0], "source_operators": kinds[1]}

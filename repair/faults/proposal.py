@@ -73,7 +73,7 @@ def holds(walk: Walk, divergence: Divergence, proposal: Proposal) -> bool:
         return False
     if proposal.is_exact:
         return bool(np.array_equal(walk.wanted(divergence), result))
-    return walk.contents.fits(Match(divergence.source, divergence.arrangement, divergence.apart), result)
+    return walk.contents.fits(Match(divergence.source, divergence.arrangement, divergence.difference), result)
 
 
 def outcome(walk: Walk, nodes: Sequence[onnx.NodeProto], tensor: str, edits: Sequence[Edit]) -> Array | None:
@@ -129,8 +129,8 @@ def fitted(array: Array, wanted: Array, nearest: int = 4) -> list[Array]:
     if array.size != wanted.size:
         return []
     ranked: list[tuple[float, int, Array]] = []
-    for way in arrangements((1, *array.shape), (1, *wanted.shape)):
-        laid = way.of(array[None])[0].astype(wanted.dtype)
+    for layout in arrangements((1, *array.shape), (1, *wanted.shape)):
+        laid = layout.of(array[None])[0].astype(wanted.dtype)
         mean = float(np.abs(laid.astype(np.float64) - wanted).mean()) if wanted.size else 0.0
         ranked.append((mean, len(ranked), laid))
     return [laid for _, _, laid in sorted(ranked, key=lambda entry: entry[:2])[:nearest]]

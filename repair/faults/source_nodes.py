@@ -31,8 +31,8 @@ def build(
         if name in walk.source.constants:
             names[name] = f"{prefix}/{name}"
             constants[names[name]] = walk.source.constants[name]
-        elif (held := _in_source_layout(walk, name, prefix, added, constants)) is not None:
-            names[name] = held
+        elif (aligned_tensor := _in_source_layout(walk, name, prefix, added, constants)) is not None:
+            names[name] = aligned_tensor
         else:
             return None
     for node in nodes:

@@ -78,8 +78,8 @@ def _other_orders(
                 continue
             tried.append(wanted)
             if is_believed(name, Match(match.name, layout, 0.0)):
-                apart, chain = walk.contents.apart(wanted, value), tuple(upstream(walk, name))
-                yield Divergence(name, match.name, layout, chain, (), apart, value, node, is_confirmed=True)
+                difference, chain = walk.contents.difference(wanted, value), tuple(upstream(walk, name))
+                yield Divergence(name, match.name, layout, chain, (), difference, value, node, is_confirmed=True)
 
 
 def at_output(walk: Walk, tensor: str, source: str) -> Iterator[tuple[Divergence, Proposal]]:
@@ -94,8 +94,8 @@ def at_output(walk: Walk, tensor: str, source: str) -> Iterator[tuple[Divergence
     layout = TensorLayout(tuple(range(content.ndim)), tuple(content.shape[1:]))
     if node is None or walk.contents.fits(Match(source, layout, 0.0), value):
         return
-    chain, apart = tuple(upstream(walk, tensor)), walk.contents.apart(content, value)
-    divergence = Divergence(tensor, source, layout, chain, (), apart, value, node, is_confirmed=True)
+    chain, difference = tuple(upstream(walk, tensor)), walk.contents.difference(content, value)
+    divergence = Divergence(tensor, source, layout, chain, (), difference, value, node, is_confirmed=True)
     for proposal in propose(walk, divergence):
         result = outcome(walk, chain, tensor, proposal.edits)
         if result is not None and same(walk.wanted(divergence), result):

@@ -132,8 +132,8 @@ def _needless(walk: Walk, node: onnx.NodeProto) -> Iterator[Divergence]:
         return
     wanted, value = match.arrangement.of(walk.contents.tensors[match.name]), walk.values.get(tensor)
     if walk.continues(tensor, wanted, match.name):
-        apart = float("inf") if value is None else walk.contents.apart(wanted, value)
-        yield Divergence(tensor, match.name, match.arrangement, (node,), (), apart, value, node, is_confirmed=True)
+        difference = float("inf") if value is None else walk.contents.difference(wanted, value)
+        yield Divergence(tensor, match.name, match.arrangement, (node,), (), difference, value, node, is_confirmed=True)
 
 
 def _neutral(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:

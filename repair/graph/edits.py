@@ -68,10 +68,10 @@ class SetAttributes(Edit):
 
     def make(self, model: onnx.ModelProto) -> None:
         node = find(model, self.node)
-        kept = [a for a in node.attribute if a.name not in self.attributes]
+        other_attributes = [a for a in node.attribute if a.name not in self.attributes]
         new = [onnx.helper.make_attribute(k, v) for k, v in self.attributes.items() if v is not None]
         del node.attribute[:]
-        node.attribute.extend([*kept, *new])
+        node.attribute.extend([*other_attributes, *new])
 
 
 @dataclass(frozen=True)
@@ -246,8 +246,8 @@ def tidy(model: onnx.ModelProto) -> None:
         names = [n for n in (*maker.input, *captured(maker)) if n]
         read.update(names)
         pending += names
-    kept = [n for n in graph.node if n.name in needed]
+    needed_nodes = [n for n in graph.node if n.name in needed]
     constants = [t for t in graph.initializer if t.name in read]
     del graph.node[:], graph.initializer[:], graph.value_info[:]
-    graph.node.extend(kept)
+    graph.node.extend(needed_nodes)
     graph.initializer.extend(constants)

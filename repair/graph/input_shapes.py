@@ -173,30 +173,34 @@ def following_edits(
         return []
     was, new = list(before[read]), list(now[read])
     if node.op_type == "Reshape" and node.input[1] in constants:
-        held = constants[node.input[1]]
+        sizes_before = constants[node.input[1]]
         sizes = followed(was[1:], list(before[node.output[0]])[1:], new[1:])
-        if sizes is not None and len(held) == len(sizes) + 1:
-            kept = [int(h) if h in (0, -1) else size for h, size in zip(held[1:], sizes, strict=True)]
-            return _sizes_set(node, 1, held, [int(held[0]), *kept])
+        if sizes is not None and len(sizes_before) == len(sizes) + 1:
+            sizes_after = [int(h) if h in (0, -1) else size for h, size in zip(sizes_before[1:], sizes, strict=True)]
+            return _sizes_set(node, 1, sizes_before, [int(sizes_before[0]), *sizes_after])
     elif node.op_type == "Resize" and len(node.input) > 3 and node.input[3] in constants:
-        held = constants[node.input[3]]
-        if len(held) == len(was):
-            return _sizes_set(node, 3, held, [round(int(h) * n / w) for h, w, n in zip(held, was, new, strict=True)])
+        sizes_before = constants[node.input[3]]
+        if len(sizes_before) == len(was):
+            return _sizes_set(
+                node, 3, sizes_before, [round(int(h) * n / w) for h, w, n in zip(sizes_before, was, new, strict=True)]
+            )
     elif node.op_type == "Slice" and len(node.input) > 2 and node.input[2] in constants:
-        held = constants[node.input[2]]
-        axes = constants.get(node.input[3]) if len(node.input) > 3 else np.arange(len(held))
+        sizes_before = constants[node.input[2]]
+        axes = constants.get(node.input[3]) if len(node.input) > 3 else np.arange(len(sizes_before))
         if axes is not None:
-            ends = [new[a] if h == was[a] else int(h) for h, a in zip(held, axes, strict=True)]
-            return _sizes_set(node, 2, held, ends)
+            ends = [new[a] if h == was[a] else int(h) for h, a in zip(sizes_before, axes, strict=True)]
+            return _sizes_set(node, 2, sizes_before, ends)
     elif node.op_type in ("Conv", *WINDOWS):
         return _window_set(node, was[2:], new[2:], same=same)
     return []
 
 
-def _sizes_set(node: onnx.NodeProto, index: int, held: Array, sizes: Sizes) -> list[SetConstant | SetAttributes]:
-    if list(held) == list(sizes):
+def _sizes_set(
+    node: onnx.NodeProto, index: int, sizes_before: Array, sizes: Sizes
+) -> list[SetConstant | SetAttributes]:
+    if list(sizes_before) == list(sizes):
         return []
-    words = f"sizes of {node.op_type} set from {held.tolist()} to {list(sizes)}, as the input's sizes are"
+    words = f"sizes of {node.op_type} set from {sizes_before.tolist()} to {list(sizes)}, as the input's sizes are"
     return [SetConstant(words, node.name, index, np.asarray(sizes, np.int64))]
 
 
@@ -249,12 +253,12 @@ def followed(was: Sizes, out: Sizes, new: Sizes) -> list[int] | None:
     sizes: list[int] = []
     for axes, axes_out in groups:
         before, after = [was[n] for n in axes], [new[n] for n in axes]
-        kept = [out[n] for n in axes_out]
+        remaining = [out[n] for n in axes_out]
         if before == after:
-            sizes += kept
-        elif len(kept) == 1:
+            sizes += remaining
+        elif len(remaining) == 1:
             sizes.append(math.prod(after))
-        elif before == kept:
+        elif before == remaining:
             sizes += after
         else:
             return None

@@ -168,7 +168,7 @@ class _Search:
     def is_right_but_one(self, first: Divergence, divergence: Divergence) -> bool:
         """Is the divergence explained by that of its first nodes, and one other array or setting behind them?"""
         inner, outer = ({node.name for node in candidate.nodes} for candidate in (first, divergence))
-        match = Match(first.source, first.arrangement, first.apart)
+        match = Match(first.source, first.arrangement, first.difference)
         return inner < outer and self.is_right_by_one(first.target, match, divergence)
 
     def is_right_by_one(self, tensor: str, match: Match, divergence: Divergence) -> bool:
@@ -195,17 +195,17 @@ class _Search:
 
 def adjustments(walk: Walk, divergence: Divergence) -> Iterator[Proposal]:
     """Yield the proposals that keep the operators: single changes, then several arrays, then arrays and settings."""
-    several: list[Proposal] = []
+    proposals: list[Proposal] = []
     last: dict[str, Proposal] = {}
     for fault_type in FAULT_TYPES:
         for proposal in fault_type.propose(walk, divergence) if fault_type.keeps_operators else ():
             last[proposal.type] = proposal
             if proposal.takes_several:
-                several.append(proposal)
+                proposals.append(proposal)
             else:
                 yield proposal
-    yield from several
-    kinds = [[node.op_type for node in computing_nodes(side)] for side in (divergence.nodes, divergence.origins)]
+    yield from proposals
+    kinds = [[node.op_type for node in computing_nodes(chain)] for chain in (divergence.nodes, divergence.origins)]
     is_one_node = kinds[0] == kinds[1] and len(kinds[0]) == 1
     if is_one_node and "LH" in last and (arrays := weights.all_at_once(walk, divergence)) is not None:
         yield replace(arrays, also=(*arrays.also, last["LH"]))
@@ -246,7 +246,7 @@ def located_fault(walk: Walk, divergence: Divergence, proposal: Proposal) -> Loc
     is_preprocessing = proposal.type in ("CG", "WB", "LH") and is_before_layers(walk, proposal)
     evidence = {
         **proposal.evidence,
-        "local_difference": divergence.apart if np.isfinite(divergence.apart) else None,
+        "local_difference": divergence.difference if np.isfinite(divergence.difference) else None,
         "target_tensor": divergence.target,
         "source_tensor": divergence.source,
         "target_nodes": [n.name for n in divergence.nodes],

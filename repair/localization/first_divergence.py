@@ -30,15 +30,15 @@ def trace(path: str, arrays: Mapping[str, Array], store: str) -> list[TraceRecor
     """
     steps = GraphRunner(canonical(path))
     values = steps.everything(arrays)
-    kept = {name: value for name, value in values.items() if value.dtype.kind == "f" and value.ndim}
+    float_values = {name: value for name, value in values.items() if value.dtype.kind == "f" and value.ndim}
     order = {node.name: i for i, node in enumerate(steps.nodes)}
     with Store(store) as written:
-        for name, value in kept.items():
+        for name, value in float_values.items():
             node = steps.maker.get(name)
             if node is None:
                 written.add(value, tensor=name, node=name, layer="", operator="input", inputs=[])
             else:
-                inputs = [tensor for tensor in steps.dynamic(node) if tensor in kept]
+                inputs = [tensor for tensor in steps.dynamic(node) if tensor in float_values]
                 written.add(value, tensor=name, node=node.name, layer="", operator=node.op_type, inputs=inputs)
         return sorted(written.records, key=lambda record: order.get(record.node, -1))
 

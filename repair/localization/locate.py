@@ -133,16 +133,16 @@ def canonical(path: str) -> onnx.ModelProto:
 def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     """Replace nodes that read constants alone, such as those that dequantise weights, by the constants they compute."""
     runner = GraphRunner(model)
-    kept = []
+    remaining = []
     for node in runner.nodes:
         if runner.dynamic(node) or not node.input:
-            kept.append(node)
+            remaining.append(node)
             continue
         for name, value in zip([name for name in node.output if name], runner.run(node, {}), strict=True):
             runner.constants[name] = value
             model.graph.initializer.append(numpy_helper.from_array(value, name))
     del model.graph.node[:]
-    model.graph.node.extend(kept)
+    model.graph.node.extend(remaining)
     return model
 
 

@@ -45,9 +45,9 @@ def activations(
     tensors = {name: value for name, value in values.items() if name in near and isinstance(value, np.ndarray)}
     if has_integers:
         tensors = {n: v.astype(np.float32) if _is_exact_in_float32(v) else v for n, v in tensors.items()}
-    kept = {name: value for name, value in tensors.items() if value.dtype == np.float32 and value.ndim}
-    np.savez(store, *kept.values())
-    return {name: list(value.shape) for name, value in kept.items()}
+    floats = {name: value for name, value in tensors.items() if value.dtype == np.float32 and value.ndim}
+    np.savez(store, *floats.values())
+    return {name: list(value.shape) for name, value in floats.items()}
 
 
 def _is_exact_in_float32(values: Array) -> bool:
@@ -56,14 +56,14 @@ def _is_exact_in_float32(values: Array) -> bool:
 
 
 def runtime_activations(
-    path: str, store: str, kept: str, only: Collection[str] | None = None
+    path: str, store: str, engine_store: str, only: Collection[str] | None = None
 ) -> tuple[dict[str, list[int]], dict[str, Array]]:
     """Do the same as :func:`activations` with the tensors that another runtime gave, and return their shapes.
 
-    ``kept`` is the file that ``runtime_differences.differences`` wrote. Also returns, for the tensors at which the two
-    runtimes differ, what onnxruntime gives for the same inputs of the node.
+    ``engine_store`` is the file that ``runtime_differences.differences`` wrote. Also returns, for the tensors at which
+    the two runtimes differ, what onnxruntime gives for the same inputs of the node.
     """
-    runtime = RuntimeActivations(kept)
+    runtime = RuntimeActivations(engine_store)
     graph = rewrites.named(onnx.load(path)).graph
     constants = {tensor.name for tensor in graph.initializer}
     near = [name for node in graph.node if only is None or node.name in only for name in (*node.input, *node.output)]

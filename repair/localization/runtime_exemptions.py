@@ -18,7 +18,7 @@ from ..graph.runner import alone
 from ..graph.runner import session as runtime_session
 from . import locate
 from .finding import Segment
-from .session import held
+from .session import session_of
 
 
 def write_canonical(path: str, target: str) -> None:
@@ -28,7 +28,7 @@ def write_canonical(path: str, target: str) -> None:
 
 def write_segment(session_id: str, index: int, path: str) -> Segment | None:
     """Write the Target's nodes of a fault to ``path`` as a model of their own; None where they do not run alone."""
-    session = held(session_id)
+    session = session_of(session_id)
     fault, walk = session.faults[index], session.walk
     names = set(fault.evidence.get("target_nodes", ()))
     tensor = fault.evidence.get("target_tensor")
@@ -53,18 +53,18 @@ def exempt(
     runtimes differ and not the models, and the difference is returned. None where the fault stands, which it also does
     where ONNX's reference implementation computes what onnxruntime computes: two of three say that the Target is wrong.
     """
-    session = held(session_id)
+    session = session_of(session_id)
     assert session.walk is not None
     fault, contents = session.faults[index], session.walk.contents
     tensor = str(fault.evidence["target_tensor"])
     match = session.walk.aligned[tensor][0]
     expected = match.arrangement.of(contents.tensors[match.name])
-    if not contents.apart(expected, tvm_output) <= contents.limit:
+    if not contents.difference(expected, tvm_output) <= contents.limit:
         return None
     model = onnx.load(path)
     output = runtime_session(model).run([tensor], dict(arrays))[0]
     reference = _reference(model, dict(arrays))
-    if reference is not None and contents.apart(output, reference) <= contents.limit:
+    if reference is not None and contents.difference(output, reference) <= contents.limit:
         return None
     values = largest_difference(np.asarray(output), tvm_output)
     return RuntimeDifference(fault.target_node, fault.source_node, fault.op_type, values)

@@ -101,7 +101,7 @@ def hold(session: LocalizationSession) -> str:
     return session_id
 
 
-def held(session_id: str) -> LocalizationSession:
+def session_of(session_id: str) -> LocalizationSession:
     """The session of that id. Raises :class:`SessionLost` where this worker does not hold it."""
     session = _sessions.pop(session_id, None)
     if session is None:
@@ -115,7 +115,7 @@ def held(session_id: str) -> LocalizationSession:
 
 def write(session_id: str, path: str, chosen: Sequence[int]) -> None:
     """Write the Target's view to ``path`` with the repairs of the ``chosen`` faults, by their indices."""
-    session = held(session_id)
+    session = session_of(session_id)
     edits = [edit for index in chosen for edit in session.faults[index].edits]
     onnx.save(applied(session.model, edits), path)
 
@@ -129,7 +129,7 @@ def native_records(
     the first of the inputs that were looked at. ``tensors`` are tensors of the view to look for in place of those of
     the faults. The Target's values are those before any repair.
     """
-    session = held(session_id)
+    session = session_of(session_id)
     with np.load(store) as stored:
         contents = Contents({str(i): stored[record.key] for i, record in enumerate(records)}, limit=DRIFT)
     is_target = role == "target"
@@ -141,8 +141,8 @@ def native_records(
     for tensor in tensors:
         value = values.get(tensor)
         matches = [] if value is None or not value.ndim else contents.find(value[:1])
-        nearest = max(CLOSE, 2 * matches[0].apart) if matches else 0.0
-        holders = sorted(int(match.name) for match in matches if match.apart <= nearest)
+        nearest = max(CLOSE, 2 * matches[0].difference) if matches else 0.0
+        holders = sorted(int(match.name) for match in matches if match.difference <= nearest)
         movers = [index for index in holders if moves(records[index].operator)] if tensor in reordered else []
         indices.append(next(iter(movers or holders), None))
     return tuple(indices)
@@ -150,7 +150,7 @@ def native_records(
 
 def constants_set(session_id: str, chosen: Sequence[int]) -> tuple[ConstantChange, ...] | None:
     """The floating-point constants that the repairs of these faults set; None where they change anything else."""
-    session = held(session_id)
+    session = session_of(session_id)
     steps = GraphRunner(session.model)
     changes = []
     for index in chosen:
@@ -168,7 +168,7 @@ def settings_set(session_id: str, index: int) -> tuple[SettingChange, ...] | Non
     A setting that the node leaves out has ONNX's default before the repair. An added activation counts as the setting
     ``fused_activation``, since formats such as TFLite have it in the operator before it.
     """
-    session = held(session_id)
+    session = session_of(session_id)
     steps, fault = GraphRunner(session.model), session.faults[index]
     if fault.evidence.get("difference") == "missing nodes" and len(fault.edits) == 1:
         activation = _activation(fault.edits[0])
@@ -206,10 +206,10 @@ def _activation(edit: Edit) -> str | None:
     low, high = (0.0, np.inf) if nodes[0].op_type == "Relu" else (-np.inf, np.inf)
     for index, name in enumerate(nodes[0].input[1:]):
         if name:
-            held = edit.constants.get(name)
-            if held is None:
+            constant = edit.constants.get(name)
+            if constant is None:
                 return None
-            low, high = (float(held), high) if index == 0 else (low, float(held))
+            low, high = (float(constant), high) if index == 0 else (low, float(constant))
     return ACTIVATIONS.get((low, high))
 
 
@@ -227,7 +227,7 @@ def _plain_value(node: onnx.NodeProto, name: str, value: Any) -> SettingValue:
 
 def affine_changes(session_id: str, chosen: Sequence[int]) -> tuple[AffineChange, ...] | None:
     """The convolutions that the repairs of these faults change; None where a repair changes anything else."""
-    session = held(session_id)
+    session = session_of(session_id)
     before = GraphRunner(session.model)
     changes = []
     for index in chosen:
@@ -247,5 +247,5 @@ def affine_changes(session_id: str, chosen: Sequence[int]) -> tuple[AffineChange
 
 def dismiss(session_id: str, indices: Sequence[int]) -> None:
     """Remove these from the faults of the session, since they are none. The others keep their order."""
-    session = held(session_id)
+    session = session_of(session_id)
     session.faults = [fault for index, fault in enumerate(session.faults) if index not in set(indices)]

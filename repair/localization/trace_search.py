@@ -152,7 +152,7 @@ def _operator_fault(walk: Walk, divergence: Divergence, layers: Mapping[str, str
         "source_operator": "" if source_node is None else source_node.op_type,
         "target_operators": [n.op_type for n in nodes],
         "source_operators": [n.op_type for n in source_nodes],
-        "local_difference": divergence.apart if np.isfinite(divergence.apart) else None,
+        "local_difference": divergence.difference if np.isfinite(divergence.difference) else None,
         "target_tensor": divergence.target,
         "source_tensor": divergence.source,
     }

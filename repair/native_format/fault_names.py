@@ -48,11 +48,11 @@ class Names:
         faults = located.faults
         heavy = any(fault.type == "WB" for fault in faults)
         blames = [Blame.of(fault) for fault in faults]
-        own, original = (self.changed if heavy else None) or ([], [])
+        changed_layers, original = (self.changed if heavy else None) or ([], [])
         source_records = traced(self.workers, self.source, "source", arrays, blames, located, changed=original)
         tensors = [_view_tensor(self.target.format, fault) for fault in faults]
         target_records = traced(
-            self.workers, self.target, "target", target_arrays, blames, located, tensors, changed=own
+            self.workers, self.target, "target", target_arrays, blames, located, tensors, changed=changed_layers
         )
         layers = layer_names(self.target)
         self._operators = list(zip(source_records, target_records, strict=True))
@@ -60,10 +60,10 @@ class Names:
             (
                 fault.source_node if origin is None else display_name(self.source.format, origin),
                 native_name(self.target.format, fault, layers)
-                if own is None
-                else display_name(self.target.format, own),
+                if record is None
+                else display_name(self.target.format, record),
             )
-            for fault, origin, own in zip(faults, source_records, target_records, strict=True)
+            for fault, origin, record in zip(faults, source_records, target_records, strict=True)
         ]
 
     @property

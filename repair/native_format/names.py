@@ -53,19 +53,19 @@ class ViewNode(Protocol):
     def metadata(self) -> Mapping[str, str]: ...
 
 
-def layer_names(side: LoadedModel) -> frozenset[str]:
+def layer_names(model: LoadedModel) -> frozenset[str]:
     """The names of a Keras model's layers; empty for other formats, whose names need no list."""
-    if side.format.layer_naming != "layer scopes":
+    if model.format.layer_naming != "layer scopes":
         return frozenset()
     try:
-        return frozenset(LAYER_NAMES(side.worker(), None, path=side.location))
+        return frozenset(LAYER_NAMES(model.worker(), None, path=model.location))
     except WorkerFailed:
         return frozenset()
 
 
 def traced(
     workers: WorkerPool,
-    side: LoadedModel,
+    model: LoadedModel,
     role: str,
     arrays: Mapping[str, Array],
     blames: Sequence[Blame],
@@ -80,10 +80,10 @@ def traced(
     ``blames`` has an entry for each fault, or for each of ``tensors``, which are other tensors of the view. ``changed``
     are the layers that are known to hold other weights than they should.
     """
-    if side.format.is_view:
+    if model.format.is_view:
         return [None] * len(blames)
     try:
-        store, records = trace(workers, side, arrays)
+        store, records = trace(workers, model, arrays)
         indices = located.native_records(role, store, records, tensors)
     except WorkerFailed:
         return [None] * len(blames)
@@ -100,18 +100,18 @@ def traced(
 
 
 def trace(
-    workers: WorkerPool, side: LoadedModel, arrays: Mapping[str, Array], *, with_integers: bool = False
+    workers: WorkerPool, model: LoadedModel, arrays: Mapping[str, Array], *, with_integers: bool = False
 ) -> tuple[str, list[TraceRecord]]:
     """Store the model's own activations on ``arrays``; return the store and a record for each.
 
     ``with_integers`` keeps whole numbers and truth values too; an ONNX model's trace has none.
     """
     store = str(workers.scratch("trace.npz"))
-    arguments: dict[str, Any] = {"path": side.location, "arrays": dict(arrays), "store": store}
-    run_trace = side.format.runtime.trace
+    arguments: dict[str, Any] = {"path": model.location, "arrays": dict(arrays), "store": store}
+    run_trace = model.format.runtime.trace
     if run_trace is None:  # an ONNX graph, which repair runs node by node
         return store, TRACE_VIEW(workers.worker("onnx_tflite", "onnx_tflite"), None, **arguments)
-    return store, run_trace(side.worker(), None, **arguments, with_integers=with_integers)
+    return store, run_trace(model.worker(), None, **arguments, with_integers=with_integers)
 
 
 def origins(
@@ -189,12 +189,12 @@ def _mover(record: TraceRecord, makers: Mapping[str, TraceRecord]) -> TraceRecor
 
 
 def _nearest(
-    record: TraceRecord, makers: Mapping[str, TraceRecord], meant: Callable[[TraceRecord], bool]
+    record: TraceRecord, makers: Mapping[str, TraceRecord], is_wanted: Callable[[TraceRecord], bool]
 ) -> TraceRecord | None:
     """The first operator that is meant, from this one back; None where none is near."""
     front = [record]
     for _ in range(BACK):
-        if match := next((candidate for candidate in front if meant(candidate)), None):
+        if match := next((candidate for candidate in front if is_wanted(candidate)), None):
             return match
         front = [makers[name] for candidate in front for name in candidate.inputs if name in makers]
     return None

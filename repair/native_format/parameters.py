@@ -37,9 +37,11 @@ def parameters(workers: WorkerPool, model: LoadedModel) -> list[Parameter]:
         return []
     records = read(model.worker(), None, path=model.location, store=str(store))
     with np.load(store) as stored:
-        own = [Parameter(record.name, record.layer, stored[record.key], record.is_quantized) for record in records]
+        parameters_of_model = [
+            Parameter(record.name, record.layer, stored[record.key], record.is_quantized) for record in records
+        ]
     store.unlink()
-    return own
+    return parameters_of_model
 
 
 def replaced(workers: WorkerPool, model: LoadedModel, path: str, values: Mapping[str, Array]) -> ModelFile | None:
@@ -54,13 +56,15 @@ def replaced(workers: WorkerPool, model: LoadedModel, path: str, values: Mapping
     return ModelFile(target, model.format, flavour)
 
 
-def by_change(own: Sequence[Parameter], before: Array, after: Array, layer: str) -> tuple[Parameter, Array] | None:
+def by_change(
+    model_parameters: Sequence[Parameter], before: Array, after: Array, layer: str
+) -> tuple[Parameter, Array] | None:
     """The parameter that holds ``before``, in whatever layout, with ``after`` in its place.
 
     Several layers may hold the same numbers: then it is the one of ``layer``, the name of what was found.
     """
     changed = []
-    for parameter in own:
+    for parameter in model_parameters:
         if parameter.array.size != before.size:
             continue
         slack = 1e-6 * float(np.abs(before).max(initial=0.0)) if parameter.quantized else 1e-9
@@ -90,7 +94,7 @@ EPSILONS = (1e-3, 1e-5, 1e-4, 1e-6, 2e-5, 1e-2, 1e-7)
 
 
 def unfolded(
-    own: Sequence[Parameter], before: tuple[Array, Array], after: tuple[Array, Array]
+    model_parameters: Sequence[Parameter], before: tuple[Array, Array], after: tuple[Array, Array]
 ) -> list[tuple[Parameter, Array]] | None:
     """A view's convolution, weights and bias before and after, as the convolution and batch normalisation it came from.
 
@@ -100,7 +104,7 @@ def unfolded(
     """
     kernels = [
         (parameter, laid, back)
-        for parameter in own
+        for parameter in model_parameters
         for laid, back in _laid_out(parameter.array, before[0].shape)
         if _multiples(laid, before[0]) is not None
     ]
@@ -108,7 +112,7 @@ def unfolded(
     for kernel, laid, back in kernels:
         ratio = _multiples(laid, before[0])
         assert ratio is not None
-        for norm in _normalisations(own, len(ratio)):
+        for norm in _normalisations(model_parameters, len(ratio)):
             epsilon = next((e for e in EPSILONS if _scales(norm, e, ratio)), None)
             if epsilon is not None:
                 folded.append((kernel, laid, back, ratio, norm))
@@ -135,13 +139,13 @@ def unfolded(
 
 def _laid_out(array: Array, wanted: tuple[int, ...]) -> Iterator[tuple[Array, Callable[[Array], Array]]]:
     """The array in every layout that has the wanted shape, each with the way back."""
-    for way in arrangements((1, *array.shape), (1, *wanted)):
-        turned = tuple(array[None].shape[axis] for axis in way.perm)
+    for layout in arrangements((1, *array.shape), (1, *wanted)):
+        turned = tuple(array[None].shape[axis] for axis in layout.perm)
 
-        def back(value: Array, way: TensorLayout = way, turned: tuple[int, ...] = turned) -> Array:
-            return np.ascontiguousarray(value[None].reshape(turned).transpose(np.argsort(way.perm))[0])
+        def back(value: Array, layout: TensorLayout = layout, turned: tuple[int, ...] = turned) -> Array:
+            return np.ascontiguousarray(value[None].reshape(turned).transpose(np.argsort(layout.perm))[0])
 
-        yield way.of(array[None])[0], back
+        yield layout.of(array[None])[0], back
 
 
 def _multiples(base: Array, other: Array) -> Array | None:
@@ -153,15 +157,15 @@ def _multiples(base: Array, other: Array) -> Array | None:
     if not np.all(squares > 0):
         return None
     ratio: Array = (a * b).sum(axis=1) / squares
-    apart = np.abs(b - a * ratio[:, None]).max(axis=1)
-    if not np.all(apart <= 1e-4 * np.abs(b).max(axis=1) + 1e-12) or not np.all(ratio != 0):
+    distances = np.abs(b - a * ratio[:, None]).max(axis=1)
+    if not np.all(distances <= 1e-4 * np.abs(b).max(axis=1) + 1e-12) or not np.all(ratio != 0):
         return None
     return ratio
 
 
-def _normalisations(own: Sequence[Parameter], channels: int) -> Iterator[_Normalisation]:
+def _normalisations(model_parameters: Sequence[Parameter], channels: int) -> Iterator[_Normalisation]:
     layers: dict[str, dict[str, Parameter]] = {}
-    for parameter in own:
+    for parameter in model_parameters:
         if parameter.array.size == channels:
             layers.setdefault(parameter.layer, {})[parameter.name.replace(".", "/").rpartition("/")[2]] = parameter
     for named in layers.values():
@@ -175,14 +179,14 @@ def _scales(norm: _Normalisation, epsilon: float, ratio: Array) -> bool:
     return bool(np.allclose(by, ratio, rtol=1e-3, atol=1e-6 * float(np.abs(ratio).max())))
 
 
-def unlike(own: Sequence[Parameter], source: Sequence[Parameter]) -> tuple[list[Parameter], list[int]]:
+def unlike(model_parameters: Sequence[Parameter], source: Sequence[Parameter]) -> tuple[list[Parameter], list[int]]:
     """The parameters that no array of the Source equals in any layout, and the numbers of those that equal none."""
     index: dict[int, list[int]] = {}
     for number, parameter in enumerate(source):
         index.setdefault(parameter.array.size, []).append(number)
     used: set[int] = set()
     left: list[Parameter] = []
-    for parameter in own:
+    for parameter in model_parameters:
         same = [
             n
             for n in index.get(parameter.array.size, ())
@@ -194,12 +198,12 @@ def unlike(own: Sequence[Parameter], source: Sequence[Parameter]) -> tuple[list[
     return left, [n for n in range(len(source)) if n not in used]
 
 
-def leftovers(own: Sequence[Parameter], source: Sequence[Parameter]) -> list[tuple[Parameter, Array]]:
+def leftovers(model_parameters: Sequence[Parameter], source: Sequence[Parameter]) -> list[tuple[Parameter, Array]]:
     """The parameters that no array of the Source equals, each with the Source's array that no parameter equals.
 
     Empty where they do not pair off one to one: then the two do not hold their weights in the same pieces.
     """
-    left, free = unlike(own, source)
+    left, free = unlike(model_parameters, source)
     pairs = []
     for parameter in left:
         options = []
@@ -220,15 +224,15 @@ def _laid(array: Array, wanted: Array, *, exact: bool) -> Array | None:
     if array.size != wanted.size or (exact and not _alike(array, wanted)):
         return None
     best: tuple[float, Array] | None = None
-    for way in arrangements((1, *array.shape), (1, *wanted.shape)):
-        laid: Array = way.of(array[None])[0]
+    for layout in arrangements((1, *array.shape), (1, *wanted.shape)):
+        laid: Array = layout.of(array[None])[0]
         if exact:
             if np.allclose(laid, wanted, rtol=1e-5, atol=1e-7):
                 return laid
             continue
-        apart = float(np.abs(laid - wanted).mean())
-        if best is None or apart < best[0]:
-            best = apart, laid
+        difference = float(np.abs(laid - wanted).mean())
+        if best is None or difference < best[0]:
+            best = difference, laid
     return None if best is None else best[1]
 
 

@@ -52,10 +52,10 @@ def reset(
     for change in changes:
         if change.name == "pads" and len(changes) > 1 and isinstance(settings.get("padding"), str):
             continue  # "same" follows the other settings
-        meant = translated(settings, change.name, change.before, change.after)
-        if meant is None:
+        new_values = translated(settings, change.name, change.before, change.after)
+        if new_values is None:
             return None
-        values |= meant
+        values |= new_values
     if all(settings[name] == value for name, value in values.items()):
         return file, values
     target = workers.scratch("model" + model.format.suffix)
@@ -96,11 +96,11 @@ def _same(view: Any, native: Any) -> bool:
 
 def _like(have: Setting, value: Any) -> Setting:
     """The value in the type in which the framework has it: one number for all axes, or one each."""
-    several = list(np.atleast_1d(value).tolist())
+    numbers = list(np.atleast_1d(value).tolist())
     if isinstance(have, (list, tuple)):
         kind: Any = type(have[0])
-        return [kind(number) for number in (several * len(have))[: max(len(have), len(several))]]
-    if len(set(several)) > 1:
-        return several
-    single: Setting = type(have)(several[0])  # type: ignore[call-arg]
+        return [kind(number) for number in (numbers * len(have))[: max(len(have), len(numbers))]]
+    if len(set(numbers)) > 1:
+        return numbers
+    single: Setting = type(have)(numbers[0])  # type: ignore[call-arg]
     return single

@@ -169,8 +169,15 @@ def _set(model: ir.Model, node: ir.Node, index: int, array: Array) -> None:
 def _freeze_sizes(model: ir.Model, node: ir.Node, a: Array, b: Array) -> None:
     """Sizes of a Resize that keep the batch, as the scales that onnxruntime computes from them."""
     dims, policy = dims_of(node.inputs[0]), node.attributes.get("keep_aspect_ratio_policy")
-    kept = (int(a[0]), int(b[0])) == _BATCHES and (a[1:] == b[1:]).all()
-    if not kept or dims is None or None in dims[1:] or len(dims) != len(a) or "axes" in node.attributes or policy:
+    differs_in_batch_only = (int(a[0]), int(b[0])) == _BATCHES and (a[1:] == b[1:]).all()
+    if (
+        not differs_in_batch_only
+        or dims is None
+        or None in dims[1:]
+        or len(dims) != len(a)
+        or "axes" in node.attributes
+        or policy
+    ):
         return
     sizes = np.asarray([d or 1 for d in dims[1:]], dtype=np.float32)
     scales = a[1:].astype(np.float32) / sizes

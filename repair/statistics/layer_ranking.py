@@ -19,7 +19,7 @@ from ...runtimes.tensor_layout import TensorLayout
 from ..alignment.matching import CLOSE, Match
 from ..graph.runner import GraphRunner
 from ..localization.locate import canonical
-from ..localization.session import held
+from ..localization.session import session_of
 from . import kruskal
 from .ranking_values import (
     AlignedLayer,
@@ -85,7 +85,7 @@ def align_layers(session_id: str, source: str, core: Sequence[str] | None) -> Al
 
     ``source`` is the Source's view, ``core`` are operator types (None: ``WEIGHTED_OPERATORS``). Raises SessionLost.
     """
-    session = held(session_id)
+    session = session_of(session_id)
     target_runner, source_runner = GraphRunner(session.model), GraphRunner(canonical(source))
     types = set(WEIGHTED_OPERATORS if core is None else core)
     layers: list[AlignedLayer] = []
@@ -117,8 +117,8 @@ def align_layers(session_id: str, source: str, core: Sequence[str] | None) -> Al
 def _aligned_tensor(runner: GraphRunner, node: onnx.NodeProto, aligned: Mapping[str, Match]) -> str | None:
     """The node's own output if the Source has it, else the nearest tensor behind it that the Source has."""
     outputs: list[str] = [name for name in node.output if name]
-    if own := [name for name in outputs if name in aligned]:
-        return own[0]
+    if aligned_outputs := [name for name in outputs if name in aligned]:
+        return aligned_outputs[0]
     behind = {name: far for name, far in runner.following(outputs, MAX_NODES_BEHIND).items() if name in aligned}
     return min(behind, key=lambda name: behind[name], default=None)
 

@@ -48,8 +48,8 @@ class Mixed:
     def words(self, weights: int) -> str:
         """Describe the file for the report; ``weights`` is the number of rounded ones in the given file."""
         compared = self.decision.comparison
-        what = f"{len(self.restored)} of {weights} rounded weights in float32: {self.size / BYTES_PER_MB:.2f} MB"
-        return f"{what}, {compared.labels_differ} of {compared.count} calibration inputs differ"
+        summary = f"{len(self.restored)} of {weights} rounded weights in float32: {self.size / BYTES_PER_MB:.2f} MB"
+        return f"{summary}, {compared.labels_differ} of {compared.count} calibration inputs differ"
 
 
 def applies(context: RepairContext, state: RepairState) -> bool:
@@ -128,8 +128,8 @@ class _Search:
             _worker(context), _seconds(context), path=context.target.location, twin=self.twin.location,
             names=list(names), target=str(path),
         )  # fmt: skip
-        side = LoadedModel(context.workers, "repaired target", TFLITE.written_at(path))
-        decision = self.gate.consider(Candidate(side, words=f"{len(names)} weights in float32"))
+        model = LoadedModel(context.workers, "repaired target", TFLITE.written_at(path))
+        decision = self.gate.consider(Candidate(model, words=f"{len(names)} weights in float32"))
         if decision.stage is None:
             raise WorkerFailed(decision.refusal)
         self.runs += 1

@@ -110,11 +110,15 @@ class _InputShapes:
     def _in_own_file(self, pairs: Sequence[tuple[TensorSpec, TensorSpec]]) -> Proposal | None:
         """The Target's own file with other sizes declared, where no axes need permuting and it runs on them."""
         format, workers = self.target.format, self.context.workers
-        several = [list(input_changes(tuple(self.shapes[a.name]), self.source.format, b, format)) for a, b in pairs]
+        changes_by_input = [
+            list(input_changes(tuple(self.shapes[a.name]), self.source.format, b, format)) for a, b in pairs
+        ]
         change_file = format.runtime.change_input_shapes
-        if change_file is None or any(change.axes or change.is_squeezed for options in several for change in options):
+        if change_file is None or any(
+            change.axes or change.is_squeezed for options in changes_by_input for change in options
+        ):
             return None
-        for chosen in itertools.islice(itertools.product(*several), MAX_CHANGES_TRIED):
+        for chosen in itertools.islice(itertools.product(*changes_by_input), MAX_CHANGES_TRIED):
             shapes = {spec.name: list(change.declared) for (_, spec), change in zip(pairs, chosen, strict=True)}
             target = workers.scratch("model" + format.suffix)
             worker, path = self.target.worker(), self.target.location
@@ -186,13 +190,13 @@ class _InputShapes:
         self, pairs: Sequence[tuple[TensorSpec, TensorSpec]], specs: dict[str, TensorSpec]
     ) -> Iterator[tuple[dict[str, InputChange], bool]]:
         """Yield changes for all inputs at once, by the view's names, and whether pads follow (SAME padding)."""
-        several = []
+        changes_by_input = []
         for source_spec, target_spec in pairs:
             view_spec = specs[target_spec.name]
             custom = ONNX if view_spec.shape != target_spec.shape else self.target.format
             options = input_changes(tuple(self.shapes[source_spec.name]), self.source.format, view_spec, custom)
-            several.append([(view_spec.name, change) for change in options])
-        for chosen in itertools.islice(itertools.product(*several), MAX_CHANGES_TRIED):
+            changes_by_input.append([(view_spec.name, change) for change in options])
+        for chosen in itertools.islice(itertools.product(*changes_by_input), MAX_CHANGES_TRIED):
             plain = all(change.axes is None and not change.is_squeezed for _, change in chosen)
             for same in (False, True) if plain else (False,):
                 yield dict(chosen), same

@@ -141,12 +141,12 @@ class _NativeFile:
     ) -> tuple[ModelFile, dict[int, NativeChange]] | None:
         """The file with the arrays of these faults; None where it holds them in other pieces than the view does."""
         workers, target = self.context.workers, self.context.target
-        own = parameters(workers, target)
+        model_parameters = parameters(workers, target)
         # Where Source and Target hold their weights in the same pieces, those that differ are known for sure.
-        pairs = leftovers(own, parameters(workers, self.context.source))
+        pairs = leftovers(model_parameters, parameters(workers, self.context.source))
         by_fault = self._assigned(faults, [parameter for parameter, _ in pairs])
         if not pairs or len(pairs) > MAX_ARRAYS_PER_FAULT * len(faults):
-            native = self._native_changes(own, changes) or {}
+            native = self._native_changes(model_parameters, changes) or {}
             pairs = [pair for each in native.values() for pair in each]
             by_fault = {index: [parameter for parameter, _ in each] for index, each in native.items()}
         if not pairs or len(pairs) > MAX_ARRAYS_PER_FAULT * len(faults):
@@ -169,13 +169,13 @@ class _NativeFile:
         return {index: each for index, each in of_layer.items() if each}
 
     def _native_changes(
-        self, own: Sequence[Parameter], changes: Sequence[ConstantChange]
+        self, model_parameters: Sequence[Parameter], changes: Sequence[ConstantChange]
     ) -> dict[int, list[tuple[Parameter, Array]]] | None:
         """Each fault's changes of the model's own arrays; None where one has none."""
         by_fault: dict[int, list[tuple[Parameter, Array]]] = {}
         lacking: set[int] = set()
         for change in changes:
-            native = by_change(own, change.before, change.after, self.names.pairs[change.fault][1])
+            native = by_change(model_parameters, change.before, change.after, self.names.pairs[change.fault][1])
             if native is None:
                 lacking.add(change.fault)
             else:
@@ -183,7 +183,7 @@ class _NativeFile:
         if lacking:
             for affine in self.located.affine_changes(sorted(lacking)) or ():
                 before, after = (affine.weights_before, affine.bias_before), (affine.weights_after, affine.bias_after)
-                if pieces := unfolded(own, before, after):
+                if pieces := unfolded(model_parameters, before, after):
                     by_fault[affine.fault] = pieces
                     lacking.discard(affine.fault)
         return None if lacking else by_fault

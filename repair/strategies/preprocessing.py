@@ -92,16 +92,16 @@ def change(right: Preprocess, deployed: Preprocess, image: ImageInput) -> Change
             f"--embed-preprocessing cannot make up for {', '.join(causes)}: resizing is no part of a model's input.\n"
             "Let the deployment resize as the Source does, or leave --embed-preprocessing out."
         )
-    turn = image.channels == 3 and right.channel_order != deployed.channel_order
+    is_channel_order_reversed = image.channels == 3 and right.channel_order != deployed.channel_order
     right_lines, deployed_lines = _lines(right, image.channels), _lines(deployed, image.channels)
-    if turn:
+    if is_channel_order_reversed:
         deployed_lines = deployed_lines[:, ::-1]  # in the order in which the model takes the channels
     # pixel * a0 + b0 from value = pixel * a1 + b1
     factor = right_lines[0] / deployed_lines[0]
     offset = right_lines[1] - deployed_lines[1] * factor
     factor = np.where(np.abs(factor - 1) < 1e-9, 1.0, factor)
     offset = np.where(np.abs(offset) < 1e-9, 0.0, offset)
-    return Change(turn, tuple(factor.tolist()), tuple(offset.tolist()))
+    return Change(is_channel_order_reversed, tuple(factor.tolist()), tuple(offset.tolist()))
 
 
 def hides_the_model(context: RepairContext, state: RepairState) -> bool:

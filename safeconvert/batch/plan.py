@@ -84,8 +84,8 @@ def _conversion(
     defaults: Mapping[str, Any], entry: Mapping[str, Any], folder: Path
 ) -> tuple[Conversion | None, list[str]]:
     """Return the conversion of one entry, None where it has none, and what is wrong with it."""
-    own = {key: value for key, value in entry.items() if key not in OWN_KEYS}
-    mistakes = option_mistakes(own)
+    own_options = {key: value for key, value in entry.items() if key not in OWN_KEYS}
+    mistakes = option_mistakes(own_options)
     file, wrong = _model(entry, folder)
     mistakes += wrong
     if (to := entry.get("to")) not in FORMAT_NAMES:
@@ -95,7 +95,7 @@ def _conversion(
     output = entry.get("output")
     if output is not None and not isinstance(output, str):
         mistakes.append(f"output = {output!r} is not a path")
-    options, wrong = _options({**defaults, **own}, folder)
+    options, wrong = _options({**defaults, **own_options}, folder)
     mistakes += wrong
     if mistakes or file is None:
         return None, mistakes

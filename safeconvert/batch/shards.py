@@ -121,9 +121,9 @@ def incomplete(shards: Sequence[ShardFigures], digests: tuple[str, str], sets: S
     ``digests`` are the SHA-256 of the Source and the Target in this process.
     """
     for shard in shards:
-        for side, here, there in zip(("Source", "Target"), digests, shard.digests, strict=True):
+        for model, here, there in zip(("Source", "Target"), digests, shard.digests, strict=True):
             if here != there:
-                return f"a shard loaded another {side} than this process: the file there has SHA-256 {there[:12]}"
+                return f"a shard loaded another {model} than this process: the file there has SHA-256 {there[:12]}"
     expected = {
         (set_number, place): len(batch)
         for set_number, rows in enumerate(sets)

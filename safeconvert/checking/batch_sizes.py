@@ -138,18 +138,18 @@ def _difference(
     Outputs without a batch axis hold no rows to compare; a person's own function judges only all outputs together.
     """
     source, options = evaluation_set.source, evaluation_set.options
-    kept = [index for index in range(len(expected)) if index not in source.unbatched and index < len(outputs)]
-    for index in kept:
+    comparable = [index for index in range(len(expected)) if index not in source.unbatched and index < len(outputs)]
+    for index in comparable:
         if outputs[index].ndim == 0 or len(outputs[index]) != size:
             return _lost_axis(target, index, size, list(outputs[index].shape))
-    if not kept or (options.comparing.judging is not None and len(kept) < len(expected)):
+    if not comparable or (options.comparing.judging is not None and len(comparable) < len(expected)):
         return None
     compared = compare(
         range(size),
-        [expected[index] for index in kept],
-        [outputs[index] for index in kept],
-        [rules[index].name for index in kept],
-        [rules[index] for index in kept],
+        [expected[index] for index in comparable],
+        [outputs[index] for index in comparable],
+        [rules[index].name for index in comparable],
+        [rules[index] for index in comparable],
         options.comparing,
     )
     differences = compared.differences(max_discrepancy=options.allowed_discrepancy)

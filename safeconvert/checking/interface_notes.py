@@ -27,9 +27,9 @@ def _batch(source: LoadedModel, target: LoadedModel) -> list[str]:
     return [f"the batch became fixed: the Target takes {inputs} only, the Source any number"]
 
 
-def _dtypes(what: str, sources: Sequence[TensorSpec], targets: Sequence[TensorSpec]) -> list[str]:
+def _dtypes(noun: str, sources: Sequence[TensorSpec], targets: Sequence[TensorSpec]) -> list[str]:
     return [
-        f"{what} {expected.name!r} is {other.dtype} in the Target and {expected.dtype} in the Source"
+        f"{noun} {expected.name!r} is {other.dtype} in the Target and {expected.dtype} in the Source"
         for expected, other in zip(sources, _in_source_order(sources, targets), strict=False)
         if expected.dtype != other.dtype
     ]

@@ -81,12 +81,12 @@ class SourceBehaviour:
         """The rules for this Target: which of its outputs are judged as quantised ones; with noise, once measured."""
         flags = [np.asarray(flag) for flag in _quantized(target)]
         in_order = match_outputs(self.source.output_names, target.output_names, flags)
-        own = _quantized(self.source)
+        source_flags = _quantized(self.source)
         rules = []
         for index, rule in enumerate(self.rules):
             target_flag = bool(in_order[index]) if index < len(in_order) else target.signature.quantized
             noise = None if self._noise is None else self._noise[index]
-            source_flag = own[index] if index < len(own) else self.source.signature.quantized
+            source_flag = source_flags[index] if index < len(source_flags) else self.source.signature.quantized
             rules.append(replace(rule, is_quantized=target_flag or source_flag, noise=noise))
         return tuple(rules)
 

@@ -71,7 +71,8 @@ class RuntimeComparison:
 
     ``model`` says which (``source``, ``target``, or the view of one), ``path`` is its file. ``agrees`` is None where
     nothing could be compared; ``message`` says why. ``compared`` tensors, outputs and layers, were held against each
-    other; ``max_abs`` is over the outputs. ``kept`` has the engine's activations, where it gave all of them.
+    other; ``max_abs`` is over the outputs. ``activations`` is the file of what the engine computed, where it gave all
+    tensors.
     """
 
     model: str
@@ -82,7 +83,7 @@ class RuntimeComparison:
     compared: int = 0
     max_abs: float | None = None
     differences: tuple[Difference, ...] = ()
-    kept: Path | None = None
+    activations: Path | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -124,10 +125,10 @@ def ask(
     """Run an ONNX file in TVM and in onnxruntime on ``arrays`` (input name -> array, batch first) and compare.
 
     Outputs must agree within the tolerance of the verdict, and no node's own output may differ. ``keep`` leaves TVM's
-    activations in ``RuntimeComparison.kept``. ``timeout`` in seconds is for each of the two. Nothing is raised:
+    activations in ``RuntimeComparison.activations``. ``timeout`` in seconds is for each of the two. Nothing is raised:
     where an engine cannot run the model, ``agrees`` is None.
     """
-    store, kept = workers.scratch("tvm.npz"), workers.scratch("kept.npz")
+    store, activations = workers.scratch("tvm.npz"), workers.scratch("activations.npz")
     inputs = {name: np.asarray(array) for name, array in arrays.items()}
     who = "TVM"
     try:
@@ -143,7 +144,7 @@ def ask(
             records=ran.records,
             atol=tolerance.atol,
             rtol=tolerance.rtol,
-            keep=str(kept) if keep else None,
+            keep=str(activations) if keep else None,
         )
     except WorkerFailed as error:
         return RuntimeComparison(
@@ -166,7 +167,7 @@ def ask(
         compared=compared.compared_tensors,
         max_abs=compared.max_abs,
         differences=differences,
-        kept=kept if keep and not ran.missing else None,
+        activations=activations if keep and not ran.missing else None,
         seconds={"compile": ran.compile_seconds, "run": ran.run_seconds},
     )
 
@@ -201,21 +202,21 @@ def of_files(
     if options.engine != "tvm":
         return ()
     comparisons = list(known)
-    for model, side in (("source", source), ("target", target)):
+    for model, model_of_file in (("source", source), ("target", target)):
         if (
-            side is None
-            or not side.format.is_view
-            or any(str(known_comparison.path) == side.location for known_comparison in comparisons)
+            model_of_file is None
+            or not model_of_file.format.is_view
+            or any(str(known_comparison.path) == model_of_file.location for known_comparison in comparisons)
         ):
             continue
-        mapping = map_inputs(source.signature, shapes, side.signature)
+        mapping = map_inputs(source.signature, shapes, model_of_file.signature)
         rows = evaluation_set.rows[0][:FEW]
         if isinstance(mapping, Mismatch) or not rows:
             reason = mapping.reason if isinstance(mapping, Mismatch) else "there are no calibration inputs"
-            comparisons.append(RuntimeComparison(model, side.path, None, f"not asked: {reason}"))
+            comparisons.append(RuntimeComparison(model, model_of_file.path, None, f"not asked: {reason}"))
             continue
         arrays = apply_mapping(mapping, evaluation_set.inputs.read(rows))
-        path, fixed = Path(side.location), fixed_batch(side)
+        path, fixed = Path(model_of_file.location), fixed_batch(model_of_file)
         opinion = ask(workers, model, path, _filled(arrays, fixed), options.tolerance, options.timeout)
         if opinion.agrees is None and fixed is None and len(rows) > 1:  # files fix the batch inside the graph too
             opinion = ask(workers, model, path, _filled(arrays, 1), options.tolerance, options.timeout)
@@ -223,9 +224,9 @@ def of_files(
     return tuple(comparisons)
 
 
-def fixed_batch(side: LoadedModel) -> int | None:
+def fixed_batch(model: LoadedModel) -> int | None:
     """The batch that a model's signature fixes, if it does."""
-    return next((spec.shape[0] for spec in side.signature.inputs if spec.shape and spec.shape[0]), None)
+    return next((spec.shape[0] for spec in model.signature.inputs if spec.shape and spec.shape[0]), None)
 
 
 def _filled(arrays: Mapping[str, Array], size: int | None) -> dict[str, Array]:

@@ -153,9 +153,9 @@ def compare_rows(
     target: LoadedModel,
     mapping: Sequence[InputMapping],
     rows: Sequence[int],
-    what: str,
+    step: str,
 ) -> Comparison:
-    """Compare Source and Target over these rows of the evaluation set; ``what`` names the step for the observer.
+    """Compare Source and Target over these rows of the evaluation set; ``step`` names the step for the observer.
 
     Raises :class:`WorkerFailed` only where the Source is what fails.
     """
@@ -178,5 +178,5 @@ def compare_rows(
                 part = compare(batch, expected, outputs, names, rules, options.comparing)
             total += part
         done += len(batch)
-        evaluation_set.observer.progress(what, done, len(rows))
+        evaluation_set.observer.progress(step, done, len(rows))
     return total

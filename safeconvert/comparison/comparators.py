@@ -108,7 +108,7 @@ def _stdout_is_stderr() -> Iterator[None]:
     """What a person's code prints is not part of a report on standard output."""
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            kept = os.dup(1)
+            real_stdout = os.dup(1)
         except OSError:  # there is none
             yield
             return
@@ -116,8 +116,8 @@ def _stdout_is_stderr() -> Iterator[None]:
             os.dup2(2, 1)
             yield
         finally:
-            os.dup2(kept, 1)
-            os.close(kept)
+            os.dup2(real_stdout, 1)
+            os.close(real_stdout)
 
 
 def _loaded(choice: str, module: str, function: str) -> Judging:

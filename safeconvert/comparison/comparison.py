@@ -205,9 +205,9 @@ class Comparison:
             reasons.append(
                 f"outputs are off by more than one input may be on {self.predictions_differ} of {self.count} inputs"
             )
-        several = len(self.outputs) > 1
+        has_several = len(self.outputs) > 1
         for output in strict:
-            where = f" in output {output.name!r} ({output.kind})" if several else ""
+            where = f" in output {output.name!r} ({output.kind})" if has_several else ""
             what, worst = (
                 "values differ beyond the tolerance",
                 f" (worst: {output.max_of_tolerance:.3g} times the tolerance)",

@@ -116,8 +116,8 @@ def judged_ranges(channels: Array) -> Array:
         return np.ones_like(channels)
     median = float(np.median(typical))
     least = median * MIN_CHANNEL_SHARE if channels.size > MANY_CHANNELS else 0.0
-    own = np.maximum(channels, least)
-    return np.where(own > 0, own, median)
+    ranges = np.maximum(channels, least)
+    return np.where(ranges > 0, ranges, median)
 
 
 def box_iou(source: Array, target: Array) -> Array | None:

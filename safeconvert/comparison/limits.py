@@ -71,14 +71,18 @@ def _value_reasons(rule: OutputRule, figures: Figures) -> list[str]:
     if not is_far.any() and not is_drowned.any():
         return []
     worst = int(np.argmax(np.where(is_far, shares, -1) if is_far.any() else np.where(is_drowned, -snr, -np.inf)))
-    what = _channel(rule, worst, len(shares))
+    channel_words = _channel(rule, worst, len(shares))
     count = int((is_far | is_drowned).sum())
     of = f" ({count} of {len(shares)} channels)" if len(shares) > 1 else ""
     lost = f"has lost its signal: signal-to-noise ratio {snr[worst]:.1f} dB (limit {MIN_SNR_DB:g} dB)"
     if not is_far[worst]:
-        return [f"{what} {lost}{of}"]
+        return [f"{channel_words} {lost}{of}"]
     off = f"is off by {shares[worst]:.2f} % of its range, root mean square (limit {limit:g} %)"
-    return [f"{what} {lost} and {off}{of}" if is_drowned[worst] and snr[worst] < 0 else f"{what} {off}{of}"]
+    return [
+        f"{channel_words} {lost} and {off}{of}"
+        if is_drowned[worst] and snr[worst] < 0
+        else f"{channel_words} {off}{of}"
+    ]
 
 
 def _channel(rule: OutputRule, channel: int, count: int) -> str:

@@ -161,17 +161,17 @@ class AttemptRunner:
             self.changes[number] = rewritten.changes
         return self.hop_runner.run(hop, stage, stage.model.path if path is None else path, form, last=last), words
 
-    def _checked(self, side: LoadedModel, stage: ConvertedModel, number: int, *, last: bool) -> ConvertedModel:
+    def _checked(self, loaded: LoadedModel, stage: ConvertedModel, number: int, *, last: bool) -> ConvertedModel:
         """Load what the hop wrote and compare it with the Source on the sample; a Target in its second runtime too."""
         sample = self._sample()
-        side.worker()
+        loaded.worker()
         shapes, permutations = self.hop_runner.shapes, self.hop_runner.input_permutations
-        mapping = map_inputs(self.source.signature, shapes, side.signature, permutations)
+        mapping = map_inputs(self.source.signature, shapes, loaded.signature, permutations)
         attempts = (*stage.attempts, number)
         if isinstance(mapping, Mismatch):
-            return ConvertedModel(side, (), attempts, all_rows_differ(sample.count, mapping.reason))
-        model = self._compared(ConvertedModel(side, mapping, attempts), sample)
-        second = in_second_runtime(self.source, side) if last and self.agrees(model) else None
+            return ConvertedModel(loaded, (), attempts, all_rows_differ(sample.count, mapping.reason))
+        model = self._compared(ConvertedModel(loaded, mapping, attempts), sample)
+        second = in_second_runtime(self.source, loaded) if last and self.agrees(model) else None
         if second is None or unavailable_reason(second):
             return model  # the check of all inputs says so, where it could not be asked
         try:

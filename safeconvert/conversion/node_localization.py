@@ -154,8 +154,8 @@ class NodeLocalization:
         comparison = None
         if engine == "tvm":
             comparison = self._comparison(stage, row)
-            if comparison.kept is not None:
-                return self._from_engine(comparison, comparison.kept, stage, only)
+            if comparison.activations is not None:
+                return self._from_engine(comparison, comparison.activations, stage, only)
         worker = self.workers.worker("onnx_tflite", "onnx_tflite")
         store = self.workers.scratch("activations.npz")
         shapes = ACTIVATIONS(
@@ -180,7 +180,7 @@ class NodeLocalization:
         )
 
     def _from_engine(
-        self, comparison: RuntimeComparison, kept: Path, stage: ConvertedModel, only: list[str] | None
+        self, comparison: RuntimeComparison, engine_store: Path, stage: ConvertedModel, only: list[str] | None
     ) -> Activations:
         """Read the activations that TVM gave."""
         store = self.workers.scratch("activations.npz")
@@ -189,10 +189,10 @@ class NodeLocalization:
             self.hop_runner.timeout,
             path=stage.model.location,
             store=str(store),
-            kept=str(kept),
+            engine_store=str(engine_store),
             only=only,
         )
-        kept.unlink()
+        engine_store.unlink()
         return Activations(shapes, _stored(store, shapes), comparison.engine, onnxruntime_values, comparison)
 
     def _replay_at_once(

@@ -56,9 +56,9 @@ class Pair:
 def ordered(view: View, names: Sequence[str], target: Sequence[str]) -> list[str]:
     """The outputs of a Source's view in the order in which the Target gives them; ``names`` are the Source's own,
     ``target`` the Target's."""
-    own = list(view.outputs)
-    if set(own) != set(names) or len(own) != len(names):
-        by_name = dict(zip(names, own, strict=False))
+    outputs_of_view = list(view.outputs)
+    if set(outputs_of_view) != set(names) or len(outputs_of_view) != len(names):
+        by_name = dict(zip(names, outputs_of_view, strict=False))
     else:
         by_name = {name: name for name in names}
     if set(target) == set(names) and len(target) == len(names):
@@ -68,7 +68,7 @@ def ordered(view: View, names: Sequence[str], target: Sequence[str]) -> list[str
 
 def view(
     workers: WorkerPool,
-    side: LoadedModel,
+    model: LoadedModel,
     shapes: Shapes,
     sample: Sample,
     settings: ConversionOptions,
@@ -80,12 +80,12 @@ def view(
     """
     stage: ConvertedModel | None
     attempts: tuple[Attempt, ...] = ()
-    if side.format.is_view:
-        mapping = map_inputs(side.signature, shapes, side.signature)
+    if model.format.is_view:
+        mapping = map_inputs(model.signature, shapes, model.signature)
         assert not isinstance(mapping, Mismatch)
-        stage = ConvertedModel(side, mapping)
+        stage = ConvertedModel(model, mapping)
     else:
-        stage, attempts = convert_verified(workers, side, "onnx", shapes, sample, settings, say)
+        stage, attempts = convert_verified(workers, model, "onnx", shapes, sample, settings, say)
     if stage is None:
         return None
     signature = stage.model.signature
@@ -97,7 +97,7 @@ def view(
 
 def convert_verified(
     workers: WorkerPool,
-    side: LoadedModel,
+    model: LoadedModel,
     to: str,
     shapes: Mapping[str, Sequence[int | None]],
     sample: Sample,
@@ -106,9 +106,9 @@ def convert_verified(
 ) -> tuple[ConvertedModel | None, tuple[Attempt, ...]]:
     """Convert a model by any route; return the result only where it agrees with the sample's outputs."""
     plain = replace(settings, input_layout="keep", quantize="none", opset=None)
-    hop_runner = HopRunner(workers, side, shapes, lambda mapping: {}, plain, before=lambda hop: None)
+    hop_runner = HopRunner(workers, model, shapes, lambda mapping: {}, plain, before=lambda hop: None)
     search = RouteSearch(hop_runner, lambda: sample, after=lambda hop: None, say=say)
-    stage = search.find(routes(side.format.name, to))
+    stage = search.find(routes(model.format.name, to))
     if stage is not None and stage.comparison is not None and not search.attempt_runner.agrees(stage):
         stage = None
     return stage, tuple(search.attempts)

@@ -188,10 +188,10 @@ class RouteSearch:
 
     def _leads_to(self, attempts: tuple[int, ...], target: ConvertedModel) -> bool:
         """Did the Target come by these attempts, or the same way but for the form that the last was fed?"""
-        own = target.attempts[: len(attempts)]
-        if own == attempts or len(own) < len(attempts) or own[:-1] != attempts[:-1]:
-            return own == attempts
-        last_own, last = self.attempts[own[-1]], self.attempts[attempts[-1]]
+        first_attempts = target.attempts[: len(attempts)]
+        if first_attempts == attempts or len(first_attempts) < len(attempts) or first_attempts[:-1] != attempts[:-1]:
+            return first_attempts == attempts
+        last_own, last = self.attempts[first_attempts[-1]], self.attempts[attempts[-1]]
         return (last_own.hop, last_own.converter) == (last.hop, last.converter)
 
     def diverged_at_source(self, target: ConvertedModel) -> ConvertedModel | None:

@@ -76,8 +76,8 @@ def extra_of(module: str) -> str | None:
 
 def version(hop: Hop) -> str:
     """Return the version of the hop's converter, or "" where it is not installed."""
-    own = None if hop.environment is None else installed_version(hop.environment.name)
-    return own or package_version(hop.distribution)
+    environment_version = None if hop.environment is None else installed_version(hop.environment.name)
+    return environment_version or package_version(hop.distribution)
 
 
 def package_version(distribution: str) -> str:

@@ -86,8 +86,8 @@ def settled_after_crash(conversion: Conversion, crash: Exception) -> Any:
     _remember(result)
     if result.verdict not in (Verdict.VERIFIED, Verdict.REPAIRED):
         raise crash
-    what = f"raised {type(crash).__name__}; another conversion is {result.verdict} and is returned in its place"
-    warnings.warn(f"{conversion.converter} {what}", UnverifiedWarning, stacklevel=3)
+    event = f"raised {type(crash).__name__}; another conversion is {result.verdict} and is returned in its place"
+    warnings.warn(f"{conversion.converter} {event}", UnverifiedWarning, stacklevel=3)
     return conversion.replaced(result)
 
 
@@ -119,6 +119,6 @@ def _remember(result: Result) -> None:
     _LAST[:] = [result]
 
 
-def _warned(conversion: Conversion, what: str) -> Any:
-    warnings.warn(f"{conversion.converter}: {what}", UnverifiedWarning, stacklevel=4)
+def _warned(conversion: Conversion, event: str) -> Any:
+    warnings.warn(f"{conversion.converter}: {event}", UnverifiedWarning, stacklevel=4)
     return conversion.returned

@@ -220,15 +220,15 @@ def _check_tensor(array: Array, spec: Spec) -> None:
         _refuse_rows(~finite, start, f"input {spec.name!r} has NaN or infinity")
         cast = _cast(part, target)
         # A sign is compared too: a number beyond the range can wrap around there and back again.
-        kept = np.isfinite(cast) if part.dtype.kind == "f" else (_cast(cast, part.dtype) == part)
-        kept &= (cast >= 0) == (part >= 0)
-        _refuse_rows(~kept, start, f"input {spec.name!r}: {target} cannot hold one of its {part.dtype} values")
+        is_exact = np.isfinite(cast) if part.dtype.kind == "f" else (_cast(cast, part.dtype) == part)
+        is_exact &= (cast >= 0) == (part >= 0)
+        _refuse_rows(~is_exact, start, f"input {spec.name!r}: {target} cannot hold one of its {part.dtype} values")
 
 
-def _refuse_rows(wrong: npt.NDArray[np.bool_], start: int, what: str) -> None:
+def _refuse_rows(wrong: npt.NDArray[np.bool_], start: int, problem: str) -> None:
     rows = np.flatnonzero(wrong.reshape(len(wrong), -1).any(axis=1))
     if rows.size:
-        raise BadInput(f"{what}, first in row {start + int(rows[0])}")
+        raise BadInput(f"{problem}, first in row {start + int(rows[0])}")
 
 
 def _cast(array: Array, dtype: np.dtype[Any]) -> Array:

@@ -50,9 +50,9 @@ def split(count: int, holdout: float, seed: int) -> tuple[tuple[int, ...], tuple
     """
     if not 0 <= holdout < 1:
         raise BadInput(f"--holdout is {holdout}; give a fraction from 0 to below 1, such as 0.3")
-    held = min(max(round(count * holdout), 1), count - 1) if holdout > 0 and count > 1 else 0
+    heldout_count = min(max(round(count * holdout), 1), count - 1) if holdout > 0 and count > 1 else 0
     order = np.random.default_rng(seed).permutation(count)
-    return tuple(sorted(order[held:].tolist())), tuple(sorted(order[:held].tolist()))
+    return tuple(sorted(order[heldout_count:].tolist())), tuple(sorted(order[:heldout_count].tolist()))
 
 
 @dataclass(frozen=True, eq=False)

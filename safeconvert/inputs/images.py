@@ -150,8 +150,8 @@ class ImageInputs(Inputs):
 
     def _read(self, rows: Sequence[int]) -> dict[str, Array]:
         pixels = np.empty((len(rows), self.height, self.width, self.channels), np.uint8)
-        kept = [i for i, row in enumerate(rows) if row < len(self.cached)]
-        pixels[kept] = self.cached[[rows[i] for i in kept]]
+        cached_places = [i for i, row in enumerate(rows) if row < len(self.cached)]
+        pixels[cached_places] = self.cached[[rows[i] for i in cached_places]]
         again = [i for i, row in enumerate(rows) if row >= len(self.cached)]
         with _quiet():
             for i, image in _in_order(lambda i: self._decode_again(rows[i]), again):

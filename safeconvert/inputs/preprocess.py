@@ -171,8 +171,8 @@ class Preprocess:
         for key in data:
             if key not in known:
                 near = difflib.get_close_matches(str(key), known, 1)
-                meant = f"; did you mean {near[0]!r}?" if near else "."
-                raise BadInput(f"preprocess JSON: unknown key {key!r}{meant} {form()}")
+                suggestion = f"; did you mean {near[0]!r}?" if near else "."
+                raise BadInput(f"preprocess JSON: unknown key {key!r}{suggestion} {form()}")
         for key in _REQUIRED:
             if key not in data:
                 raise BadInput(f"preprocess JSON: key {key!r} is missing. {form()}")
@@ -213,16 +213,16 @@ class Preprocess:
                 "channel(s); grey models need 1 of each ('unit', 'raw', 'mnist' or a JSON file)"
             )
 
-    def _wrong(self, what: str) -> BadInput:
-        return BadInput(f"preprocess {self.name!r} {what}")
+    def _wrong(self, problem: str) -> BadInput:
+        return BadInput(f"preprocess {self.name!r} {problem}")
 
     def _not_an_image(self, channels: int) -> BadInput:
         return BadInput(f"images have 1 or 3 channels and the model takes {channels}; pass --inputs instead")
 
     def _check_size(self, height: int, width: int) -> None:
         if self.crop_size is not None and self.crop_size != (height, width):
-            own = f"{self.crop_size[0]}x{self.crop_size[1]}"
-            raise self._wrong(f"is for {own} (height x width), and the model takes {height}x{width}")
+            size_words = f"{self.crop_size[0]}x{self.crop_size[1]}"
+            raise self._wrong(f"is for {size_words} (height x width), and the model takes {height}x{width}")
 
     def box(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that a picture is resized against, for a model of this size."""

@@ -79,10 +79,10 @@ def write(model: Any, path: Path, example: LiveInputs | None, batch_axis: Mappin
 
 def name_of(model: object) -> str:
     """Return a name for the file of a live model: that of its class, or its own."""
-    own = getattr(model, "name", None) if tensorflow_file.is_keras_model(model) else None
+    model_name = getattr(model, "name", None) if tensorflow_file.is_keras_model(model) else None
     if isinstance(model, bytes | bytearray | memoryview):
         return "model"
-    return own if isinstance(own, str) and own else type(model).__name__.lstrip("_")
+    return model_name if isinstance(model_name, str) and model_name else type(model).__name__.lstrip("_")
 
 
 def _save_onnx(model: Any, path: Path) -> Path:

@@ -74,8 +74,10 @@ def _own_class(model: Any) -> str:
     Another process cannot build such a part: its class is not Keras's, or it is a Lambda. Empty where there is none.
     """
     kinds = [type(part) for part in (model, *model._flatten_layers(include_self=False))]
-    own = (kind for kind in kinds if kind.__module__.partition(".")[0] != "keras" or kind.__name__ == "Lambda")
-    return next((kind.__name__ for kind in own), "")
+    custom_classes = (
+        kind for kind in kinds if kind.__module__.partition(".")[0] != "keras" or kind.__name__ == "Lambda"
+    )
+    return next((kind.__name__ for kind in custom_classes), "")
 
 
 def save_tensorflow(model: Any, path: Path, example: LiveInputs | None, batch_axis: Mapping[str, int | None]) -> Path:

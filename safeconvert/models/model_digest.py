@@ -28,11 +28,11 @@ def model_digest(file: ModelFile) -> str:
     path = file.path
     if not file.format.has_external_data:
         return sha256(path)
-    beside = [name for name in external_files(path) if (path.resolve().parent / name).is_file()]
-    if not beside:
+    data_files = [name for name in external_files(path) if (path.resolve().parent / name).is_file()]
+    if not data_files:
         return sha256(path)
     digest = hashlib.sha256(bytes.fromhex(sha256(path)))
-    for name in beside:
+    for name in data_files:
         digest.update(os.fsencode(name) + b"\0" + bytes.fromhex(sha256(path.resolve().parent / name)))
     return digest.hexdigest()
 

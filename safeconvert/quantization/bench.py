@@ -101,7 +101,7 @@ class QuantizationBench:
         seconds = float(np.median(before)), float(np.median(after))
         return Step(plan, Path(path), stage, size, size / self.float_size, comparison, error, seconds)
 
-    def _compared(self, stage: ConvertedModel, rows: Sequence[int], what: str) -> tuple[Comparison, float | None]:
+    def _compared(self, stage: ConvertedModel, rows: Sequence[int], step: str) -> tuple[Comparison, float | None]:
         """Compare the file with the Source over these rows; return the comparison and the mean output error."""
         evaluation_set, total, error, done = self.evaluation_set, Comparison(), 0.0, 0
         names, target_inputs = evaluation_set.source.output_names, evaluation_set.target_inputs
@@ -116,7 +116,7 @@ class QuantizationBench:
             total += compare(batch, expected, actual, names, rules, evaluation_set.options.comparing)
             error += output_error(expected, actual, rules)
             done += len(batch)
-            evaluation_set.observer.progress(what, done, len(rows))
+            evaluation_set.observer.progress(step, done, len(rows))
         return total, error / done if done else None
 
     @cached_property

@@ -140,15 +140,15 @@ def schema() -> dict[str, Any]:
     return loaded
 
 
-def _model(side: LoadedModel, path: Path) -> dict[str, Any]:
-    signature = getattr(side, "signature", None)
+def _model(model: LoadedModel, path: Path) -> dict[str, Any]:
+    signature = getattr(model, "signature", None)
     return {
         "path": str(path),
-        "format": side.format.name,
-        "flavour": side.file.flavour,
-        "sha256": side.digest or model_digest(side.file),
+        "format": model.format.name,
+        "flavour": model.file.flavour,
+        "sha256": model.digest or model_digest(model.file),
         "quantized": bool(signature and signature.quantized),
-        "bytes": _size(side.path),
+        "bytes": _size(model.path),
         "inputs": [] if signature is None else [spec.to_json() for spec in signature.inputs],
         "outputs": [] if signature is None else [spec.to_json() for spec in signature.outputs],
     }
@@ -164,7 +164,7 @@ def _size(path: Path) -> int | None:
 
 def _quantized(source: LoadedModel, target: LoadedModel | None) -> bool:
     return any(
-        side is not None and hasattr(side, "signature") and side.signature.quantized for side in (source, target)
+        model is not None and hasattr(model, "signature") and model.signature.quantized for model in (source, target)
     )
 
 

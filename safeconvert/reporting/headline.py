@@ -84,14 +84,14 @@ def _diverged(document: Mapping[str, Any]) -> str:
     if after is None:
         return "The converted model does not answer as the original does."
     repaired = [fault for fault in document["faults"] if fault["status"] == "repaired"]
-    what = _changed(after, document)
+    changes = _changed(after, document)
     if not document["faults"]:
         if document["target"] is not None and document["target"]["quantized"]:
-            return f"{what}. The converted model is quantised: its numbers are rounded to few digits."
-        return f"{what}. What is wrong could not be located." if after.differ else f"{what}."
+            return f"{changes}. The converted model is quantised: its numbers are rounded to few digits."
+        return f"{changes}. What is wrong could not be located." if after.differ else f"{changes}."
     more = f" {len(repaired)} of {len(document['faults'])} faults found were fixed." if repaired else ""
     end = "no repair was tried" if "--no-repair" in document["command"].split() else "it could not be fixed"
-    return f"{_cause(document)}. {what}, and {end}.{more}"
+    return f"{_cause(document)}. {changes}, and {end}.{more}"
 
 
 def _cause(document: Mapping[str, Any]) -> str:

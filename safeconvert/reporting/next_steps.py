@@ -15,8 +15,8 @@ def next_steps(document: Mapping[str, Any]) -> list[str]:
     return steps + _own_data(document) + _assumptions(document) + _bug_reports(document)
 
 
-def _name(document: Mapping[str, Any], side: str) -> str:
-    return PurePath(document[side]["path"]).name
+def _name(document: Mapping[str, Any], role: str) -> str:
+    return PurePath(document[role]["path"]).name
 
 
 def _use(document: Mapping[str, Any]) -> list[str]:

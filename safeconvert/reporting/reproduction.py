@@ -121,13 +121,13 @@ class Reproducer:
 
 def stale(final: Path, written: Sequence[Path], source: Path, options: Options) -> list[Path]:
     """Files of faults of an earlier run to the same place, but for what this run read."""
-    kept = {path.resolve() for path in written} | _read(source, options)
+    paths_in_use = {path.resolve() for path in written} | _read(source, options)
     return [
         path
         for path in final.parent.iterdir()
         if path.name.startswith(final.name)
         and BESIDE.fullmatch(path.name[len(final.name) :])
-        and path.resolve() not in kept
+        and path.resolve() not in paths_in_use
     ]
 
 
@@ -141,12 +141,12 @@ def issue(hop: Hop, local: NodeDifference, node: SingleNode, model: str, inputs:
     versions = [f"{name} {installed}" for name in names if (installed := package_version(name))]
     if hop.environment is not None:
         versions = [f"{hop.distribution} {version(hop)} with the versions it pins"]
-    what = "conversion fails" if local.failed else "wrong output"
+    symptom = "conversion fails" if local.failed else "wrong output"
     if not local.failed and local.target_shape != local.source_shape:
-        what = "output of another shape"
+        symptom = "output of another shape"
     return "\n".join(
         [
-            f"# {hop.converter} {version(hop)}: {local.operator}: {what}",
+            f"# {hop.converter} {version(hop)}: {local.operator}: {symptom}",
             "",
             f"Versions: {', '.join(versions)}; Python {platform.python_version()}, {platform.system()}",
             "",

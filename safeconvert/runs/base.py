@@ -117,9 +117,9 @@ class Run:
         outcome = self._of_files_unchanged(outcome)
         judgement, target = outcome.judgement, outcome.target
         placed = final if outcome.is_good and target is not None else None
-        kept = None
+        unverified = None
         if final is not None and target is not None and not outcome.is_good:
-            kept = output_files.named(final, "unverified")
+            unverified = output_files.named(final, "unverified")
         with self.clock("engines") if self.options.engine != "onnxruntime" else contextlib.nullcontext():
             opinions = tvm_check.of_files(self.workers, outcome.evaluation_set, target, self.shapes, outcome.opinions)
         notes = run_notes(outcome, self.source, self.options, self.notes, opinions)
@@ -129,7 +129,7 @@ class Run:
             judgement=judgement,
             source=self.source,
             target=target,
-            target_path=placed or kept or (None if target is None else target.path),
+            target_path=placed or unverified or (None if target is None else target.path),
             attempts=outcome.attempts,
             faults=outcome.faults,
             localisation=outcome.localisation,
@@ -142,10 +142,10 @@ class Run:
             command=self.command,
             quantization=outcome.quantization,
         )
-        written = self._write(outcome, document, final or report, final, placed or kept)
-        models = [path for path in (placed, kept) if path is not None]
+        written = self._write(outcome, document, final or report, final, placed or unverified)
+        models = [path for path in (placed, unverified) if path is not None]
         files = tuple((path, output_files.purpose(path, judgement.verdict)) for path in (*models, *written))
-        return Result(judgement.verdict, placed, kept, document, judgement.reasons, files)
+        return Result(judgement.verdict, placed, unverified, document, judgement.reasons, files)
 
     def _write(
         self,

@@ -89,11 +89,11 @@ def test_the_activations_of_tvm_are_its_own_and_those_of_onnxruntime_stand_where
     onnx.save(model, path)
     row = {"x": np.random.default_rng(0).normal(size=(1, *SIZES)).astype("float32")}
     comparison = ask(workers, "source", path, row, Tolerance(), 120, keep=True)
-    assert comparison.kept is not None
+    assert comparison.activations is not None
     assert [difference.node for difference in comparison.differences] == ["up"]
     worker = workers.worker("onnx_tflite", "onnx_tflite")
     where = {"path": str(path), "store": str(store)}
-    shapes, onnxruntime_values = RUNTIME_ACTIVATIONS(worker, None, kept=str(comparison.kept), **where)
+    shapes, onnxruntime_values = RUNTIME_ACTIVATIONS(worker, None, engine_store=str(comparison.activations), **where)
     with np.load(store) as stored:
         tvm_values = dict(zip(shapes, [stored[key] for key in stored.files], strict=True))
     own = NODE_ACTIVATIONS(worker, None, arrays=row, **where)

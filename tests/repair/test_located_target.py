@@ -172,7 +172,7 @@ def test_an_error_of_the_function_itself_is_not_asked_twice(workers: WorkerPool,
 
 def test_an_unknown_session_is_lost_on_both_sides_of_the_process_border(workers: WorkerPool, tmp_path: Path) -> None:
     with pytest.raises(SessionLost, match="Locate the faults again"):
-        session.held("no such id")
+        session.session_of("no such id")
     worker = workers.worker("onnx_tflite", "onnx_tflite")
     with pytest.raises(SessionLost, match="no such id"):
         remote_functions.WRITE_REPAIRED(worker, None, session_id="no such id", path="unused.onnx", chosen=[])
@@ -201,5 +201,5 @@ def test_a_worker_holds_no_more_sessions_than_its_limit(monkeypatch: pytest.Monk
     ids = [session.hold(empty) for _ in range(session.MAX_SESSIONS_HELD + 1)]
     assert len(set(ids)) == len(ids)
     with pytest.raises(SessionLost):
-        session.held(ids[0])
-    assert all(session.held(session_id) is empty for session_id in ids[1:])
+        session.session_of(ids[0])
+    assert all(session.session_of(session_id) is empty for session_id in ids[1:])

@@ -147,12 +147,12 @@ def _running_product(operator: Any, x: Any, dim: int, **dtype: Any) -> Any:
 
 
 def _distances(operator: Any, a: Any, b: Any, p: float = 2.0, mode: int | None = None) -> Any:
-    apart = torch.abs(a.unsqueeze(-2) - b.unsqueeze(-3))
+    differences = torch.abs(a.unsqueeze(-2) - b.unsqueeze(-3))
     if p == math.inf:
-        return apart.amax(-1)
+        return differences.amax(-1)
     if p == 1:
-        return apart.sum(-1)
-    return torch.sqrt((apart * apart).sum(-1)) if p == 2 else operator(a, b, p, mode)
+        return differences.sum(-1)
+    return torch.sqrt((differences * differences).sum(-1)) if p == 2 else operator(a, b, p, mode)
 
 
 def _bilinear(_: Any, a: Any, b: Any, weight: Any, bias: Any = None) -> Any:

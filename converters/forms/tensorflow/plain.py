@@ -152,12 +152,12 @@ def _static_sizes(tensor: Any, wanted: Array) -> list[int] | None:
         return None
     sizes = [int(size) for size in wanted]
     if -1 in sizes:
-        kept, named = [size for size in tensor.shape if size is not None], [size for size in sizes if size > 0]
-        if len(kept) != len(tensor.shape) - 1 or sizes.count(-1) > 1 or len(named) != len(sizes) - 2:
+        known_sizes, named = [size for size in tensor.shape if size is not None], [size for size in sizes if size > 0]
+        if len(known_sizes) != len(tensor.shape) - 1 or sizes.count(-1) > 1 or len(named) != len(sizes) - 2:
             return None
-        if np.prod(kept, dtype=int) % np.prod(named, dtype=int):
+        if np.prod(known_sizes, dtype=int) % np.prod(named, dtype=int):
             return None
-        sizes[sizes.index(-1)] = int(np.prod(kept, dtype=int) // np.prod(named, dtype=int))
+        sizes[sizes.index(-1)] = int(np.prod(known_sizes, dtype=int) // np.prod(named, dtype=int))
     return [-1 if size == UNKNOWN else size for size in sizes]
 
 

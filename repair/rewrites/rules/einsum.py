@@ -63,11 +63,11 @@ class _Builder:
             return _Term(self.at.const(array), labels, array)
         return _Term(self.at.op("Transpose", term.value, perm=perm), labels)
 
-    def sum_out(self, term: _Term, kept: set[str]) -> _Term:
-        gone = [i for i, c in enumerate(term.labels) if c not in kept]
+    def sum_out(self, term: _Term, labels_needed: set[str]) -> _Term:
+        gone = [i for i, c in enumerate(term.labels) if c not in labels_needed]
         if not gone:
             return term
-        labels = "".join(c for c in term.labels if c in kept)
+        labels = "".join(c for c in term.labels if c in labels_needed)
         if term.array is not None:
             array = term.array.sum(axis=tuple(gone))
             return _Term(self.at.const(array), labels, array)
@@ -91,13 +91,13 @@ class _Builder:
             raise _Impossible("more than one axis is not static")
         return self.at.reshape(value, dims)
 
-    def multiply(self, a: _Term, b: _Term, kept: set[str]) -> _Term:
+    def multiply(self, a: _Term, b: _Term, labels_needed: set[str]) -> _Term:
         """The product of two terms, summed over the labels that are in both and not kept."""
-        a, b = self.sum_out(a, kept | set(b.labels)), self.sum_out(b, kept | set(a.labels))
+        a, b = self.sum_out(a, labels_needed | set(b.labels)), self.sum_out(b, labels_needed | set(a.labels))
         if a.array is not None:
             a, b = b, a  # a constant goes to the right, where converters take it for weights
-        batch = "".join(c for c in a.labels if c in b.labels and c in kept)
-        inner = "".join(c for c in a.labels if c in b.labels and c not in kept)
+        batch = "".join(c for c in a.labels if c in b.labels and c in labels_needed)
+        inner = "".join(c for c in a.labels if c in b.labels and c not in labels_needed)
         left = "".join(c for c in a.labels if c not in b.labels)
         right = "".join(c for c in b.labels if c not in a.labels)
         a, b = self.order(a, batch + left + inner), self.order(b, batch + inner + right)
@@ -151,8 +151,8 @@ def _written(at: Site, shapes: list[Dims], labels: list[str], out: str) -> ir.Va
     terms = [_Term(at.input(i), names, at.constant(i)) for i, names in enumerate(labels)]
     result = terms[0]
     for i, term in enumerate(terms[1:], start=1):
-        kept = set(out).union(*(set(t.labels) for t in terms[i + 1 :]))
-        result = build.multiply(result, term, kept)
+        labels_needed = set(out).union(*(set(t.labels) for t in terms[i + 1 :]))
+        result = build.multiply(result, term, labels_needed)
     return build.order(build.sum_out(result, set(out)), out).value
 
 

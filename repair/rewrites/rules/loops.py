@@ -117,13 +117,13 @@ def _unroll(model: ir.Model, node: ir.Node) -> Outcome:
             _again(at, inner, fixed)
     pieces: list[list[ir.Value]] = [[] for _ in range(len(body.outputs) - 1 - len(carried))]
     for i in range(count):
-        held = dict(fixed)
+        values_by_id = dict(fixed)
         values = [at.const(np.int64(i), np.int64), at.const(np.bool_(True), np.bool_), *carried]
-        held |= {id(v): new for v, new in zip(body.inputs, values, strict=True)}
+        values_by_id |= {id(v): new for v, new in zip(body.inputs, values, strict=True)}
         for inner in nodes:
             if id(inner) in changing:
-                _again(at, inner, held)
-        body_outputs = [held.get(id(v), v) for v in body.outputs[1:]]
+                _again(at, inner, values_by_id)
+        body_outputs = [values_by_id.get(id(v), v) for v in body.outputs[1:]]
         carried = body_outputs[: len(carried)]
         for scanned, piece in zip(body_outputs[len(carried) :], pieces, strict=True):
             assert scanned is not None
@@ -154,9 +154,9 @@ def _changing(body: ir.Graph, nodes: list[ir.Node], fixed: Mapping[int, ir.Value
     return dependent
 
 
-def _again(at: Site, inner: ir.Node, held: dict[int, ir.Value | None]) -> None:
-    inputs = [None if v is None else held.get(id(v), v) for v in inner.inputs]
-    held |= {id(v): new for v, new in zip(inner.outputs, at.copy(inner, inputs), strict=True)}
+def _again(at: Site, inner: ir.Node, values_by_id: dict[int, ir.Value | None]) -> None:
+    inputs = [None if v is None else values_by_id.get(id(v), v) for v in inner.inputs]
+    values_by_id |= {id(v): new for v, new in zip(inner.outputs, at.copy(inner, inputs), strict=True)}
 
 
 def _stacked(at: Site, piece: list[ir.Value], rank: int) -> ir.Value:

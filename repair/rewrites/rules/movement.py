@@ -133,10 +133,10 @@ def _rows_apart(model: ir.Model, node: ir.Node) -> Outcome:
         return False
     if None in source[1:] or rows[1] is None or out[1] is None or not _by_row(at, rows[1]):
         return False
-    apart = next((k for k in range(2, len(source)) if _count(source[k:]) == rows[1]), None)
-    if apart is None:
+    first_axis = next((k for k in range(2, len(source)) if _count(source[k:]) == rows[1]), None)
+    if first_axis is None:
         return Refused("a row is no whole number of axes")
-    split: Dims = [*source[:apart], rows[1]]
+    split: Dims = [*source[:first_axis], rows[1]]
     x = at.reshape(before.inputs[0], split) if split != source else before.inputs[0]
     if node.op_type == "Gemm":
         y = at.op("MatMul", x, at.input(1))

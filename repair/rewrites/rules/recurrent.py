@@ -141,12 +141,12 @@ def _state(at: Site, index: int, direction: int) -> ir.Value | Refused | None:
 
 def _read(at: Site, t: Terms) -> list[_Direction] | Refused:
     """The directions, in the order of D."""
-    kind, gates, way = at.node.op_type, _GATES[at.node.op_type], at.attr("direction", "forward")
+    kind, gates, direction = at.node.op_type, _GATES[at.node.op_type], at.attr("direction", "forward")
     w, r, b, p = (at.constant(i) for i in (1, 2, 3, 7))
     if w is None or r is None or (at.has(3) and b is None) or (at.has(7) and p is None):
         return Refused("computed weights")
     count, hidden = w.shape[0], r.shape[2]
-    if count != (2 if way == "bidirectional" else 1) or w.shape[1] != gates * hidden:
+    if count != (2 if direction == "bidirectional" else 1) or w.shape[1] != gates * hidden:
         return Refused("weights that do not fit the direction")
     if at.attr("input_forget", 0):
         return Refused("input_forget, which the specification does not define")
@@ -171,7 +171,7 @@ def _read(at: Site, t: Terms) -> list[_Direction] | Refused:
                 functions=functions[d],
                 hidden=state,
                 cell=cell,
-                backwards=way == "reverse" or d == 1,
+                backwards=direction == "reverse" or d == 1,
             )
         )
     return parts
@@ -207,7 +207,7 @@ def _gru(t: Terms, d: _Direction, sequence: ir.Value, order: range) -> tuple[dic
     """Gates z, r, h. Ht = (1 - z) h + z Ht-1; the recurrent bias of h is in `sequence` where it is not behind r."""
     at, size = t.at, d.recurrent.shape[0]
     gate, candidate = d.functions
-    both, own = at.const(d.recurrent[:, : 2 * size]), at.const(d.recurrent[:, 2 * size :])
+    both, hidden_weights = at.const(d.recurrent[:, : 2 * size]), at.const(d.recurrent[:, 2 * size :])
     behind = at.attr("linear_before_reset", 0)
     bias = at.full_rank(d.recurrent_bias[2 * size :], 3, 2)
     outputs: dict[int, ir.Value] = {}
@@ -218,9 +218,9 @@ def _gru(t: Terms, d: _Direction, sequence: ir.Value, order: range) -> tuple[dic
         g = at.slice(x, 2, 2 * size, 3 * size)
         z, r = gate(at.slice(zr, 2, 0, size)), gate(at.slice(zr, 2, size, 2 * size))
         if behind:
-            g = t.add(g, t.mul(r, bias if h is None else t.add(at.op("MatMul", h, own), bias)))
+            g = t.add(g, t.mul(r, bias if h is None else t.add(at.op("MatMul", h, hidden_weights), bias)))
         elif h is not None:
-            g = t.add(g, at.op("MatMul", t.mul(r, h), own))
+            g = t.add(g, at.op("MatMul", t.mul(r, h), hidden_weights))
         new = t.mul(t.add(t.minus(z), 1.0), candidate(g))
         h = outputs[step] = new if h is None else t.add(new, t.mul(z, h))
     return outputs, None
@@ -268,11 +268,11 @@ def _unroll(model: ir.Model, node: ir.Node) -> Outcome:
         sequences.append(at.reshape(joined, [batch, length, 1, size]))
         lasts.append(outputs[order[-1]])
         cells.append(cell)
-    turn = not layout
+    is_time_first = not layout
     results = [
-        _side_by_side(at, sequences, 2, [1, 2, 0, 3] if turn else None),
-        _side_by_side(at, lasts, 1, [1, 0, 2] if turn else None),
-        _side_by_side(at, [c for c in cells if c is not None], 1, [1, 0, 2] if turn else None),
+        _side_by_side(at, sequences, 2, [1, 2, 0, 3] if is_time_first else None),
+        _side_by_side(at, lasts, 1, [1, 0, 2] if is_time_first else None),
+        _side_by_side(at, [c for c in cells if c is not None], 1, [1, 0, 2] if is_time_first else None),
     ]
     # An absent output has no name that a new value could take.
     finals = [new if old.name else at.input() for old, new in zip(node.outputs, results, strict=False)]

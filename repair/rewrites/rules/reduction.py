@@ -143,12 +143,12 @@ def _arg(model: ir.Model, node: ir.Node) -> Outcome:
     if axis >= 0 and not keep:
         return False
     axis %= len(dims)
-    kept: list[int | None] = list(dims)
-    kept[axis] = 1
-    if keep and not reshapable(kept):
+    sizes: list[int | None] = list(dims)
+    sizes[axis] = 1
+    if keep and not reshapable(sizes):
         return Refused("the dims that stay are not static")
     y = at.op(node.op_type, at.input(), axis=axis, keepdims=0)
-    return at.replace(at.reshape(y, kept) if keep else y)
+    return at.replace(at.reshape(y, sizes) if keep else y)
 
 
 def _matmul_mean(model: ir.Model, node: ir.Node) -> Outcome:

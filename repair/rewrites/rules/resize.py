@@ -78,13 +78,15 @@ def _antialiased(
     for i in range(math.floor(center - reach + 0.5), math.floor(center + reach + 0.5)):
         if exclude_outside and not 0 <= i < size:
             continue
-        apart = abs((i - center + 0.5) * narrow)
+        distance = abs((i - center + 0.5) * narrow)
         if cubic is None:
-            weight = max(1 - apart, 0.0)
-        elif apart < 1:
-            weight = ((cubic + 2) * apart - (cubic + 3)) * apart * apart + 1
+            weight = max(1 - distance, 0.0)
+        elif distance < 1:
+            weight = ((cubic + 2) * distance - (cubic + 3)) * distance * distance + 1
         else:
-            weight = ((cubic * apart - 5 * cubic) * apart + 8 * cubic) * apart - 4 * cubic if apart < 2 else 0.0
+            weight = (
+                ((cubic * distance - 5 * cubic) * distance + 8 * cubic) * distance - 4 * cubic if distance < 2 else 0.0
+            )
         index = min(max(i, 0), size - 1)
         row[index] = row.get(index, 0.0) + weight
     total = sum(row.values())

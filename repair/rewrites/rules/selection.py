@@ -31,12 +31,12 @@ def _hardmax(model: ir.Model, node: ir.Node) -> Outcome:
         return Refused("the rank is unknown, or the type is none that is counted in")
     axis = at.attr("axis", -1) % len(dims)
     size = dims[axis]
-    kept = [1 if i == axis else d for i, d in enumerate(dims)]
-    if size is None or size > _EXACT_POSITIONS or not reshapable(kept):
+    reduced_sizes = [1 if i == axis else d for i, d in enumerate(dims)]
+    if size is None or size > _EXACT_POSITIONS or not reshapable(reduced_sizes):
         return Refused("the shape is not static enough")
     t = Terms(at)
     best = t.cast(at.op("ArgMax", at.input(), axis=axis, keepdims=0))
-    return at.replace(marks(t, at.reshape(best, kept), size, len(dims), axis))
+    return at.replace(marks(t, at.reshape(best, reduced_sizes), size, len(dims), axis))
 
 
 def _one_hot(model: ir.Model, node: ir.Node) -> Outcome:
@@ -72,8 +72,8 @@ def _top(model: ir.Model, node: ir.Node) -> Outcome:
     if wanted is None or dims is None or not at.floating:
         return Refused("a computed count, integers, or the rank is unknown")
     axis, count = at.attr("axis", -1) % len(dims), int(wanted.reshape(-1)[0])
-    size, kept = dims[axis], [1 if i == axis else d for i, d in enumerate(dims)]
-    if size is None or size > _EXACT_POSITIONS or not reshapable(kept) or not 0 < count <= MAX_TOP:
+    size, reduced_sizes = dims[axis], [1 if i == axis else d for i, d in enumerate(dims)]
+    if size is None or size > _EXACT_POSITIONS or not reshapable(reduced_sizes) or not 0 < count <= MAX_TOP:
         return Refused(f"the shape is not static enough, or more than {MAX_TOP} are asked for")
     if not at.attr("sorted", 1) and count > 1:
         return Refused("an order that is left open")
@@ -84,7 +84,7 @@ def _top(model: ir.Model, node: ir.Node) -> Outcome:
     tops, places = [], []
     for left in range(count - 1, -1, -1):
         tops.append(at.reduce("ReduceMax", rest, [axis]))
-        places.append(at.reshape(t.cast(at.op("ArgMax", rest, axis=axis, keepdims=0)), kept))
+        places.append(at.reshape(t.cast(at.op("ArgMax", rest, axis=axis, keepdims=0)), reduced_sizes))
         if left:
             mark = marks(t, places[-1], size, len(dims), axis)
             rest = t.add(t.mul(rest, t.add(t.minus(mark), 1.0)), t.mul(mark, lowest))

@@ -225,10 +225,10 @@ def _drop_conversions(model: Any) -> None:
 
 def _drop_buffers(model: Any) -> None:
     """What no tensor holds any more does not go into the file; the places stay, since metadata count them."""
-    held = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
-    held |= {entry.buffer for entry in model.metadata or ()}
+    used_buffers = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
+    used_buffers |= {entry.buffer for entry in model.metadata or ()}
     for index, buffer in enumerate(model.buffers):
-        if index not in held:
+        if index not in used_buffers:
             buffer.data = None
 
 

@@ -60,7 +60,7 @@ def interpreted(interpreter: Any) -> Loaded:
         return [dequantize(interpreter.get_tensor(d["index"]).copy(), d) for d in gives]
 
     signatures = list(interpreter._get_full_signature_list())
-    several = f"the file has the signatures {', '.join(signatures)}: its first graph is used alone"
+    note = f"the file has the signatures {', '.join(signatures)}: its first graph is used alone"
     return Loaded(
         interpreter,
         run,
@@ -70,7 +70,7 @@ def interpreted(interpreter: Any) -> Loaded:
         quantized_outputs=flags,
         # One input at a time: files often fix the batch inside the graph although the signature leaves it open.
         single=all(not described.shape or described.shape[0] in (None, 1) for described in inputs),
-        notes=([several] if len(signatures) > 1 else []) + _order_note(interpreter, gives, outputs),
+        notes=([note] if len(signatures) > 1 else []) + _order_note(interpreter, gives, outputs),
         changing_operators=lambda: [
             operator["op_name"]
             for operator in interpreter._get_ops_details()

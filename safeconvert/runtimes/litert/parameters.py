@@ -26,11 +26,11 @@ def read_parameters(path: str, store: str) -> list[ParameterRecord]:
     A constant's name is the tensor's, made unique. Constants of less than a byte an element are left out.
     """
     records: list[ParameterRecord] = []
-    with Store(store) as kept:
+    with Store(store) as parameter_store:
         for constant in _constants(_data(path)):
             array, dtype = constant.array, constant.array.dtype.name
             value = real(array, constant.quantization)
-            key = kept.write(np.asarray(value))
+            key = parameter_store.write(np.asarray(value))
             layer, is_quantized = layer_of(constant.name), value is not array
             records.append(ParameterRecord(constant.name, layer, array.shape, dtype, is_quantized, key))
     return records

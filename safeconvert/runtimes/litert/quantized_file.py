@@ -88,12 +88,12 @@ def latencies(path: str, other: str, arrays: Arrays, rounds: int) -> tuple[list[
     first_row = {name: array[:1] for name, array in arrays.items()}
     seconds: tuple[list[float], list[float]] = ([], [])
     feeds = [_renamed(model, first_row) for model in models]
-    for turn in range(WARM_UP_RUNS + rounds):
-        for model, feed, kept in zip(models, feeds, seconds, strict=True):
+    for run_number in range(WARM_UP_RUNS + rounds):
+        for model, feed, seconds_of_model in zip(models, feeds, seconds, strict=True):
             begun = time.perf_counter()
             model.run(feed)
-            if turn >= WARM_UP_RUNS:
-                kept.append(time.perf_counter() - begun)
+            if run_number >= WARM_UP_RUNS:
+                seconds_of_model.append(time.perf_counter() - begun)
     return seconds
 
 

@@ -48,9 +48,9 @@ def activation_values(path: str, arrays: Arrays, store: str) -> int:
             low, high = extremes.get(name, (np.inf, -np.inf))
             extremes[name] = min(low, float(tensor.min())), max(high, float(tensor.max()))
             values.setdefault(name, []).append(tensor[:: -(-tensor.size // MAX_VALUES_A_ROW)].copy())
-    kept = {f"values:{name}": np.concatenate(parts) for name, parts in values.items()}
-    kept |= {f"extremes:{name}": np.asarray(pair, np.float32) for name, pair in extremes.items()}
-    np.savez(store, **kept)  # type: ignore[arg-type]
+    stored_values = {f"values:{name}": np.concatenate(parts) for name, parts in values.items()}
+    stored_values |= {f"extremes:{name}": np.asarray(pair, np.float32) for name, pair in extremes.items()}
+    np.savez(store, **stored_values)  # type: ignore[arg-type]
     return len(values)
 
 
@@ -144,9 +144,9 @@ def _replace_ranges(ranges: dict[str, Any], measured: Mapping[str, tuple[float, 
 
 def _measured(store: str, ranges: str) -> dict[str, tuple[float, float]]:
     """The range of each activation, by the rule of this name (see ``RANGES``)."""
-    with np.load(store) as kept:
-        names = [name.removeprefix("values:") for name in kept.files if name.startswith("values:")]
-        return {name: _range(kept[f"values:{name}"], kept[f"extremes:{name}"], ranges) for name in names}
+    with np.load(store) as stored:
+        names = [name.removeprefix("values:") for name in stored.files if name.startswith("values:")]
+        return {name: _range(stored[f"values:{name}"], stored[f"extremes:{name}"], ranges) for name in names}
 
 
 def _range(values: Array, extremes: Array, rule: str) -> tuple[float, float]:

@@ -28,7 +28,7 @@ def trace(path: str, arrays: Arrays, store: str, *, with_integers: bool = False)
         details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
         names = dict(zip(details, unique(detail["name"] for detail in details.values()), strict=True))
         trail = Trail()
-        with Store(target) as kept:
+        with Store(target) as trace_store:
 
             def keep(index: int, operator: str, read: list[int]) -> None:
                 node = details[index]["name"]
@@ -41,7 +41,9 @@ def trace(path: str, arrays: Arrays, store: str, *, with_integers: bool = False)
                     return
                 inputs = trail.sources(read)
                 trail.keep(index, names[index])
-                kept.add(array, tensor=names[index], node=node, layer=layer_of(node), operator=operator, inputs=inputs)
+                trace_store.add(
+                    array, tensor=names[index], node=node, layer=layer_of(node), operator=operator, inputs=inputs
+                )
 
             for detail in interpreter.get_input_details():
                 trail.start(detail["index"])
@@ -51,7 +53,7 @@ def trace(path: str, arrays: Arrays, store: str, *, with_integers: bool = False)
                 for index in step["outputs"]:
                     if trail.live(read):
                         keep(int(index), step["op_name"], read)
-            return kept.records
+            return trace_store.records
 
     return in_batches(model, arrays, store, trace_batch)
 

@@ -20,9 +20,9 @@ def read_parameters(path: str, store: str) -> list[ParameterRecord]:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             arrays[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
     records: list[ParameterRecord] = []
-    with Store(store) as kept:
+    with Store(store) as parameter_store:
         for name, array in arrays.items():
             if array.dtype.kind == "f" and array.ndim:
                 facts = (name, readers.get(name, ""), array.shape, array.dtype.name, False)
-                records.append(ParameterRecord(*facts, kept.write(array)))
+                records.append(ParameterRecord(*facts, parameter_store.write(array)))
     return records

@@ -20,10 +20,10 @@ def read_parameters(path: str, store: str) -> list[ParameterRecord]:
     Names are those of the state dict, and dtypes are torch's.
     """
     records: list[ParameterRecord] = []
-    with Store(store) as kept:
+    with Store(store) as parameter_store:
         for name, tensor in _tensors(*pytorch_model.loaded(path).native).items():
             dtype = str(tensor.dtype).removeprefix("torch.")
-            key, shape = kept.write(as_float32(tensor)), tuple(tensor.shape)
+            key, shape = parameter_store.write(as_float32(tensor)), tuple(tensor.shape)
             records.append(ParameterRecord(name, name.rpartition(".")[0], shape, dtype, False, key))
     return records
 
@@ -79,11 +79,11 @@ def _save_program(program: Any, target: str, old: dict[str, Any], new: dict[str,
     changed = [name for name in old if new[name] is not old[name]]
     try:
         for name in changed:
-            held = program.state_dict if name in program.state_dict else program.constants
+            tensors = program.state_dict if name in program.state_dict else program.constants
             is_parameter = isinstance(old[name], torch.nn.Parameter)
-            held[name] = torch.nn.Parameter(new[name], old[name].requires_grad) if is_parameter else new[name]
+            tensors[name] = torch.nn.Parameter(new[name], old[name].requires_grad) if is_parameter else new[name]
         torch.export.save(program, target)
     finally:
         for name in changed:
-            held = program.state_dict if name in program.state_dict else program.constants
-            held[name] = old[name]
+            tensors = program.state_dict if name in program.state_dict else program.constants
+            tensors[name] = old[name]

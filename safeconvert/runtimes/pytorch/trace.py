@@ -40,13 +40,13 @@ def trace(path: str, arrays: Arrays, store: str, *, with_integers: bool = False)
         # copies, for a model may write into its inputs
         tensors = [torch.from_numpy(np.array(part[name], order="C")) for name in names]
         graph = module if program is not None else _exported(module, tensors)
-        with Store(target) as kept, torch.no_grad():
+        with Store(target) as trace_store, torch.no_grad():
             if graph is not None:
-                _Interpreter(graph, kept, names, with_integers).run(*tensors, enable_io_processing=False)
+                _Interpreter(graph, trace_store, names, with_integers).run(*tensors, enable_io_processing=False)
             else:
-                with _Listener(module, kept, dict(zip(names, tensors, strict=True)), with_integers):
+                with _Listener(module, trace_store, dict(zip(names, tensors, strict=True)), with_integers):
                     module(*tensors)
-            return kept.records
+            return trace_store.records
 
     return in_batches(model, arrays, store, trace_batch)
 
@@ -78,9 +78,9 @@ def as_float32(tensor: Any) -> Array:
 class _Interpreter(torch.fx.Interpreter):  # type: ignore[misc, unused-ignore]
     """Runs a graph and keeps its tensors; what no later node reads is freed."""
 
-    def __init__(self, graph: Any, kept: Store, names: list[str], with_integers: bool) -> None:
+    def __init__(self, graph: Any, store: Store, names: list[str], with_integers: bool) -> None:
         super().__init__(graph)
-        self.kept, self.trail, self.names, self.with_integers = kept, Trail(), iter(names), with_integers
+        self.store, self.trail, self.names, self.with_integers = store, Trail(), iter(names), with_integers
 
     def run_node(self, n: Any) -> Any:
         result = super().run_node(n)
@@ -103,7 +103,9 @@ class _Interpreter(torch.fx.Interpreter):  # type: ignore[misc, unused-ignore]
             self.trail.start(node)
             return
         self.trail.keep(node, name)
-        self.kept.add(as_float32(result), tensor=name, node=node.name, layer=_layer(node), operator=kind, inputs=inputs)
+        self.store.add(
+            as_float32(result), tensor=name, node=node.name, layer=_layer(node), operator=kind, inputs=inputs
+        )
 
 
 def _layer(node: Any) -> str:
@@ -119,9 +121,9 @@ def _layer(node: Any) -> str:
 class _Listener(TorchDispatchMode):  # type: ignore[misc, unused-ignore]
     """Keeps the results of the operators that run; the layer is known of those that read a parameter."""
 
-    def __init__(self, module: Any, kept: Store, inputs: dict[str, Any], with_integers: bool) -> None:
+    def __init__(self, module: Any, store: Store, inputs: dict[str, Any], with_integers: bool) -> None:
         super().__init__()
-        self.kept, self.trail, self.with_integers = kept, Trail(), with_integers
+        self.store, self.trail, self.with_integers = store, Trail(), with_integers
         self.numbers, self.calls = itertools.count(), dict[str, int]()
         self.values = WeakIdKeyDictionary()  # tensor -> number, a new one each time that it is written into
         self.layers = WeakIdKeyDictionary()
@@ -158,4 +160,4 @@ class _Listener(TorchDispatchMode):  # type: ignore[misc, unused-ignore]
 
     def _keep(self, tensor: Any, name: str, layer: str, kind: str, inputs: list[str]) -> None:
         self.trail.keep(self._number(tensor), name)
-        self.kept.add(as_float32(tensor), tensor=name, node=name, layer=layer, operator=kind, inputs=inputs)
+        self.store.add(as_float32(tensor), tensor=name, node=name, layer=layer, operator=kind, inputs=inputs)

@@ -20,14 +20,14 @@ def read_parameters(path: str, store: str) -> list[ParameterRecord]:
     A weight's name is its path in Keras, the variable's or the constant's name in a SavedModel, made unique.
     """
     model, records = loaded_by_path(path), list[ParameterRecord]()
-    with Store(store) as kept:
+    with Store(store) as parameter_store:
         for name, (layer, variable) in _variables(model).items():
             dtype = keras.backend.standardize_dtype(variable.dtype)
             array = np.asarray(variable.numpy())
-            records.append(ParameterRecord(name, layer, array.shape, dtype, False, kept.write(array)))
+            records.append(ParameterRecord(name, layer, array.shape, dtype, False, parameter_store.write(array)))
         if isinstance(model.native, tuple) and not records:
             for name, array in tensorflow_constants.constants(path).items():
-                layer, key = name.rpartition("/")[0], kept.write(array)
+                layer, key = name.rpartition("/")[0], parameter_store.write(array)
                 records.append(ParameterRecord(name, layer, array.shape, array.dtype.name, False, key))
     return records
 
@@ -40,10 +40,10 @@ def _variables(model: Loaded) -> dict[str, tuple[str, Any]]:
         names = [v.name.removesuffix(":0") for v in every]
         layers = [name.rpartition("/")[0] for name in names]
     else:
-        every, held = list(model.native.weights), dict[int, str]()
+        every, layer_of_variable = list(model.native.weights), dict[int, str]()
         for path, layer in named_layers(model.native):
-            held.update((id(weight), path) for weight in layer.weights)
-        names, layers = [weight.path for weight in every], [held.get(id(weight), "") for weight in every]
+            layer_of_variable.update((id(weight), path) for weight in layer.weights)
+        names, layers = [weight.path for weight in every], [layer_of_variable.get(id(weight), "") for weight in every]
     pairs = zip(unique(names), zip(layers, every, strict=True), strict=True)
     return {name: pair for name, pair in pairs if tf.as_dtype(pair[1].dtype).is_floating}
 

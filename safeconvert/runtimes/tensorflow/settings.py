@@ -24,11 +24,11 @@ def read_settings(path: str, place: str) -> Settings:
 def change_settings(path: str, target: str, place: str, values: Settings) -> str:
     """Write the model at ``target``, built anew with another configuration of that layer; gives the flavour."""
     model = _model(path)
-    meant = _layer(model, place)
+    changed_layer = _layer(model, place)
 
     def again(layer: Any) -> Any:
         config = layer.get_config()
-        return type(layer).from_config({**config, **values} if layer is meant else config)
+        return type(layer).from_config({**config, **values} if layer is changed_layer else config)
 
     changed = keras.models.clone_model(model, clone_function=again, recursive=True)
     changed.set_weights(model.get_weights())

@@ -45,7 +45,7 @@ def trace(path: str, arrays: Arrays, store: str, *, with_integers: bool = False)
 
     def trace_batch(part: Arrays, target: str) -> list[TraceRecord]:
         feeds = {tensor: part[name] for tensor, name in input_names.items()}
-        with Store(target) as kept:
+        with Store(target) as trace_store:
             for name, array in _fetched(frozen.graph, kept_names, results, feeds):
                 op = frozen.graph.get_tensor_by_name(name).op
                 node, kind = (
@@ -53,8 +53,8 @@ def trace(path: str, arrays: Arrays, store: str, *, with_integers: bool = False)
                     "input" if name in input_names else op.type,
                 )
                 layer = "" if name in input_names else layer_of(op.name)
-                kept.add(array, tensor=name, node=node, layer=layer, operator=kind, inputs=[])
-            return _connected(live, kept.records, set(input_names))
+                trace_store.add(array, tensor=name, node=node, layer=layer, operator=kind, inputs=[])
+            return _connected(live, trace_store.records, set(input_names))
 
     return in_batches(model, arrays, store, trace_batch)
 
@@ -100,7 +100,7 @@ def named_layers(model: Any, above: str = "") -> Iterator[tuple[str, Any]]:
 def _watched(model: Any, call_paths: dict[str, str]) -> Iterator[None]:
     """Write into ``call_paths`` which layer's call makes which operation: name scopes are numbered and do not say."""
     layers = {id(layer): (path, layer) for path, layer in reversed(list(named_layers(model)))}
-    own = {key: layer.__dict__.get("call") for key, (_, layer) in layers.items()}
+    original_calls = {key: layer.__dict__.get("call") for key, (_, layer) in layers.items()}
     graph = tf.compat.v1.get_default_graph()
 
     def watch(path: str, call: Any) -> Any:
@@ -120,8 +120,8 @@ def _watched(model: Any, call_paths: dict[str, str]) -> Iterator[None]:
     finally:
         for key, (_, layer) in layers.items():
             layer.__dict__.pop("call", None)
-            if own[key] is not None:
-                object.__setattr__(layer, "call", own[key])
+            if original_calls[key] is not None:
+                object.__setattr__(layer, "call", original_calls[key])
 
 
 def _nothing_fused() -> Any:

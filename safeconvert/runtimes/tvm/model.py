@@ -49,15 +49,15 @@ def activations(path: str, arrays: Arrays, store: str) -> TvmActivations:
     the graph's own outputs alone. Raises CannotRun.
     """
     model = onnx.load(path)
-    own = [output.name for output in model.graph.output]
-    names = list(dict.fromkeys([*(name for node in model.graph.node for name in node.output if name), *own]))
+    output_names = [output.name for output in model.graph.output]
+    names = list(dict.fromkeys([*(name for node in model.graph.node for name in node.output if name), *output_names]))
     why = ""
     try:
         traced = _traced(model, names, arrays)
     except CannotRun as error:
-        if set(names) == set(own):
+        if set(names) == set(output_names):
             raise
-        traced, why = _traced(model, own, arrays), str(error)
+        traced, why = _traced(model, output_names, arrays), str(error)
     records: list[TvmRecord] = []
     members = {}
     for name, (value, call, at) in traced["values"].items():
@@ -65,8 +65,8 @@ def activations(path: str, arrays: Arrays, store: str) -> TvmActivations:
         members[key] = value
         records.append(TvmRecord(name, key, value.shape, value.dtype.name, call, at))
     np.savez(store, **members)
-    kept = {record.tensor for record in records}
-    missing = [name for name in names if name not in kept]
+    stored_tensors = {record.tensor for record in records}
+    missing = [name for name in names if name not in stored_tensors]
     return TvmActivations(
         records,
         missing,
@@ -91,16 +91,18 @@ def _traced(model: onnx.ModelProto, names: list[str], arrays: Arrays) -> dict[st
             """Remember which call wrote what: kernels fill memory allocated for them, builtins return their own."""
             nonlocal calls
             name = str(symbol)
-            own = name.startswith(BUILTIN)
+            is_builtin = name.startswith(BUILTIN)
             written = [
-                _place(tensor) for tensor in ((result,) if own else arguments) if isinstance(tensor, tvm.runtime.Tensor)
+                _place(tensor)
+                for tensor in ((result,) if is_builtin else arguments)
+                if isinstance(tensor, tvm.runtime.Tensor)
             ]
             if before:
                 return 0  # go on with the call
             if name.startswith(f"{BUILTIN}alloc"):
                 empty.update(written)
                 return 0
-            written = written if own else [place for place in written if place in empty]
+            written = written if is_builtin else [place for place in written if place in empty]
             empty.difference_update(written)
             calls += bool(written)
             writers.update(dict.fromkeys(written, (name, calls)))
