@@ -45,8 +45,8 @@ _zygotes: dict[str, tuple[subprocess.Popen[bytes], str]] = {}
 def zygote(framework: str) -> str:
     """The path of the socket of this test process's zygote for ``framework``, which is started where there is none.
 
-    It may still be importing: whoever connects waits for it. The framework "command" is safeconvert itself, as the
-    command line imports it.
+    It imports when it is asked for the first copy. The framework "command" is safeconvert itself, as the command line
+    imports it.
     """
     if framework not in _zygotes:
         folder = Path(tempfile.mkdtemp(prefix="zygote-"))

@@ -1,9 +1,9 @@
 """A process that has imported a framework and makes copies of itself by fork, so that tests need not import it again.
 
-Run as ``python -P -W ignore zygote.py SOCKET PRELOAD``: it imports the modules of PRELOAD (separated by commas) and
-listens at the path SOCKET. A request is one JSON object with file descriptors for standard output, standard error and
-further ones; the copy runs the script it names, and its exit code is sent back on the same connection. The process
-ends as soon as its standard input is closed, thus with the tests that started it.
+Run as ``python -P -W ignore zygote.py SOCKET PRELOAD``: it listens at the path SOCKET, and imports the modules of
+PRELOAD (separated by commas) when it is asked for the first time. A request is one JSON object with file descriptors
+for standard output, standard error and further ones; the copy runs the script it names, and its exit code is sent back
+on the same connection. The process ends as soon as its standard input is closed, thus with the tests that started it.
 """
 
 import contextlib
@@ -55,16 +55,27 @@ def become(request: dict[str, Any], descriptors: list[int]) -> None:
     os._exit(code)
 
 
-def serve(listener: socket.socket) -> None:
+def preload(modules: str) -> None:
+    for name in modules.split(","):
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+
+
+def serve(listener: socket.socket, modules: str) -> None:
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
     selector.register(0, selectors.EVENT_READ)
     waiting: dict[int, socket.socket] = {}
+    is_ready = False
     while True:
         for key, _ in selector.select(POLL_SECONDS if waiting else None):
             if key.fileobj == 0:
                 return
             connection, _ = listener.accept()
+            if not is_ready:
+                preload(modules)
+                is_ready = True
             data, descriptors, _, _ = socket.recv_fds(connection, CHUNK_BYTES, MAX_DESCRIPTORS)
             while chunk := connection.recv(CHUNK_BYTES):
                 data += chunk
@@ -94,11 +105,7 @@ def serve(listener: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[2].split(","):
-        importlib.import_module(name)
-    gc.collect()
-    gc.freeze()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as socket_at_path:
         socket_at_path.bind(sys.argv[1])
         socket_at_path.listen()
-        serve(socket_at_path)
+        serve(socket_at_path, sys.argv[2])
