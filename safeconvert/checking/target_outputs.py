@@ -23,8 +23,10 @@ def target_outputs(
 ) -> list[Array]:
     """Run the Target on the Source's ``arrays`` and return its outputs in the order of ``expected``, the Source's.
 
-    Rows of outputs that have as many as an input has objects come in the Source's order too.
+    Rows of boxes, of which there are as many as an input has objects, come in the Source's order too.
     Raises :class:`WorkerFailed`.
     """
     outputs = match_outputs(source.output_names, target.output_names, target.run(apply_mapping(mapping, arrays)))
-    return in_source_order(expected, outputs, source.varying) if source.varying else outputs
+    if not source.varying:
+        return outputs
+    return in_source_order(expected, outputs, source.varying, source.output_names)

@@ -1,7 +1,8 @@
-"""Outputs with as many rows as an input has objects: their rows are a set, so that another order is no difference.
+"""Outputs with as many rows as an input has objects: rows of boxes are a set, so another order is no difference.
 
-Such outputs come padded to one length (see ``runtimes/rows``). Outputs of one model with equally many rows for an input
-(boxes, scores, classes) describe the same objects, so their rows are put in one order together.
+The order of other rows, such as the words of a sentence, says something and is kept. Such outputs come padded to one
+length (see ``runtimes/rows``). Outputs of one model with equally many rows for an input (boxes, scores, classes)
+describe the same objects, so their rows are put in one order together.
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ from typing import Any
 
 import numpy as np
 
+from .output_kinds import BOX_CORNERS, decide_kind
+
 Array = np.ndarray[Any, Any]
+BOX_COLUMNS = range(BOX_CORNERS, BOX_CORNERS + 4)  # a score, a class and the input's number may stand beside corners
 
 
-def in_source_order(source: Sequence[Array], target: Sequence[Array], varying: Collection[int]) -> list[Array]:
-    """Return the Target's outputs with the rows of each input in the order of the Source's.
+def in_source_order(
+    source: Sequence[Array], target: Sequence[Array], varying: Collection[int], names: Sequence[str]
+) -> list[Array]:
+    """Return the Target's outputs with the rows of boxes of each input in the order of the Source's.
 
-    ``varying`` are the indices of the outputs whose rows are a set; each array is [inputs, rows, ...]. Shorter padding
-    is made as long as the other model's. Outputs of another kind, or of other sizes, are left as they are.
+    ``varying`` are the indices of the outputs whose length varies; each array is [inputs, rows, ...]. Boxes are told by
+    the Source's ``names`` of outputs and by their values. Shorter padding is made as long as the other model's. Outputs
+    of another kind, or of other sizes, are left as they are.
     """
     outputs = list(target)
     matched = [i for i in varying if i < len(target) and _is_comparable(source[i], target[i])]
@@ -28,6 +35,8 @@ def in_source_order(source: Sequence[Array], target: Sequence[Array], varying: C
     for index in matched:
         groups.setdefault(tuple(row_counts(source[index])), []).append(index)
     for counts, group in groups.items():
+        if not any(_holds_boxes(names[index], source[index]) for index in group):
+            continue
         for position, count in enumerate(counts):
             if any(row_counts(outputs[index])[position] != count for index in group):
                 continue  # another number of rows, which is a difference in any order
@@ -39,6 +48,13 @@ def in_source_order(source: Sequence[Array], target: Sequence[Array], varying: C
                 outputs[index] = outputs[index].copy()
                 outputs[index][position, :count] = outputs[index][position, :count][order]
     return outputs
+
+
+def _holds_boxes(name: str, output: Array) -> bool:
+    """Are the rows boxes: four coordinates, alone or before few other columns, or told by name and values?"""
+    if output.ndim != 3 or output.dtype.kind != "f":
+        return False
+    return output.shape[2] in BOX_COLUMNS or decide_kind(name, output, channels_last=False).kind == "boxes"
 
 
 def row_counts(output: Array) -> list[int]:
