@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .outliers import OutlierMeter
+
 Array = np.ndarray[Any, Any]
 FLOOR_ULPS = 64  # rounding errors, in units of the dtype's epsilon, that a channel's magnitude lets pass
 FLOOR_ULPS_HALF = 4  # the same for float16 and bfloat16, which round each stored value visibly
@@ -110,6 +112,7 @@ class ScaleMeter:
         self._first: Array | None = None  # of an output of integers, booleans or strings: the first input's
         self._is_same = True
         self._is_collapsed = False
+        self._outliers = OutlierMeter()
         self.count = 0
 
     def add(self, array: Array) -> None:
@@ -126,6 +129,7 @@ class ScaleMeter:
         if not len(values):
             return
         finite_values = np.where(np.isfinite(values), values, np.nan)
+        self._outliers.add(finite_values)
         low, high = _extremes(finite_values)
         if self._low is not None and self._low.shape != low.shape:
             self._collapse()
@@ -178,6 +182,22 @@ class ScaleMeter:
         low, high = np.nan_to_num(self._low), np.nan_to_num(self._high)
         axes = channel_axes(axis, low.ndim)
         parts = [self._along(channel_axis, low, high) for channel_axis in axes]
+        channels = np.ravel(parts[-1][0])
+        usual = [None if self._is_collapsed else self._outliers.usual(channel_axis) for channel_axis in axes]
+        parts = [
+            (
+                spread if known is None else np.where(np.isfinite(mask_from), spread, known.spread(spread)),
+                floor,
+                mask_from,
+            )
+            for (spread, floor, mask_from), known in zip(parts, usual, strict=True)
+        ]
+        lows = [-largest_along(-low, channel_axis) for channel_axis in axes]
+        highs = [largest_along(high, channel_axis) for channel_axis in axes]
+        lows = [side if known is None else np.maximum(side, known.low) for side, known in zip(lows, usual, strict=True)]
+        highs = [
+            side if known is None else np.minimum(side, known.high) for side, known in zip(highs, usual, strict=True)
+        ]
         spread, floor, mask_from = parts[0]
         for other in parts[1:]:
             spread = np.minimum(spread, other[0])
@@ -188,10 +208,8 @@ class ScaleMeter:
         chosen = axes[-1]
         channel_axis = -1 if self._is_collapsed else None if chosen is None else chosen + 1
         return ChannelScales(
-            spread, floor, mask_from, np.ravel(parts[-1][0]), channel_axis,
-            is_constant, True, self.count,
-            np.minimum.reduce(np.broadcast_arrays(*(-largest_along(-low, channel_axis) for channel_axis in axes))),
-            np.maximum.reduce(np.broadcast_arrays(*(largest_along(high, channel_axis) for channel_axis in axes))),
+            spread, floor, mask_from, channels, channel_axis, is_constant, True, self.count,
+            np.minimum.reduce(np.broadcast_arrays(*lows)), np.maximum.reduce(np.broadcast_arrays(*highs)),
         )  # fmt: skip
 
     def _along(self, axis: int | None, low: Array, high: Array) -> tuple[Array, Array, Array]:

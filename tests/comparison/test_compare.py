@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from safeconvert.comparison import outliers
 from safeconvert.comparison.compare import compare
 from safeconvert.comparison.comparison import Comparison, all_rows_differ
 from safeconvert.comparison.output_rules import rules_from_arrays
@@ -215,6 +216,25 @@ def probabilities(count: int, classes: int, seed: int) -> np.ndarray:
     logits[np.arange(count), np.arange(count) % classes] += 9
     exponentials = np.exp(logits)
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4, 4), (6, 4)])
+def test_one_input_that_is_far_larger_does_not_widen_what_the_others_are_held_to(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = np.random.default_rng(3).normal(size=(40, *shape)).astype(np.float32)
+    source[7] *= 1000
+    wrong = source + np.float32(0.1) * (np.arange(40) != 7).reshape(-1, *[1] * len(shape))
+    rounded = source * np.float32(1 + 3e-5)
+
+    def agree(target: np.ndarray) -> bool:
+        rules = rules_from_arrays(["out"], [source], Tolerance())
+        return compare(range(40), [source], [target], ["out"], rules).agrees()
+
+    assert not agree(wrong)
+    assert agree(rounded), "the outlier is held to its own size"
+    monkeypatch.setattr(outliers, "OUTLIER_FACTOR", np.inf)
+    assert agree(wrong), "nothing else tells"
 
 
 def test_a_class_that_first_appears_after_scales_were_measured_is_held_to_its_own_size() -> None:
