@@ -26,6 +26,7 @@ class Options:
 
     images: Path | None = None
     inputs: Path | None = None
+    labels: Path | None = None
     preprocess: str | None = None
     target_preprocess: str | None = None
     embed_preprocessing: bool = False
@@ -71,6 +72,8 @@ class Options:
     def _mistakes_of_inputs(self) -> Iterator[str]:
         if self.images is not None and self.inputs is not None:
             yield "--images and --inputs were both given. Give one of them."
+        if self.labels is not None and self.images is None:
+            yield "--labels names images by their files. Pass --images too."
         if self.target_preprocess is not None and self.images is None:
             yield "--target-preprocess works on --images; ready arrays and probes are not preprocessed."
         if self.preprocess is not None and self.images is None:
@@ -130,7 +133,7 @@ class Options:
         if unknown:
             raise TypeError(f"unknown option {unknown[0]!r}; known: {', '.join(cls.__dataclass_fields__)}")
         chosen = dict(keywords)
-        for name in ("images", "inputs"):
+        for name in ("images", "inputs", "labels"):
             if chosen.get(name) is not None:
                 chosen[name] = Path(chosen[name])
         if not isinstance(chosen.get("input_shape", {}), Mapping):

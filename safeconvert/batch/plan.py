@@ -20,7 +20,7 @@ from ..options import Options
 
 OWN_KEYS = ("model", "to", "output")
 TOP_KEYS = ("defaults", "convert")
-PATH_OPTIONS = ("images", "inputs")
+PATH_OPTIONS = ("images", "inputs", "labels")
 
 
 @dataclass(frozen=True)

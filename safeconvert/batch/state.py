@@ -20,7 +20,7 @@ from ..models.detect import detect
 from ..models.model_digest import model_digest, sha256
 from .plan import Conversion
 
-FILE_OPTIONS = ("images", "inputs", "preprocess", "target_preprocess")
+FILE_OPTIONS = ("images", "inputs", "labels", "preprocess", "target_preprocess")
 NOT_IN_KEY = ("force",)
 
 

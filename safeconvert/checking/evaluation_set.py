@@ -22,6 +22,7 @@ from ..inputs.contract import contract
 from ..inputs.images import ImageInputs
 from ..inputs.preprocess import Layout, Preprocess
 from ..inputs.presets import load_preprocess
+from ..inputs.true_labels import labels_of_images
 from ..models.input_mapping import InputMapping, apply_mapping, layout_of
 from ..models.loaded_model import LoadedModel, shorten
 from ..models.loader import Shapes, source_batch_axes, specs
@@ -84,6 +85,7 @@ class EvaluationSet:
         self.target_preprocess: Preprocess | None = None  # of the Target's images; None: the Source's own
         self.target_inputs: Inputs | None = None  # prepared by ``target_preprocess``; None: the Source's own
         self.notes: list[str] = []
+        self._image_labels: dict[Path, int] = {}  # --labels
         folder = workers.scratch("outputs")
         folder.mkdir()
         inputs = self._inputs = self._begin(pool)  # of images that may still be being decoded
@@ -96,6 +98,8 @@ class EvaluationSet:
         options = self.options
         if options.images is not None:
             paths, skipped = ImageInputs.scan(options.images)
+            if options.labels is not None:
+                self._image_labels = labels_of_images(options.labels, paths, options.images)
             name = options.preprocess
             if name is None:
                 name = self.source.format.default_preprocess
@@ -151,6 +155,14 @@ class EvaluationSet:
     @property
     def inputs(self) -> Inputs:
         return self._inputs.result()
+
+    @cached_property
+    def true_labels(self) -> Mapping[int, int]:
+        """The true class index of each input that ``--labels`` gives one, by the input's row."""
+        labels, inputs = self._image_labels, self.inputs
+        if not labels or not isinstance(inputs, ImageInputs):
+            return {}
+        return {row: labels[path] for row, path in enumerate(inputs.paths) if path in labels}
 
     @cached_property
     def rows(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

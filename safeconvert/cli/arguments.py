@@ -60,6 +60,13 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         metavar="FILE.npz|DIR",
         help="Arrays to compare on, by input name, first axis the batch; or a folder with one input a file.",
     ),
+    "labels": click.option(
+        "--labels",
+        type=click.Path(path_type=Path),
+        metavar="FILE.csv|FILE.json|DIR",
+        help="True class indices by image name, to report the accuracy of Source and Target: CSV, JSON, or a folder "
+        "with one folder per class.",
+    ),
     "preprocess": click.option(
         "--preprocess", metavar="NAME|FILE.json", help="How the Source's images are prepared. [default: by framework]"
     ),

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from ..repair import FAULT_TYPES
+from ..reporting.accuracies import accuracy_lines
 from ..reporting.stored_integers import stored_lines
 from ..reporting.wording import discrepancy_sentence, fault_sentence, graph_of, operator_lines
 
@@ -77,7 +78,7 @@ class Terminal:
         self._faults(report)
         if "quantization" in report:
             self._quantization(report["quantization"])
-        for line in stored_lines(report):
+        for line in (*stored_lines(report), *accuracy_lines(report["check"])):
             self._line(line)
         if report["check"]["after"] is not None:
             out.print(_check(report["check"]))
@@ -154,9 +155,10 @@ def _why(attempts: list[dict[str, Any]], most: int = 6) -> list[str]:
 
 
 def _steps(steps: list[dict[str, Any]]) -> Table:
+    has_accuracy = "accuracy" in steps[0]
     table = Table(
         "quantisation", "MB", "% of float", "calibration", "held-out", "95 % bound", "latency ratio", "margin error",
-        box=None, pad_edge=False,
+        *(["accuracy (Source)"] if has_accuracy else []), box=None, pad_edge=False,
     )  # fmt: skip
     for step in steps:
         heldout = step["heldout"] or {}
@@ -169,8 +171,15 @@ def _steps(steps: list[dict[str, Any]]) -> Table:
             _percent(heldout.get("upper_bound_95"), "< "),
             "-" if step["latency_ratio"] is None else f"{step['latency_ratio']:.2f}",
             "-" if step["output_error"] is None else f"{step['output_error']:.3g}",
+            *([_accuracies(step["accuracy"])] if has_accuracy else []),
         )
     return table
+
+
+def _accuracies(part: Mapping[str, Any]) -> str:
+    """The Target's accuracy and the Source's on the held-out inputs, else on the calibration inputs."""
+    measured = part["heldout"] or part["calibration"]
+    return "-" if measured is None else f"{measured['target']:.2f} % ({measured['source']:.2f} %)"
 
 
 def _percent(value: float | None, start: str = "") -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..comparison.accuracy import accuracy
 from ..comparison.comparison import Comparison
 from ..conversion.stage import ConvertedModel
 from ..records import Attempt
@@ -42,7 +43,8 @@ class Step:
     def excess(self, budget: Budget) -> tuple[str, ...]:
         return budget.excess(self.size, self.latency_ratio)
 
-    def to_json(self, *, is_shipped: bool) -> dict[str, Any]:
+    def to_json(self, true_labels: Mapping[int, int], *, is_shipped: bool) -> dict[str, Any]:
+        """Describe the step for the report. ``true_labels`` are class indices by the input's row."""
         return {
             "plan": self.plan.words,
             "kind": self.plan.kind,
@@ -53,7 +55,13 @@ class Step:
             "output_error": self.output_error,
             "latency_ratio": self.latency_ratio,
             "shipped": is_shipped,
+            **({"accuracy": self._accuracy(true_labels)} if true_labels else {}),
         }
+
+    def _accuracy(self, true_labels: Mapping[int, int]) -> dict[str, Any]:
+        parts = {"calibration": self.calibration, "heldout": self.heldout}
+        measured = {name: part and accuracy(part, true_labels) for name, part in parts.items()}
+        return {name: part and part.to_json() for name, part in measured.items()}
 
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:
@@ -85,7 +93,8 @@ class Quantization:
     table: tuple[tuple[Step, str | None], ...] = ()
     notes: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, true_labels: Mapping[int, int]) -> dict[str, Any]:
+        """Describe it for the report. ``true_labels`` are class indices by the input's row."""
         multiplied = sum(use.multiplications for use in self.operators)
         integers = sum(use.multiplications for use in self.operators if use.arithmetic == "integer")
         return {
@@ -97,8 +106,12 @@ class Quantization:
                 "quantised_ms": 1e3 * self.chosen.seconds[1],
                 "ratio": self.chosen.latency_ratio,
             },
-            "frontier": [step.to_json(is_shipped=self.is_shipped and step is self.chosen) for step in self.steps],
-            "table": [{**step.to_json(is_shipped=False), "command": command} for step, command in self.table],
+            "frontier": [
+                step.to_json(true_labels, is_shipped=self.is_shipped and step is self.chosen) for step in self.steps
+            ],
+            "table": [
+                {**step.to_json(true_labels, is_shipped=False), "command": command} for step, command in self.table
+            ],
             "operators": {
                 "integer": _names(self.operators, "integer"),
                 "float": _names(self.operators, "float"),

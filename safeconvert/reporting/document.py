@@ -21,6 +21,7 @@ from ..models.loaded_model import LoadedModel
 from ..models.model_digest import model_digest
 from ..options import Options
 from ..records import Attempt, Fault, Localisation, Refusal
+from .accuracies import accuracy_section
 from .changed_predictions import predictions_section
 from .html_report import html_report
 
@@ -92,6 +93,7 @@ def build(
             "comparator": options.comparing.name,
             "max_discrepancy": options.allowed_discrepancy,
             "predictions": predictions_section(judgement, inputs),
+            **accuracy_section(judgement, evaluation_set.true_labels),
         },
         "faults": [fault.to_json(f"F{number}") for number, fault in enumerate(faults, 1)],
         "localisation": None if localisation is None else localisation.to_json(),

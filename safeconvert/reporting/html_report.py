@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 
 from ..repair import FAULT_TYPES
+from .accuracies import accuracy_lines
 from .figures import (
     byte_size,
     fault_words,
@@ -62,6 +63,7 @@ def html_report(document: Mapping[str, Any], thumbnails: Mapping[str, str] | Non
         predictions=predictions,
         margin_bars=None if predictions is None else margin_chart(predictions["margins"]),
         layer_errors=layer_error_chart(document),
+        accuracies=accuracy_lines(check),
         frontier=frontier_chart(document.get("quantization")),
         fault_words={fault["id"]: fault_words(fault, document) for fault in document["faults"]},
         graph_parts={fault["id"]: graph_parts(fault) for fault in document["faults"]},

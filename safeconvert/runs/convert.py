@@ -151,7 +151,7 @@ class ConvertRun(Run):
             tuple(refusals(conversion.findings, conversion.conversion_judgement)),
             self._runtime_comparisons(conversion.findings),
             files=tuple(reproducer.files),
-            quantization=None if quantization is None else quantization.to_json(),
+            quantization=None if quantization is None else quantization.to_json(conversion.deployed.true_labels),
         )
         return self.finish(outcome, final=final)
 

@@ -10,6 +10,7 @@ from ..errors import BadInput, collecting, refuse
 from ..formats import Format
 from ..inputs.images import SUFFIXES, ImageInputs
 from ..inputs.presets import load_preprocess
+from ..inputs.true_labels import read_labels
 from ..models.detect import detect
 from ..models.loader import guard
 from ..options import Options
@@ -34,7 +35,7 @@ def check_early(models: Sequence[Any], keywords: Mapping[str, Any], expected: Fo
         if isinstance(model, str | Path):
             with collecting(mistakes):
                 guard(detect(Path(model), expected if index == 0 else None), options_of_files)
-    for name in ("images", "inputs", "preprocess", "target_preprocess"):
+    for name in CHECKS:
         if paths.get(name) is not None:
             with collecting(mistakes):
                 CHECKS[name](paths[name])
@@ -82,9 +83,14 @@ def _check_inputs(inputs: Any) -> None:
         raise BadInput(f"no file {inputs}; --inputs takes an .npz file of arrays by input name.")
 
 
+def _check_labels(labels: Any) -> None:
+    read_labels(Path(labels))
+
+
 CHECKS = {
     "images": _check_images,
     "inputs": _check_inputs,
+    "labels": _check_labels,
     "preprocess": load_preprocess,
     "target_preprocess": load_preprocess,
 }
