@@ -12,7 +12,7 @@ from ..workers.remote import remote
 
 if TYPE_CHECKING:
     from .alignment import runtime_differences
-    from .graph import input_shapes, preprocessing_nodes
+    from .graph import input_shapes, neighbourhood, preprocessing_nodes
     from .localization import first_divergence, locate, runtime_exemptions, session, single_nodes, trace_search
     from .statistics import input_groups, layer_ranking
 
@@ -44,6 +44,7 @@ OUTPUT_DIFFERENCES = remote(
 CHOOSE_GROUPS = remote("repair.statistics.input_groups", "choose_groups", lambda: input_groups.choose_groups)
 RANK_LAYERS = remote("repair.statistics.layer_ranking", "rank_layers", lambda: layer_ranking.rank_layers)
 
+NEIGHBOURHOODS = remote("repair.graph.neighbourhood", "neighbourhoods", lambda: neighbourhood.neighbourhoods)
 WRITE_INPUT_SHAPES = remote("repair.graph.input_shapes", "write", lambda: input_shapes.write)
 WRITE_PREPROCESSING = remote("repair.graph.preprocessing_nodes", "write", lambda: preprocessing_nodes.write)
 WRITE_SINGLE_NODES = remote(

@@ -17,16 +17,16 @@ from typing import Any, Literal
 
 from .comparison.comparators import Judging
 from .errors import BadInput
-from .formats import FORMAT_NAMES, Format, ModelFile, format_named
+from .formats import FORMAT_NAMES, format_named
 from .live.model_file import is_path
-from .live.output_folder import new_folder
+from .live.output_folder import default_output, new_folder
 from .live.preparation import Preparation
 from .options import Observer, Options, Silent
 from .reporting import output_files
 from .runs import argument_checks
 from .runs.check import CheckRun
 from .runs.convert import ConvertRun
-from .runs.early_checks import check_early
+from .runs.early_checks import check_comparison, check_conversion, check_given_target, path_of
 from .runs.repair import RepairRun
 from .runs.result import Result
 from .workers.pool import WorkerPool
@@ -93,7 +93,7 @@ def convert(
     keywords = _option_keywords(locals())
     if to not in FORMAT_NAMES:
         raise BadInput(f"{to!r} is no format. Known: {', '.join(FORMAT_NAMES)}.")
-    check_early((source,), keywords)
+    check_conversion(source, to, keywords, path_of(output))
     with WorkerPool() as workers:
         prepared = Preparation(workers, (source,), keywords)
         (file,), options = prepared.files, prepared.options
@@ -137,7 +137,7 @@ def check(
     Raises :class:`BadInput` where the input or an option cannot be used.
     """
     keywords = _option_keywords(locals())
-    check_early((source, target), keywords)
+    check_comparison(source, target, keywords, path_of(output))
     with WorkerPool() as workers:
         prepared = Preparation(workers, (source, target), keywords)
         report = None if output is None else Path(output)
@@ -193,7 +193,7 @@ def repair(
     keywords = _option_keywords(locals())
     if output is None and is_path(target):
         raise BadInput("output is missing: say where the repaired Target goes.")
-    check_early((source, target), keywords)
+    check_given_target(source, target, keywords, path_of(output))
     with WorkerPool() as workers:
         prepared = Preparation(workers, (source, target), keywords)
         models, options = prepared.files, prepared.options
@@ -207,16 +207,6 @@ def _option_keywords(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of a function's parameters that are fields of :class:`Options`; what is None keeps its default."""
     names = Options.__dataclass_fields__
     return {name: value for name, value in parameters.items() if name in names and value is not None}
-
-
-def default_output(source: ModelFile, target: Format) -> Path:
-    """Beside the Source: ``model.pt`` -> ``model.keras``; a SavedModel folder is ``model_savedmodel``.
-
-    For a live Source, in a folder that lasts as long as the process.
-    """
-    folder = new_folder() if source.is_live else source.path.parent
-    stem = source.path.name if source.format.is_folder else source.path.stem
-    return folder / f"{stem}{target.suffix or '_savedmodel'}"
 
 
 __all__ = ["Observer", "Options", "Result", "Silent", "check", "convert", "repair"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -13,8 +14,9 @@ import numpy as np
 from .comparison.comparators import Comparator, Judging, comparator
 from .comparison.tolerance import Tolerance
 from .errors import BadInput, collecting, refuse
+from .inputs.argument_types import type_mistakes
 from .inputs.base import split
-from .records import OUTPUT_KINDS, QUANTIZATIONS
+from .records import OPSETS, OUTPUT_KINDS, QUANTIZATIONS
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,11 @@ class Options:
         for name, percent in self.max_error.items():
             if not 0 <= percent <= 100:
                 yield f"--max-error {name}:{percent}: {percent} is not a percentage from 0 to 100."
+        for name, sizes in self.input_shape.items():
+            if not sizes or min(sizes) < 1:
+                yield f"--input-shape {name}: {list(sizes)} is not a list of sizes of at least 1."
+        if self.opset is not None and self.opset not in OPSETS:
+            yield f"--opset {self.opset} is not from {OPSETS[0]} to {OPSETS[-1]}."
         if self.seed < 0:
             yield f"--seed {self.seed} is below 0."
         if not self.timeout > 0:
@@ -125,7 +132,9 @@ class Options:
 
     @classmethod
     def of(cls, keywords: Mapping[str, Any]) -> Options:
-        """Return the options of these keyword arguments. Raises TypeError for an unknown one.
+        """Return the options of these keyword arguments.
+
+        Raises TypeError for an unknown one, and :class:`BadInput` for values that no run could use.
 
         Paths may be strings, and ``input_shape`` may be the sizes alone for a model with one input.
         """
@@ -134,11 +143,17 @@ class Options:
             raise TypeError(f"unknown option {unknown[0]!r}; known: {', '.join(cls.__dataclass_fields__)}")
         chosen = dict(keywords)
         for name in ("images", "inputs", "labels"):
-            if chosen.get(name) is not None:
+            if isinstance(chosen.get(name), str):
                 chosen[name] = Path(chosen[name])
-        if not isinstance(chosen.get("input_shape", {}), Mapping):
-            chosen["input_shape"] = {"": tuple(chosen["input_shape"])}
-        return cls(**chosen)
+        shape = chosen.get("input_shape")
+        if isinstance(shape, Sequence) and not isinstance(shape, str):
+            chosen["input_shape"] = {"": tuple(shape)}
+        hints = typing.get_type_hints(cls, localns={"Path": Path})
+        mistakes = type_mistakes(chosen, hints)
+        with collecting(messages := list(mistakes.values())):
+            options = cls(**{name: value for name, value in chosen.items() if name not in mistakes})
+        refuse(messages)
+        return options
 
     def arguments(self) -> list[str]:
         """Return the command line's words for these options, without those that are the default."""

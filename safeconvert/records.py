@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 OUTPUT_KINDS = ("labels", "map", "boxes", "values", "ids")  # see comparison/output_kinds.py
+OPSETS = range(7, 27)  # of ONNX, that can be written
 QUANTIZATIONS = ("float16", "weights", "dynamic", "int8", "int16x8")  # see runtimes/litert/quantization_plan.py
 
 Setting = bool | int | float | str | Sequence[bool] | Sequence[int] | Sequence[float] | Sequence[str]
@@ -204,14 +205,19 @@ class Refusal:
 
 @dataclass(frozen=True)
 class LayerError:
-    """How far a layer's output is off on the Source's own activations, in multiples of the tolerance."""
+    """How far a layer's output is off on the Source's own activations, in multiples of the tolerance.
+
+    ``score_after`` is the same after the repair, None where nothing was repaired or it was not measured.
+    """
 
     source_node: str
     operator: str
     score: float
+    score_after: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"source_node": self.source_node, "operator": self.operator, "before": self.score}
+        entry = {"source_node": self.source_node, "operator": self.operator, "before": self.score}
+        return entry if self.score_after is None else {**entry, "after": self.score_after}
 
 
 @dataclass(frozen=True)

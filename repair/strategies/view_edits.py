@@ -29,6 +29,7 @@ from ..located_target import LocatedTarget
 from ..native_format.fault_names import Names
 from ..native_format.fault_types import merged, natively_typed
 from ..remote_functions import LOCATE
+from ..surroundings import neighbours
 from ..tvm_exemptions import TvmExemptions
 from . import float_weights
 from .native_edits import diagnosed_in_own_file, in_own_format
@@ -170,6 +171,8 @@ class _Repair:
         self.located, self.stop_reason = located.target, located.stop_reason
         self.faults, self.names = located.target.faults, search.names
 
+        self.around = neighbours(context.workers, located.pair, self.faults)
+
     def propose(self) -> Proposal:
         share = self.located.result.unrelated_weights
         is_another_model = share > MAX_UNRELATED_SHARE
@@ -262,7 +265,7 @@ class _Repair:
             hop=self.context.hop,
             source_node=source_node,
             target_node=target_node,
-            evidence={**fault.evidence, **self.names.operations(index, fault)},
+            evidence={**fault.evidence, **self.names.operations(index, fault), "neighbours": self.around[index]},
             repair=fault.description,
             percent_before=self.search.before.percent if percent is None else percent,
             is_repaired=is_repaired,

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..conversion.routes import hops_between, missing, routes
-from ..errors import BadInput
+from ..errors import BadInput, collecting, refuse
 from ..formats import FORMAT_NAMES, FORMATS, format_named
 from ..models.detect import detect
+from ..runs.early_checks import check_early
 from .plan import Conversion
 
 SCHEMA = "safeconvert.matrix/1"
@@ -33,6 +34,13 @@ def matrix_conversions(models: Sequence[Path], folder: Path, options: Mapping[st
     conversions = []
     options = {name: value.absolute() if isinstance(value, Path) else value for name, value in options.items()}
     names = [_stem(model) for model in models]
+    mistakes: list[str] = []
+    for model in models:
+        with collecting(mistakes):
+            check_early((model,), options)
+    if folder.exists() and not folder.is_dir():
+        mistakes.append(f"--output {folder} is a file, and the Targets go into a folder. Choose another path with -o.")
+    refuse(list(dict.fromkeys(mistakes)))
     if copies := sorted({name for name in names if names.count(name) > 1}):
         raise BadInput(f"several models are named {', '.join(copies)}. Rename them: Targets are named by their Source.")
     for model, name in zip(models, names, strict=True):

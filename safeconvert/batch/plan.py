@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..api import default_output
 from ..errors import BadInput
 from ..formats import FORMAT_NAMES, ModelFile, format_named
 from ..inputs.presets import load_preprocess
+from ..live.output_folder import default_output
 from ..models.detect import detect
 from ..options import Options
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..records import OUTPUT_KINDS, QUANTIZATIONS
+from ..records import OPSETS, OUTPUT_KINDS, QUANTIZATIONS
 from .parameter_types import Axis, Named, Names, PathOrKind, Shape
 
 
@@ -36,9 +36,12 @@ def output(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 def take_output(chosen: dict[str, Any], *, is_required: bool = False) -> Path | None:
     """The one path of ``-o/--output``; what was said of outputs goes into ``output_kind``. Raises UsageError."""
-    values = chosen.pop("output")
+    values = chosen.pop("output") or ()
     paths = [value for value in values if isinstance(value, Path)]
-    chosen["output_kind"] = (*chosen["output_kind"], *(value for value in values if not isinstance(value, Path)))
+    chosen["output_kind"] = (
+        *(chosen["output_kind"] or ()),
+        *(value for value in values if not isinstance(value, Path)),
+    )
     if len(paths) > 1:
         raise click.UsageError(f"--output was given {len(paths)} paths: {', '.join(map(str, paths))}. Give one.")
     if is_required and not paths:
@@ -133,7 +136,9 @@ OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         show_default=True,
         help="Dtype of the inputs and outputs of a Target with --quantize int8.",
     ),
-    "opset": click.option("--opset", type=click.IntRange(7, 26), help="ONNX opset to write. [default: the exporter's]"),
+    "opset": click.option(
+        "--opset", type=click.IntRange(OPSETS[0], OPSETS[-1]), help="ONNX opset to write. [default: the exporter's]"
+    ),
     "holdout": click.option(
         "--holdout",
         type=float,

@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
 
-from ..errors import BadInput
+from ..errors import BadInput, collecting, refuse
+from .all_mistakes import usage_mistakes
 from .arguments import take_output
 
 
-def run_command(work: Callable[..., Any], arguments: dict[str, Any], *, is_output_required: bool = False) -> None:
-    """Run ``work`` with the options given, show its result, and exit with its code."""
+def run_command(
+    check: Callable[..., None], work: Callable[..., Any], arguments: dict[str, Any], *, is_output_required: bool = False
+) -> None:
+    """Run ``work`` with the options, show its result, and exit with its code.
+
+    ``check`` raises :class:`BadInput` for options that ``work`` cannot use; it must do without frameworks.
+    """
+    context = click.get_current_context()
+    wrong = usage_mistakes(context)
     as_json, quiet, verbose = arguments.pop("as_json"), arguments.pop("quiet"), arguments.pop("verbose")
-    path = take_output(arguments, is_required=is_output_required)
+    path = None
+    try:
+        path = take_output(arguments, is_required=is_output_required)
+    except click.UsageError as error:
+        wrong.append(error.format_message())
     files = {name: arguments.pop(name, None) for name in ("junit", "node_data")}
     arguments = as_keywords(arguments)
-    name = _case_name(click.get_current_context())
+    name = _case_name(context)
+
+    wrong_files: list[str] = []  # those for machines, which then are told nothing
 
     def run() -> int:
         from .machine_outputs import MachineOutputs
         from .terminal import Terminal
 
         outputs = MachineOutputs(name, **files)
-        outputs.check()
-        terminal = Terminal(quiet=quiet or as_json, verbose=verbose)
+        with collecting(wrong_files):
+            outputs.check()
+        with contextlib.nullcontext() if wrong_files else outputs.watching():
+            _refuse_all(context.command_path, wrong, wrong_files, lambda: check(path, **_valid(arguments, wrong)))
+        terminal = Terminal(quiet=bool(quiet or as_json), verbose=bool(verbose))
         with outputs.watching(), terminal:
             result = work(terminal, path, **arguments)
         outputs.write_report(result.report)
@@ -42,6 +60,24 @@ def run_command(work: Callable[..., Any], arguments: dict[str, Any], *, is_outpu
     sys.exit(exit_code_of(run, verbose=verbose))
 
 
+def _refuse_all(command: str, wrong: Sequence[str], wrong_files: Sequence[str], check: Callable[[], None]) -> None:
+    """Raise :class:`BadInput` with what is wrong in the command line and what the check says."""
+    mistakes = [*wrong, *wrong_files]
+    with collecting(mistakes):
+        check()
+    try:
+        refuse(list(dict.fromkeys(mistakes)))
+    except BadInput as error:
+        if wrong:
+            raise BadInput(f"{error}\nTry: {command} --help", error.mistakes) from error
+        raise
+
+
+def _valid(arguments: Mapping[str, Any], wrong: Sequence[str]) -> dict[str, Any]:
+    """Return the options without those that have no value because the one in the command line is wrong."""
+    return {name: value for name, value in arguments.items() if value is not None or not wrong}
+
+
 def _case_name(context: click.Context) -> str:
     """Return what JUnit calls a run: the command and its models."""
     models = [str(context.params[name]) for name in ("model", "source", "target") if name in context.params]
@@ -51,7 +87,7 @@ def _case_name(context: click.Context) -> str:
 def as_keywords(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options as keywords of the Python functions: those that may be repeated become dicts."""
     repeated = ("input_shape", "batch_axis", "output_kind", "class_axis", "max_error")
-    return {name: dict(value) if name in repeated else value for name, value in arguments.items()}
+    return {name: dict(value or ()) if name in repeated else value for name, value in arguments.items()}
 
 
 def exit_code_of(run: Callable[[], int | None], *, verbose: bool) -> int:

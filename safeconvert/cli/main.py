@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
-from ..errors import BadInput
+from ..errors import BadInput, collecting, refuse
 from ..formats import FORMAT_NAMES, FORMATS
+from .all_mistakes import Command
 from .arguments import BACKEND_OPTIONS, CONVERTING, NOT_IN_MATRIX, OPTIONS, options, output
 from .execution import as_keywords, exit_code_of, run_command
 from .pair_commands import Commands, pair_command
@@ -56,6 +57,7 @@ def _backend_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @cli.command(
+    cls=Command,
     epilog="\b\nExample:\n  safeconvert check model.pt2 model.tflite --images photos/",
     context_settings={"max_content_width": 110},
 )
@@ -78,15 +80,20 @@ def check(
 ) -> None:
     """Compare TARGET with SOURCE on the same inputs; nothing is converted."""
 
-    def work(observer: Any, output: Path | None, **chosen: Any) -> Any:
-        from ..runs.early_checks import check_early
+    def check_arguments(output: Path | None, **chosen: Any) -> None:
+        from ..runs.early_checks import check_comparison
 
-        check_early((source, target), chosen)
+        mistakes: list[str] = []
+        if shards is None and (backend != "loky" or scheduler is not None or jobs is not None):
+            mistakes.append("--backend, --scheduler and --jobs are for --shards N. Give it too.")
+        with collecting(mistakes):
+            check_comparison(source, target, chosen, output)
+        refuse(mistakes)
+
+    def work(observer: Any, output: Path | None, **chosen: Any) -> Any:
         if shards is None:
             from ..api import check
 
-            if backend != "loky" or scheduler is not None or jobs is not None:
-                raise BadInput("--backend, --scheduler and --jobs are for --shards N. Give it too.")
             return check(source, target, output=output, observer=observer, **chosen)
         from ..batch.backends import Backend
         from ..batch.shards import check_in_shards
@@ -94,10 +101,11 @@ def check(
         cluster = Backend(backend, scheduler, jobs)
         return check_in_shards(source, target, shards, cluster, output=output, observer=observer, **chosen)
 
-    run_command(work, arguments)
+    run_command(check_arguments, work, arguments)
 
 
 @cli.command(
+    cls=Command,
     epilog="\b\nExample:\n  safeconvert repair model.pt2 model.keras -o fixed.keras --images photos/",
     context_settings={"max_content_width": 110},
 )
@@ -114,15 +122,17 @@ def check(
 def repair(source: Path, target: Path, **arguments: Any) -> None:
     """Find what is wrong with TARGET, from any converter, and write it repaired in its own format."""
 
-    def work(observer: Any, output: Path, **chosen: Any) -> Any:
-        from ..runs.early_checks import check_early
+    def check_arguments(output: Path | None, **chosen: Any) -> None:
+        from ..runs.early_checks import check_given_target
 
-        check_early((source, target), chosen)
+        check_given_target(source, target, chosen, output)
+
+    def work(observer: Any, output: Path, **chosen: Any) -> Any:
         from ..api import repair
 
         return repair(source, target, output=output, observer=observer, **chosen)
 
-    run_command(work, arguments, is_output_required=True)
+    run_command(check_arguments, work, arguments, is_output_required=True)
 
 
 @cli.command(

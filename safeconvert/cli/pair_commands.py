@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ..formats import FORMAT_NAMES, Format
+from .all_mistakes import Command
 from .arguments import options
 from .execution import run_command
 
@@ -33,6 +34,7 @@ def pair_command(source: Format, target: Format) -> click.Command:
 
     @click.command(
         name,
+        cls=Command,
         help=f"Convert {source} to {target}; you get a file only if its predictions match the original's.",
         epilog=f"\b\nExample:\n  safeconvert {name} {source.example} --images photos/ -o {target.example}",
         context_settings={"max_content_width": 110},
@@ -40,14 +42,16 @@ def pair_command(source: Format, target: Format) -> click.Command:
     @click.argument("model", type=click.Path(path_type=Path))
     @options()
     def run(model: Path, **arguments: Any) -> None:
-        def work(observer: Any, output: Path | None, **chosen: Any) -> Any:
-            from ..runs.early_checks import check_early
+        def check(output: Path | None, **chosen: Any) -> None:
+            from ..runs.early_checks import check_conversion
 
-            check_early((model,), chosen, source)  # before the rest is imported: mistakes are told at once
+            check_conversion(model, target.name, chosen, output, source)
+
+        def work(observer: Any, output: Path | None, **chosen: Any) -> Any:
             from ..api import convert
 
             return convert(model, target.name, output=output, observer=observer, **chosen)
 
-        run_command(work, arguments)
+        run_command(check, work, arguments)
 
     return run

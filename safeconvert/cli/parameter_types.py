@@ -43,14 +43,24 @@ class Named(click.ParamType):  # type: ignore[type-arg]
 
 
 class PathOrKind(click.ParamType):  # type: ignore[type-arg]
-    """A path; or ``NAME:KIND``, what the output NAME is, where KIND is a known word and NAME has no folder in it."""
+    """A path; or ``NAME:KIND``, what the output NAME is, where NAME has no folder in it.
+
+    A word in KIND's place that is no kind is refused: it is more often a slip than a file's name.
+    """
 
     name = "PATH|NAME:KIND"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | tuple[str, str]:
         name, _, kind = str(value).rpartition(":")
-        if name and kind in OUTPUT_KINDS and "/" not in name:
+        if not name or "/" in name:
+            return Path(value)
+        if kind in OUTPUT_KINDS:
             return name, kind
+        if kind.isalpha():
+            kinds = ", ".join(OUTPUT_KINDS)
+            self.fail(
+                f"{value!r}: {kind!r} is not one of {kinds}. Write ./{value} for a file of that name.", param, ctx
+            )
         return Path(value)
 
 

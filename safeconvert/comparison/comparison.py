@@ -185,7 +185,7 @@ class Comparison:
             reason += f", {self.near_ties_differ} of them near-ties"
         if self.by.by_values:
             worst = max((output.max_of_tolerance for output in self.outputs), default=np.inf)
-            reason += f", worst: {worst:.3g} times the tolerance"
+            reason += f", worst: {_times(worst)} times the tolerance"
         return reason
 
     def _output_reasons(self, max_discrepancy: float, *, values: bool) -> list[str]:
@@ -210,7 +210,7 @@ class Comparison:
             where = f" in output {output.name!r} ({output.kind})" if has_several else ""
             what, worst = (
                 "values differ beyond the tolerance",
-                f" (worst: {output.max_of_tolerance:.3g} times the tolerance)",
+                f" (worst: {_times(output.max_of_tolerance)} times the tolerance)",
             )
             if output.kind == "ids":
                 what, worst = "ids differ", ""
@@ -248,3 +248,8 @@ def all_rows_differ(count: int, problem: str) -> Comparison:
 
 def _larger(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else max(a, b)
+
+
+def _times(factor: float) -> str:
+    """``12.3``, ``1,013``: three digits, and no exponent below a million."""
+    return f"{factor:,.0f}" if 1000 <= factor < 1e6 else f"{factor:.3g}"

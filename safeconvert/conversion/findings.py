@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..checking.tvm_check import RuntimeComparison
 from ..checking.verdict import Judgement
 from ..converters.hop import Hop
 from ..records import Diagnosis, LayerError, Localisation, Refusal, Verdict
+from ..repair.graph.neighbour import Neighbour
 from .stage import ConvertedModel
 
 Array = np.ndarray[Any, Any]
@@ -86,6 +88,8 @@ class HopFinding(Replayed):
     ``is_whole_form``: only a form of the whole graph helped. ``is_exhausted``: every form of the nodes was tried.
     ``engine`` computed the activations that the nodes were replayed on; where that was not onnxruntime alone,
     ``comparison`` is of the two, and ``refused`` are nodes that differ only as the two do.
+    ``neighbours``: the nodes around each one at fault, by its name. ``repaired_file`` is the ONNX file with the
+    repaired nodes, and ``scores_after`` their differences in it, by the name of the node that they stand for.
     """
 
     before: ConvertedModel
@@ -101,10 +105,24 @@ class HopFinding(Replayed):
     engine: str = "onnxruntime"
     comparison: RuntimeComparison | None = None
     refused: tuple[Refusal, ...] = ()
+    neighbours: Mapping[str, Sequence[Neighbour]] = field(default_factory=dict)
+    repaired_file: Path | None = None
+    scores_after: Mapping[str, float] = field(default_factory=dict)
 
     def by_whole_form(self, form: str, after: ConvertedModel) -> HopFinding:
         """Return the finding of a hop that only a form of the whole graph repaired."""
         return replace(self, form=form, after=after, is_whole_form=True)
+
+    def graph_around(self, local: NodeDifference) -> list[dict[str, Any]]:
+        """Return the neighbours of a node as the report has them: Source beside Target, in the network's order."""
+        return [
+            {
+                "position": near.position,
+                "source": f"{near.operator} {near.node}",
+                "target": self.hop.layer_name(near.node, near.index),
+            }
+            for near in self.neighbours.get(local.node, ())
+        ]
 
     def changed(self, node: str) -> list[Mapping[str, str]]:
         """Return what was rewritten at this node."""
@@ -172,7 +190,7 @@ def diagnose(
                     hop=finding.hop.label,
                     source_node=local.node,
                     target_node=finding.target_node(local),
-                    evidence=local.evidence(),
+                    evidence={**local.evidence(), "neighbours": finding.graph_around(local)},
                     repair=finding.repair_of(local),
                     percent_before=alone.get((finding.hop.label, local.node), joint) if is_changed else percent,
                     is_repaired=is_changed and (verified or some_left),
@@ -219,5 +237,10 @@ def localisation(findings: Sequence[HopFinding]) -> Localisation | None:
 
 def _layers(findings: Sequence[HopFinding]) -> tuple[LayerError, ...]:
     """Return the error of each node along the graph of the last hop that differs; the first ``MAX_LAYERS_SHOWN``."""
-    nodes = sorted(findings[-1].ranking, key=lambda node: node.index)
-    return tuple(LayerError(node.node, node.operator, node.score) for node in nodes[:MAX_LAYERS_SHOWN])
+    finding = findings[-1]
+    nodes = sorted(finding.ranking, key=lambda node: node.index)[:MAX_LAYERS_SHOWN]
+    after = finding.scores_after
+    return tuple(
+        LayerError(node.node, node.operator, node.score, after.get(node.node, node.score) if after else None)
+        for node in nodes
+    )

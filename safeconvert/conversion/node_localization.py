@@ -7,6 +7,7 @@ what it does to the nodes behind it is not.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,18 +18,22 @@ import numpy as np
 from ..checking.tvm_check import RuntimeComparison, ask
 from ..converters.hop import Hop
 from ..errors import WorkerFailed
+from ..formats import ONNX
 from ..models.input_mapping import Mismatch, apply_mapping, map_inputs, match_outputs
+from ..models.loaded_model import LoadedModel
 from ..records import Refusal, Signature, TensorSpec
+from ..repair.graph.neighbour import Neighbour
 from ..workers.runtime_functions import FORGET, RUN_ONCE
 from .findings import Crash, HopFinding, NodeDifference
 from .hop_runner import HopRunner
 from .node_comparison import Activations, judge_node, unconverted
-from .remote_functions import ACTIVATIONS, RUNTIME_ACTIVATIONS, WRITE_PIECES
+from .remote_functions import ACTIVATIONS, NEIGHBOURHOODS, NODES_NAMED_AFTER, RUNTIME_ACTIVATIONS, WRITE_PIECES
 from .stage import ConvertedModel
 
 Array = np.ndarray[Any, Any]
 Rows = Sequence[dict[str, Array]]
 MAX_ACTIVATION_BYTES = 256 << 20  # of one input's activations; beyond it there is no replay
+MAX_FAULTS_SHOWN = 20  # whose neighbours are looked up
 MAX_CONVERSIONS = 12  # of parts of the graph, where the converter fails on all of its nodes at once
 
 
@@ -61,6 +66,7 @@ class NodeLocalization:
             replay = self.replay(stage, hop, rows[0], engine=self.hop_runner.settings.engine)
         except WorkerFailed:
             return None  # the replay is a help; without it the whole graph is fed in other forms
+        faults = tuple(difference for difference in replay.ranking if not difference.score <= 1)
         return HopFinding(
             hop,
             stage,
@@ -68,12 +74,47 @@ class NodeLocalization:
             replay.activations.shapes,
             before=diverged,
             ranking=replay.ranking,
-            faults=tuple(difference for difference in replay.ranking if not difference.score <= 1),
+            faults=faults,
             model_runs=self.model_runs,
             engine=replay.activations.engine,
             comparison=replay.activations.comparison,
             refused=replay.refused,
+            neighbours=self._neighbours(stage, [fault.node for fault in faults]),
         )
+
+    def _neighbours(self, stage: ConvertedModel, nodes: Sequence[str]) -> Mapping[str, Sequence[Neighbour]]:
+        """Return what stands around these nodes in the graph; nothing where that cannot be read."""
+        worker = self.workers.worker("onnx_tflite", "onnx_tflite")
+        with contextlib.suppress(WorkerFailed):
+            return NEIGHBOURHOODS(
+                worker, self.hop_runner.timeout, path=stage.model.location, nodes=list(nodes)[:MAX_FAULTS_SHOWN]
+            )
+        return {}
+
+    def measure_repaired(self, finding: HopFinding) -> HopFinding:
+        """Return the finding with ``scores_after``: what stands in place of the faulty nodes, replayed as they were.
+
+        Without them where there is no repair, no time, or the repaired nodes cannot be replayed.
+        """
+        path, nodes = finding.repaired_file, [fault.node for fault in finding.faults]
+        if finding.after is None or path is None or not self.hop_runner.repair_time.allows():
+            return finding
+        fed = LoadedModel(self.workers, "onnx_tflite", ONNX.written_at(path), finding.fed.model.options)
+        try:
+            worker = self.workers.worker("onnx_tflite", "onnx_tflite")
+            stand_ins = NODES_NAMED_AFTER(worker, self.hop_runner.timeout, path=str(path), nodes=nodes)
+            only = sorted({node for names in stand_ins.values() for node in names})
+            replay = self.replay(replace(finding.fed, model=fed), finding.hop, finding.rows[0], only)
+        except WorkerFailed:
+            return finding
+        scores = {difference.node: difference.score for difference in replay.ranking}
+        after = {
+            node: max(scores[name] for name in names if name in scores)
+            for node, names in stand_ins.items()
+            if any(name in scores for name in names)
+        }
+        is_whole = len(after) == len(nodes)
+        return replace(finding, scores_after=after if is_whole else {}, model_runs=finding.model_runs + self.model_runs)
 
     def failing_nodes(
         self, attempt: int, stage: ConvertedModel, hop: Hop, nodes: Sequence[str], rows: Rows

@@ -94,6 +94,7 @@ class NodeRepair:
             form=form,
             faults=repaired.nodes,
             changes=repaired.rewritten.changes,
+            repaired_file=repaired.rewritten.path,
             alone=without if len(repaired.nodes) > 1 else {},
             model_runs=self.model_runs,
         )

@@ -8,6 +8,7 @@ from ..workers.remote import remote
 
 if TYPE_CHECKING:
     from ..converters.support import input_layout
+    from ..repair.graph import neighbourhood
     from ..repair.localization import node_replay
     from ..repair.rewrites import forms
 
@@ -16,6 +17,8 @@ RUNTIME_ACTIVATIONS = remote(
     "repair.localization.node_replay", "runtime_activations", lambda: node_replay.runtime_activations
 )
 WRITE_PIECES = remote("repair.localization.node_replay", "write_pieces", lambda: node_replay.write_pieces)
+NEIGHBOURHOODS = remote("repair.graph.neighbourhood", "neighbourhoods", lambda: neighbourhood.neighbourhoods)
+NODES_NAMED_AFTER = remote("repair.graph.neighbourhood", "nodes_named_after", lambda: neighbourhood.nodes_named_after)
 NODE_KINDS = remote("repair.localization.node_replay", "kinds", lambda: node_replay.kinds)
 WRITE_FORM = remote("repair.rewrites.forms", "write", lambda: forms.write)
 PERMUTE_ONNX_INPUTS = remote(

@@ -146,7 +146,7 @@ class RouteSearch:
         if finding is None:
             return None
         if self.settings.repair:
-            return self.node_repair.repair(finding, last=last)
+            return self.node_localization.measure_repaired(self.node_repair.repair(finding, last=last))
         return self.node_repair.with_fault_types(finding)
 
     def _finish(self, stage: ConvertedModel, rest: tuple[str, ...]) -> ConvertedModel | None:

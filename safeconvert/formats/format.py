@@ -41,8 +41,7 @@ class Format:
     batches than a file declares.
 
     ``snippet`` is Python that runs such a model on its runtime alone: it leaves ``outputs``, a list of arrays; MODEL,
-    TEST and INPUT in it stand for texts (see ``reporting/input_contract``). ``is_snippet_for_one_output``: the runtime
-    orders several outputs otherwise than the signature does.
+    TEST and INPUT in it stand for texts, and OUTPUTS for a list of them (see ``reporting/input_contract``).
     """
 
     name: str
@@ -66,7 +65,6 @@ class Format:
     has_external_data: bool = False
     can_resize_batch: bool = False
     snippet: str = ""
-    is_snippet_for_one_output: bool = False
 
     def __str__(self) -> str:
         return self.name

@@ -26,6 +26,16 @@ def load_object(file: ModelFile) -> Any:
     return importlib.import_module("tensorflow").saved_model.load(str(file.path))
 
 
+SNIPPET = """\
+import numpy
+import tensorflow
+test = numpy.load(TEST)
+model = tensorflow.saved_model.load(MODEL)
+signatures = list(model.signatures)
+run = model.signatures["serving_default" if "serving_default" in signatures else signatures[0]]
+answers = run(**{INPUT: tensorflow.constant(test["input"])})
+outputs = [answers[name].numpy() for name in (OUTPUTS)]
+"""
 TF = Format(
     name="tf",
     article="a",
@@ -44,4 +54,5 @@ TF = Format(
     part="TensorFlow operation",
     layer_naming="graph scopes",
     is_named_by_layer=False,
+    snippet=SNIPPET,
 )

@@ -23,12 +23,22 @@ import numpy
 from ai_edge_litert.interpreter import Interpreter
 test = numpy.load(TEST)
 interpreter = Interpreter(MODEL)
-index = interpreter.get_input_details()[0]["index"]
-interpreter.resize_tensor_input(index, test["input"].shape)
+(entry,) = interpreter.get_input_details()
+interpreter.resize_tensor_input(entry["index"], test["input"].shape)
 interpreter.allocate_tensors()
-interpreter.set_tensor(index, test["input"])
+value, (scale, zero_point) = test["input"], entry["quantization"]
+if scale:  # the file holds whole numbers: value = scale * (number - zero_point)
+    limits = numpy.iinfo(entry["dtype"])
+    value = numpy.clip(numpy.round(value / scale + zero_point), limits.min, limits.max).astype(entry["dtype"])
+interpreter.set_tensor(entry["index"], value)
 interpreter.invoke()
-outputs = [interpreter.get_tensor(interpreter.get_output_details()[0]["index"])]
+details = {detail["name"]: detail for detail in interpreter.get_output_details()}
+if len(interpreter.get_signature_list()) == 1:
+    details = interpreter.get_signature_runner().get_output_details()
+outputs = []
+for name in (OUTPUTS):
+    answer, (scale, zero_point) = interpreter.get_tensor(details[name]["index"]), details[name]["quantization"]
+    outputs.append((answer.astype("float32") - zero_point) * scale if scale else answer)
 """
 TFLITE = Format(
     name="tflite",
@@ -50,5 +60,4 @@ TFLITE = Format(
     layer_naming="tensor",
     is_named_by_layer=False,
     snippet=SNIPPET,
-    is_snippet_for_one_output=True,
 )

@@ -72,8 +72,7 @@ class TensorInputs(Inputs):
             NotImplementedError,
             RuntimeError,
         ) as error:
-            why = f"{path} cannot be read as an .npz file, which numpy.savez writes: {one_line(error)}"
-            raise BadInput(why) from error
+            raise BadInput(_unreadable(path, error)) from error
         axes = axes or {}
         for spec in specs:
             if arrays[spec.name].ndim == 0 and axes.get(spec.name, 0) == 0:
@@ -193,11 +192,50 @@ def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     return {}
 
 
+def check_stored(path: Path) -> None:
+    """Raise :class:`BadInput` where no model could be run on what lies at ``--inputs``; only headers are read."""
+    if path.is_dir():
+        if not any(file.suffix in (".npz", ".npy") for file in path.iterdir()):
+            raise BadInput(f"{path} has no .npz or .npy file. Give a file or folder of arrays with --inputs.")
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [name for name in archive.namelist() if name.endswith(".npy")]
+            headers = {name.removesuffix(".npy"): _header(archive, name) for name in members}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        raise BadInput(_unreadable(path, error)) from error
+    if not headers:
+        raise BadInput(f"{path} has no array in it. Write it with numpy.savez, each array under its input's name.")
+    wrong = [_unusable(name, *header) for name, header in headers.items()]
+    if all(wrong):  # what no input asks for is ignored
+        raise BadInput(f"{path}: {'; '.join(filter(None, wrong))}")
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    why = one_line(error)
+    if path.suffix == ".npy":
+        why = "an .npy file holds one array without a name; numpy.savez writes it with one"
+    return f"{path} cannot be read as an .npz file, which numpy.savez writes: {why}"
+
+
+def _unusable(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str | None:
+    """Say why no model's input can be filled from an array; None where one could be."""
+    if dtype.kind not in "fiub":
+        return f"array {name!r} holds {dtype}, and inputs are numbers or truth values"
+    return f"array {name!r} has the shape {shape}: there is nothing in it" if 0 in shape else None
+
+
 def _header_shape(archive: zipfile.ZipFile, member: str) -> tuple[int, ...]:
+    return _header(archive, member)[0]
+
+
+def _header(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return the shape and the dtype of a stored array."""
     with archive.open(member) as stream:
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        return tuple(read(stream)[0])
+        shape, _, dtype = read(stream)
+        return tuple(shape), dtype
 
 
 def _check_tensor(array: Array, spec: Spec) -> None:

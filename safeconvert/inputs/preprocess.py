@@ -35,7 +35,7 @@ _CHOICES = {"resize": Resize, "crop": Crop, "interpolation": Interpolation, "cha
 _REQUIRED = ("schema", *_CHOICES, "scale", "mean", "std")
 _OPTIONAL = ("name", "resize_ratio", "resize_size", "crop_size")
 _CONTRACT = ("input_name", "shape", "height", "width", "channels", "layout", "dtype", "decode", "formula",
-             "antialias", "rounding", "origin", "outputs", "test_vector", "snippet")  # fmt: skip
+             "antialias", "rounding", "origin", "stored", "outputs", "test_vector", "snippet")  # fmt: skip
 
 
 @dataclass(frozen=True)

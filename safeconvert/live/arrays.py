@@ -51,6 +51,12 @@ def read(inputs: object, input_count: int | None) -> LiveInputs:
     return _of_batch(inputs)
 
 
+def check_live(inputs: object) -> None:
+    """Raise :class:`BadInput` for inputs that no model could take; a loader is left alone: it may be read once only."""
+    if not _is_loader(inputs):
+        _of_batch(inputs)
+
+
 def _is_loader(inputs: object) -> bool:
     return isinstance(inputs, Iterable) and not isinstance(inputs, Mapping | tuple | list) and not _is_array(inputs)
 
@@ -62,6 +68,8 @@ def _is_array(value: object) -> bool:
 def _of_batch(batch: object) -> LiveInputs:
     """The arrays of one batch: by name where it is a mapping, else in their order."""
     if isinstance(batch, Mapping):
+        if not batch:
+            raise BadInput("inputs= is an empty dict. Give arrays by input name.")
         return LiveInputs(tuple(as_array(value) for value in batch.values()), tuple(map(str, batch)))
     if isinstance(batch, tuple | list) and batch and all(_is_array(part) for part in batch):
         return LiveInputs(tuple(as_array(part) for part in batch))
@@ -101,11 +109,14 @@ def as_array(value: object) -> Array:
         raise BadInput(_no_input(value)) from error
     if array.dtype.kind not in "fiub":
         raise BadInput(_no_input(value))
+    if array.size == 0:
+        raise BadInput(f"inputs= holds an array of shape {array.shape}: there is nothing in it.")
     return array
 
 
 def _no_input(value: object) -> str:
+    dtype = f" of {value.dtype}" if isinstance(value, np.ndarray) else ""
     return (
-        f"inputs= holds a {type(value).__name__}, which is no array of numbers.\n"
+        f"inputs= holds a {type(value).__name__}{dtype}, which is no array of numbers.\n"
         "Give an array, a tensor, a dict or tuple of them, a DataLoader, a tf.data set, or the path of an .npz file."
     )

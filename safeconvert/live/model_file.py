@@ -33,6 +33,28 @@ class ModelWithExample:
     example: Any
 
 
+def require_model(model: object) -> None:
+    """Raise :class:`BadInput` for what is neither a path nor a model that can be written to a file."""
+    is_live = (
+        pytorch_file.is_torch_model(model)
+        or tensorflow_file.is_keras_model(model)
+        or is_instance(model, "onnx", "ModelProto")
+        or isinstance(model, bytes | bytearray | memoryview | ModelWithExample)
+        or tensorflow_file.is_tensorflow_model(model)
+    )
+    if not (is_live or is_path(model)):
+        raise BadInput(
+            f"{_shown_type(model)} is no model that can be converted.\nGive a torch.nn.Module, an ExportedProgram, "
+            "a Keras model, a tf.Module or tf.function, an onnx.ModelProto, TFLite bytes, or a path."
+        )
+
+
+def _shown_type(model: object) -> str:
+    if model is None:
+        return "None"
+    return f"the class {model.__name__} (not an instance of it)" if isinstance(model, type) else type(model).__name__
+
+
 def is_path(model: object) -> bool:
     return isinstance(model, str | Path)
 
@@ -54,6 +76,7 @@ def write(model: Any, path: Path, example: LiveInputs | None, batch_axis: Mappin
     ``example`` are inputs, for models that do not say what these look like. Raises :class:`BadInput` for what is no
     model, and for a model that lacks an example.
     """
+    require_model(model)
     path = path.with_name(path.name.replace(".", "_"))
     names: list[str] = []
     if pytorch_file.is_torch_model(model):
@@ -66,14 +89,9 @@ def write(model: Any, path: Path, example: LiveInputs | None, batch_axis: Mappin
         origin, written, names = "onnx.ModelProto", _save_onnx(model, path), _onnx_inputs(model)
     elif isinstance(model, bytes | bytearray | memoryview):
         origin, written = "bytes", _save_bytes(bytes(model), path)
-    elif tensorflow_file.is_tensorflow_model(model):
+    else:
         origin = tensorflow_file.describe(model)
         written = tensorflow_file.save_tensorflow(model, path, example, batch_axis)
-    else:
-        raise BadInput(
-            f"{type(model).__name__} is no model that can be converted.\nGive a torch.nn.Module, an ExportedProgram, "
-            "a Keras model, a tf.Module or tf.function, an onnx.ModelProto, TFLite bytes, or a path."
-        )
     return WrittenModel(replace(detect(written), origin=origin), tuple(names))
 
 
@@ -104,4 +122,10 @@ def _onnx_inputs(model: Any) -> list[str]:
 def _save_bytes(model: bytes, path: Path) -> Path:
     path = path.with_suffix(".tflite" if model[4:8] == b"TFL3" else ".onnx")
     path.write_bytes(model)
+    try:
+        detect(path)
+    except BadInput as error:
+        raise BadInput(
+            f"{len(model)} bytes that begin with {model[:8]!r} are neither a TFLite nor an ONNX model."
+        ) from error
     return path

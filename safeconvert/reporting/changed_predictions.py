@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from ..checking.verdict import Judgement
 from ..comparison.comparison import Comparison
 from ..comparison.predictions import Predictions
 from ..inputs.base import Inputs
+from .class_names import class_names
 
 MAX_INPUTS_LISTED = 24
 MARGIN_BINS = 20  # of equal width, from 0 to 1
@@ -38,8 +39,13 @@ class ChangedInput:
         }
 
 
-def predictions_section(judgement: Judgement, inputs: Inputs) -> dict[str, Any] | None:
-    """Return ``check.predictions``; None where no output has one label an input, or nothing was compared."""
+def predictions_section(
+    judgement: Judgement, inputs: Inputs, class_counts: Mapping[str, int | None]
+) -> dict[str, Any] | None:
+    """Return ``check.predictions``; None where no output has one label an input, or nothing was compared.
+
+    ``class_counts`` are the numbers of classes by the output's name, None where they are not known.
+    """
     after, before = judgement.compared, judgement.before
     if after is None or not after[0].predictions.output:
         return None
@@ -47,6 +53,7 @@ def predictions_section(judgement: Judgement, inputs: Inputs) -> dict[str, Any] 
     changed.sort(key=lambda each: each.after is None or each.after["label"] == each.source["label"])
     return {
         "output": after[0].predictions.output,
+        "class_names": class_names(inputs, after, class_counts.get(after[0].predictions.output)),
         "changed_count": len(changed),
         "changed": [each.to_json(inputs) for each in changed[:MAX_INPUTS_LISTED]],
         "margins": margins(after, before),

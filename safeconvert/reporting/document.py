@@ -92,7 +92,7 @@ def build(
             "further": [check.to_json() for check in judgement.checks],
             "comparator": options.comparing.name,
             "max_discrepancy": options.allowed_discrepancy,
-            "predictions": predictions_section(judgement, inputs),
+            "predictions": predictions_section(judgement, inputs, _class_counts(judgement, source)),
             **accuracy_section(judgement, evaluation_set.true_labels),
         },
         "faults": [fault.to_json(f"F{number}") for number, fault in enumerate(faults, 1)],
@@ -106,6 +106,16 @@ def build(
     }
     plain: dict[str, Any] = _plain(document)
     return plain
+
+
+def _class_counts(judgement: Judgement, source: LoadedModel) -> dict[str, int | None]:
+    """Return how many classes each output with labels has, None where its size is free."""
+    shapes = {spec.name: spec.shape for spec in source.signature.outputs} if hasattr(source, "signature") else {}
+    counts: dict[str, int | None] = {}
+    for rule in judgement.rules:
+        shape, axis = shapes.get(rule.name), rule.kind.class_axis
+        counts[rule.name] = None if shape is None or axis is None or axis >= len(shape) else shape[axis]
+    return counts
 
 
 def _sets(compared: tuple[Comparison, Comparison] | None) -> dict[str, Any] | None:

@@ -23,7 +23,9 @@ def graph_parts(fault: Mapping[str, Any]) -> list[GraphRow]:
     """Return the rows for a fault, from its evidence."""
     evidence = fault["evidence"]
     operator = evidence.get("operator") or ""
-    rows = [GraphRow("layer", fault["source_node"] or "none", fault["target_node"] or "none", is_fault=True)]
+    near = [(each["position"], each["source"], each["target"]) for each in evidence.get("neighbours", ())]
+    rows = [_neighbour(*each) for each in near if each[0] < 0]
+    rows.append(GraphRow("the fault", fault["source_node"] or "none", fault["target_node"] or "none", is_fault=True))
     rows.append(
         GraphRow(
             "operators",
@@ -32,7 +34,13 @@ def graph_parts(fault: Mapping[str, Any]) -> list[GraphRow]:
         )
     )
     rows += _settings(evidence) + _weights(evidence) + _outputs(evidence)
-    return rows
+    return rows + [_neighbour(*each) for each in near if each[0] > 0]
+
+
+def _neighbour(position: int, source: str, target: str) -> GraphRow:
+    """``position`` is the distance from the fault in nodes, negative before it."""
+    where = "before" if position < 0 else "after"
+    return GraphRow(f"{abs(position)} {where} it", source or "none", target or "none")
 
 
 def _settings(evidence: Mapping[str, Any]) -> list[GraphRow]:

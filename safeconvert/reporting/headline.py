@@ -71,7 +71,8 @@ def _repaired(document: Mapping[str, Any]) -> str:
     before, after = (totals(document["check"][name]) for name in ("before", "after"))
     if before is None or after is None:
         return f"{_cause(document)}. This is fixed."
-    return f"{_cause(document)}. {_changed(before, document)}. This is fixed: now {_now(after)}."
+    now = _now(after) if before.differ else f"the values of all {after.count} agree"
+    return f"{_cause(document)}. {_changed(before, document)}. This is fixed: now {now}."
 
 
 def _now(after: Totals) -> str:
@@ -88,6 +89,8 @@ def _diverged(document: Mapping[str, Any]) -> str:
     if not document["faults"]:
         if document["target"] is not None and document["target"]["quantized"]:
             return f"{changes}. The converted model is quantised: its numbers are rounded to few digits."
+        if document["command"].startswith("safeconvert check "):
+            return f"{changes}. A check compares only: where the difference comes from was not looked for."
         return f"{changes}. What is wrong could not be located." if after.differ else f"{changes}."
     more = f" {len(repaired)} of {len(document['faults'])} faults found were fixed." if repaired else ""
     end = "no repair was tried" if "--no-repair" in document["command"].split() else "it could not be fixed"
@@ -101,14 +104,16 @@ def _cause(document: Mapping[str, Any]) -> str:
         return "The converted model did not answer as the original does"
     fault = min(faults, key=lambda each: each["status"] == "repaired")
     words = fault_words(fault, document)
-    return words if len(faults) == 1 else f"{words}, and there are {len(faults) - 1} more faults"
+    more = len(faults) - 1
+    return words if not more else f"{words}, and there {'is 1 more fault' if more == 1 else f'are {more} more faults'}"
 
 
 def _changed(figures: Totals, document: Mapping[str, Any]) -> str:
     """How many predictions changed."""
     noun = input_noun(document["check"])[1]
     if not figures.differ:
-        return f"The labels of all {figures.count} {noun} stay, and other values differ by more than the tolerance"
+        verb = "differed" if document["verdict"] == "repaired" else "differ"
+        return f"The labels of all {figures.count} {noun} stay, and other values {verb} by more than the tolerance"
     share = f"{figures.differ} of {figures.count} {noun} ({formatted_percent(figures.percent)})"
     verb = "changed" if document["verdict"] == "repaired" else "changes"
     return (

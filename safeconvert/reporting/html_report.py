@@ -7,7 +7,8 @@ file is escaped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
 from typing import Any
 
 import jinja2
@@ -33,6 +34,13 @@ from .stored_integers import stored_words
 from .wording import graph_of
 
 
+def _input_name(document: Mapping[str, Any]) -> Callable[[str], str]:
+    """Return how an input's path is shown: its last part, with its folder where inputs lie in several."""
+    names = [PurePath(each["input"]) for each in (document["check"]["predictions"] or {"changed": ()})["changed"]]
+    parts = 2 if len({name.parent for name in names}) > 1 else 1
+    return lambda name: "/".join(PurePath(name).parts[-parts:])
+
+
 def html_report(document: Mapping[str, Any], thumbnails: Mapping[str, str] | None = None) -> str:
     """Return the page. ``thumbnails`` are data URIs by the input's name in ``check.predictions.changed``."""
     environment = jinja2.Environment(
@@ -49,6 +57,7 @@ def html_report(document: Mapping[str, Any], thumbnails: Mapping[str, str] | Non
         "shape": formatted_shape,
         "graph": graph_of,
         "stored": stored_words,
+        "input_name": _input_name(document),
     }
     check, predictions = document["check"], document["check"]["predictions"]
     return environment.get_template("page.html.j2").render(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -33,10 +34,18 @@ print("the model answers as it did when it was checked")
 """
 
 
-def extended(contract: str, *, is_assumed: bool, target: Signature, rules: Sequence[OutputRule]) -> dict[str, Any]:
+def extended(
+    contract: str,
+    *,
+    is_assumed: bool,
+    target: Signature,
+    rules: Sequence[OutputRule],
+    predictions: Mapping[str, Any] | None,
+) -> dict[str, Any]:
     """Return a contract with what it leaves open: how it resizes and rounds, its origin, and what each output means.
 
-    ``contract`` is what ``EvaluationSet.contract`` returns; ``rules`` say what the outputs are, in the Source's order.
+    ``contract`` is what ``EvaluationSet.contract`` returns; ``rules`` say what the outputs are, in the Source's order;
+    ``predictions`` is that section of the report, which may know the names of classes.
     """
     values: dict[str, Any] = json.loads(contract)
     resizes = values["resize"] != "none"
@@ -45,11 +54,18 @@ def extended(contract: str, *, is_assumed: bool, target: Signature, rules: Seque
         "antialias": resizes and values["interpolation"] != "nearest",
         "rounding": ROUNDING,
         "origin": "assumed: no --preprocess was given" if is_assumed else "given",
-        "outputs": _outputs(target, rules),
+        "stored": _stored(target, values["input_name"]),
+        "outputs": _outputs(target, rules, predictions or {}),
     }
 
 
-def _outputs(target: Signature, rules: Sequence[OutputRule]) -> list[dict[str, Any]]:
+def _stored(target: Signature, input_name: str) -> dict[str, Any] | None:
+    """Return the integers that the runtime takes, with their scale and zero point; None where it takes the numbers."""
+    stored = next((spec.stored for spec in target.inputs if spec.name == input_name), None)
+    return None if stored is None else asdict(stored)
+
+
+def _outputs(target: Signature, rules: Sequence[OutputRule], predictions: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Describe the Target's outputs by the Source's rules: by name where names are the same, else by position."""
     by_name = {rule.name: rule for rule in rules}
     described = []
@@ -59,6 +75,8 @@ def _outputs(target: Signature, rules: Sequence[OutputRule]) -> list[dict[str, A
         if rule is not None:
             entry["kind"] = rule.kind.kind
             entry["class_axis"] = rule.kind.class_axis
+            if rule.name == predictions.get("output") and predictions["class_names"]:
+                entry["class_names"] = predictions["class_names"]
             entry["meaning"] = BINARY_MEANING if rule.kind.is_binary else MEANINGS[rule.kind.kind]
         described.append(entry)
     return described
@@ -69,18 +87,18 @@ def with_test_vector(
 ) -> dict[str, Any]:
     """Return the contract with the file of the test vector, and Python that runs it on the Target's runtime alone.
 
-    The snippet is None where the format has none for so many outputs.
+    The snippet is None where the format has none.
     """
     entry: dict[str, Any] = {"file": test_name, "image": image, "input": "input"}
     entry["expected"] = [f"expected_{number}" for number in range(output_count)]
-    has_snippet = bool(format.snippet) and (output_count == 1 or not format.is_snippet_for_one_output)
-    snippet = _snippet(format, model_name, test_name, contract["input_name"]) if has_snippet else None
+    outputs = [output["name"] for output in contract["outputs"]]
+    snippet = _snippet(format, model_name, test_name, contract["input_name"], outputs) if format.snippet else None
     return {**contract, "test_vector": entry, "snippet": snippet}
 
 
-def _snippet(format: Format, model_name: str, test_name: str, input_name: str) -> str:
+def _snippet(format: Format, model_name: str, test_name: str, input_name: str, outputs: Sequence[str]) -> str:
     """Return the Python text; it runs in the Target's folder."""
-    text = format.snippet
+    text = format.snippet.replace("(OUTPUTS)", repr(list(outputs)))
     for word, value in (("MODEL", model_name), ("TEST", test_name), ("INPUT", input_name)):
         text = text.replace(f"({word}", f"({value!r}").replace(f"{{{word}:", f"{{{value!r}:")
     return text + COMPARISON

@@ -1,4 +1,4 @@
-"""The error along the network as bars: each layer on the Source's own values, in multiples of the tolerance."""
+"""The error along the network as bars, before and after the repair: each layer on the Source's own values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ MIN_SCORE, MAX_SCORE = 1e-4, 1e4  # the ends of the logarithmic axis, in multipl
 
 @dataclass(frozen=True)
 class LayerBar:
-    """One layer: its place in the drawing. ``before`` is its score before any repair, None where infinite."""
+    """One layer: its place in the drawing, and its error in multiples of the tolerance, None where infinite.
+
+    ``after`` and ``height_after`` are of the repaired Target; None where that was not measured.
+    """
 
     node: str
     operator: str
@@ -22,6 +25,8 @@ class LayerBar:
     before: float | None
     height: float
     fault: str
+    after: float | None = None
+    height_after: float | None = None
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class LayerErrorChart:
 
     bars: list[LayerBar]
     tolerance_y: float
+    has_after: bool
 
 
 def layer_error_chart(document: Mapping[str, Any]) -> LayerErrorChart | None:
@@ -51,9 +57,11 @@ def layer_error_chart(document: Mapping[str, Any]) -> LayerErrorChart | None:
                 layer["before"],
                 _height(layer["before"]),
                 faults.get(layer["source_node"], ""),
+                layer.get("after"),
+                _height(layer["after"]) if "after" in layer else None,
             )
         )
-    return LayerErrorChart(bars, HEIGHT - _height(1.0))
+    return LayerErrorChart(bars, HEIGHT - _height(1.0), any("after" in layer for layer in layers))
 
 
 def _height(score: float | None) -> float:

@@ -49,7 +49,7 @@ def _diverged(document: Mapping[str, Any]) -> list[str]:
             "The model is quantised, which rounds its numbers. Try --quantize float16, give more and more typical "
             "images with --images, or allow for the loss with --max-discrepancy PERCENT."
         )
-    elif not document["faults"]:
+    elif not document["faults"] and not command.startswith("safeconvert check "):
         steps.append("Try another format on the way: `safeconvert routes` shows which converters there are.")
     return steps
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,8 @@ def _check_place(output: Path, parent: Path, *, force: bool) -> None:
         raise BadInput(f"--output: the folder {parent} does not exist. Make it first, or choose another path.")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise BadInput(f"--output: the folder {parent} is not writable. Choose another path with -o.")
+    with tempfile.TemporaryFile(dir=parent):
+        pass  # permissions do not say whether a file can be made: /proc has none that forbid it
     if output.is_dir() and any(output.iterdir()) and not (output / "saved_model.pb").is_file():
         # --force replaces a model, never somebody's folder of other things.
         raise BadInput(f"--output: {output} is a folder with other things in it. Give the path of the file to write.")

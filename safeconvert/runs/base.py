@@ -170,12 +170,14 @@ class Run:
             for path in stale(final, written, self.source.path, self.options) if final is not None else ():
                 remove(path)
             if target is not None and final is not None and outcome.is_good:
-                written += self._write_contract(outcome, target, final)
+                written += self._write_contract(outcome, target, final, document)
             if target is not None and model_path is not None:
                 output_files.put(self.workers, target.path, model_path)
         return written
 
-    def _write_contract(self, outcome: RunOutcome, target: LoadedModel, final: Path) -> list[Path]:
+    def _write_contract(
+        self, outcome: RunOutcome, target: LoadedModel, final: Path, document: Mapping[str, Any]
+    ) -> list[Path]:
         """Write how the Target is run elsewhere, where it takes images: its input contract and a test vector."""
         evaluation_set = outcome.evaluation_set
         text = evaluation_set.contract(target.signature)
@@ -186,6 +188,7 @@ class Run:
             is_assumed=evaluation_set.target_preprocess is None and self.options.preprocess is None,
             target=target.signature,
             rules=outcome.judgement.rules,
+            predictions=document["check"]["predictions"],
         )
         written = []
         row = evaluation_set.rows[0][0]

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from PIL import Image
 
 from safeconvert.formats import FORMATS, Format
 from safeconvert.inputs.preprocess import Preprocess
+from safeconvert.quantization.engine import quantizes_float_target
 from safeconvert.reporting.input_contract import with_test_vector
 from tests.support.command import safeconvert
 
@@ -78,28 +80,62 @@ def test_the_snippet_runs_on_the_runtime_alone_and_notices_another_model(folder:
     assert "AssertionError" in done.stderr
 
 
-@pytest.mark.parametrize("format", [format for format in FORMATS if format.snippet], ids=str)
+def runs_by_itself(folder: Path, name: str) -> dict[str, Any]:
+    """Run the snippet of a Target in its folder, without safeconvert; return the contract."""
+    contract: dict[str, Any] = json.loads((folder / f"{name}.input.json").read_text())
+    script = contract["snippet"] + "import sys\nassert 'safeconvert' not in sys.modules\n"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return contract
+
+
+def with_two_outputs(path: Path) -> None:
+    """Add the pooled colours as a second output, whose name comes before the first's in the alphabet."""
+    model = onnx.load(path)
+    model.graph.output.append(helper.make_tensor_value_info("pooled", TensorProto.FLOAT, ["n", 3, 1, 1]))
+    model.graph.output[0].name = "z_logits"
+    model.graph.node[-1].output[0] = "z_logits"
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize(("target", "name"), [("tflite", "two.tflite"), ("tf", "two_saved")])
+def test_the_snippet_of_a_target_with_several_outputs_runs(target: str, name: str, folder: Path) -> None:
+    with_two_outputs(net(folder / "two.onnx"))
+    command = (f"onnx2{target}", "two.onnx", "-o", name, "--images", "photos", "--preprocess", "unit", "-q", "--force")
+    done = safeconvert(*command, folder=folder, timeout=300)
+    assert done.code == 0, done.err
+    contract = runs_by_itself(folder, name)
+    assert len(contract["outputs"]) == 2
+    assert contract["stored"] is None
+
+
+def test_the_snippet_of_an_integer_target_turns_numbers_into_its_integers(folder: Path) -> None:
+    if not quantizes_float_target("int8", "auto"):
+        pytest.skip("integer inputs need litert-quantizer")
+    options = ("--quantize", "int8", "--io-type", "int8", "--max-discrepancy", "100")
+    command = ("onnx2tflite", "a.onnx", "-o", "int8.tflite", "--images", "photos", "--preprocess", "unit", "-q")
+    done = safeconvert(*command, *options, folder=folder, timeout=300)
+    assert done.code == 0, done.err
+    contract = runs_by_itself(folder, "int8.tflite")
+    assert contract["stored"]["dtype"] == "int8"
+    assert contract["stored"]["scale"] > 0
+    assert contract["outputs"][0]["stored"]["dtype"] == "int8"
+
+
+@pytest.mark.parametrize("format", FORMATS, ids=str)
 def test_every_snippet_is_python_that_names_its_files(format: Format) -> None:
     contract = with_test_vector(
-        {"input_name": "it's"},
+        {"input_name": "it's", "outputs": [{"name": "a'b"}, {"name": "c"}]},
         format=format,
         model_name="m'n",
         test_name="t.npz",
         image="0.png",
-        output_count=1,
+        output_count=2,
     )
     compile(contract["snippet"], "snippet", "exec")
     assert "'t.npz'" in contract["snippet"]
     assert '"m\'n"' in contract["snippet"]
-    assert not {"MODEL", "TEST", "INPUT"} & set(contract["snippet"].replace("(", " ").replace("{", " ").split())
-
-
-def test_a_format_that_orders_several_outputs_otherwise_has_a_snippet_for_one_alone() -> None:
-    (format,) = [format for format in FORMATS if format.is_snippet_for_one_output]
-    assert format.name == "tflite"
-    names = {"model_name": "m", "test_name": "t", "image": "i"}
-    snippets = [
-        with_test_vector({"input_name": "x"}, format=format, output_count=count, **names)["snippet"] for count in (1, 2)
-    ]
-    assert snippets[0]
-    assert snippets[1] is None
+    words = set(contract["snippet"].replace("(", " ").replace("{", " ").replace(")", " ").split())
+    assert not {"MODEL", "TEST", "INPUT", "OUTPUTS"} & words

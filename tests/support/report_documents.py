@@ -68,6 +68,10 @@ def fault(status: str) -> dict[str, Any]:
             "source_shape": [1, 8, 16, 16],
             "target_shape": [1, 8, 16, 16],
             "converter_says": "",
+            "neighbours": [
+                {"position": -1, "source": "Conv /Conv", "target": "LAYER_0"},
+                {"position": 1, "source": "Relu /Relu", "target": "LAYER_2"},
+            ],
         },
         "status": status,
         "percent_before": 15.0,
@@ -81,8 +85,8 @@ def fault(status: str) -> dict[str, Any]:
 def localisation() -> dict[str, Any]:
     ranking = [{"source_node": "/MaxPool", "target_node": "LAYER_1", "score": 850.0}]
     layers = [
-        {"source_node": "/Conv", "operator": "Conv", "before": 1e-4},
-        {"source_node": "/MaxPool", "operator": "MaxPool", "before": 850.0},
+        {"source_node": "/Conv", "operator": "Conv", "before": 1e-4, "after": 1e-4},
+        {"source_node": "/MaxPool", "operator": "MaxPool", "before": 850.0, "after": 0.1},
     ]
     return {"method": "replay", "engine": "onnxruntime", "model_runs": 4, "ranking": ranking, "layers": layers}
 
@@ -138,6 +142,7 @@ def predictions(verdict: str) -> dict[str, Any]:
     bins = [10] * 20
     return {
         "output": "logits",
+        "class_names": None,
         "changed_count": 0 if verdict == "verified" else 30,
         "changed": [] if verdict == "verified" else changed,
         "margins": {

@@ -112,8 +112,9 @@ class Copy:
 
 def run_script(framework: str, code: str, folder: Path, arguments: Sequence[str] = (), timeout: float = 300) -> None:
     """Run ``code`` in ``folder`` in a process that has the framework; AssertionError with its output where it fails."""
-    with tempfile.TemporaryFile() as output:
-        environment = {**os.environ, **ENVIRONMENT}
+    # A copy of a zygote ends without exit handlers, and TensorFlow removes its generated files in one.
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryDirectory() as temporary:
+        environment = {**os.environ, **ENVIRONMENT, "TMPDIR": temporary}
         status = run_code(framework, code, folder, arguments, environment, (output, output), timeout)
         output.seek(0)
         assert status == 0, output.read().decode(errors="replace")[-4000:]

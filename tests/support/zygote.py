@@ -1,7 +1,7 @@
 """A process that has imported a framework and makes copies of itself by fork, so that tests need not import it again.
 
-Run as ``python -P -W ignore zygote.py SOCKET PRELOAD``: it listens at the path SOCKET, and imports the modules of
-PRELOAD (separated by commas) when it is asked for the first time. A request is one JSON object with file descriptors
+Run as ``python -P -W ignore zygote.py SOCKET PRELOAD``: it listens at the path SOCKET, whose folder it removes
+at its end, and imports the modules of PRELOAD (separated by commas) when it is asked for the first time. A request is one JSON object with file descriptors
 for standard output, standard error and further ones; the copy runs the script it names, and its exit code is sent back
 on the same connection. The process ends as soon as its standard input is closed, thus with the tests that started it.
 """
@@ -13,11 +13,13 @@ import json
 import os
 import runpy
 import selectors
+import shutil
 import socket
 import sys
 import tempfile
 import traceback
 import types
+from pathlib import Path
 from typing import Any
 
 CHUNK_BYTES = 1 << 16
@@ -109,3 +111,4 @@ if __name__ == "__main__":
         socket_at_path.bind(sys.argv[1])
         socket_at_path.listen()
         serve(socket_at_path, sys.argv[2])
+    shutil.rmtree(Path(sys.argv[1]).parent, ignore_errors=True)

@@ -19,13 +19,14 @@ from safeconvert.workers import pool
 from safeconvert.workers.pool import WorkerPool
 
 MISBEHAVIOUR = """
-import os, subprocess, sys, time
+import os, subprocess, sys, tempfile, time
 import numpy as np
 
 HELD = []
 
 def double(array): return array * 2
 def whoami(): return os.getpid(), os.getcwd(), os.environ["TMPDIR"]
+def leave_file(): return tempfile.mkstemp(prefix="generated_code")[1]
 def refuse(): raise ValueError("line one\\n  line two")
 def leave(): sys.exit("good bye")
 def vanish(): os._exit(3)
@@ -224,6 +225,35 @@ with workers.temporary_file(partial):
     assert not Path(folder).exists()
     assert not list((tmp_path / "kept\n").iterdir())
     assert (tmp_path / "kept").is_dir()  # a line end in a path does not make it another path
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGKILL", "SIGTERM"])
+def test_a_file_that_a_worker_generates_is_removed_however_the_parent_ends(name: str, tmp_path: Path) -> None:
+    """As TensorFlow's generated Python files, which it removes only where its process ends by itself."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "misbehaviour.py").write_text(MISBEHAVIOUR)
+    (tmp_path / "temporary").mkdir()
+    code = f"""
+import os, signal, time
+from safeconvert.workers import pool
+mounts = pool.mounts()
+pool.mounts = lambda: {{**mounts, "safeconvert.tests": {str(tmp_path / "modules")!r}}}
+with pool.WorkerPool() as workers:
+    worker = workers.worker("c", "none")
+    print(worker.call("tests.misbehaviour", "leave_file"), flush=True)
+    os.kill(os.getpid(), signal.{name})
+    time.sleep(60)
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment, timeout=50
+    )
+    generated = Path(done.stdout.strip())
+    assert generated.is_relative_to(tmp_path / "temporary"), done.stderr
+    end = time.monotonic() + 5
+    while time.monotonic() < end and list((tmp_path / "temporary").iterdir()):
+        time.sleep(0.05)
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_no_place_for_temporary_files_is_the_persons_to_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
