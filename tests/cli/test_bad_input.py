@@ -428,7 +428,7 @@ def test_wrong_arrays_are_refused(folder: Path, onnx_models: Path) -> None:
         "text": "cannot be read as an .npz file",
         "names": "the model also needs ['x']",
         "shape": "expected float32 (N, 3, 8, 8)",
-        "objects": "not numeric",
+        "objects": "holds object, and inputs are numbers",
         "nan": "NaN or infinity, first in row 2",
         "none": "nothing in it",
     }
