@@ -27,13 +27,13 @@ def neighbourhoods(path: str, nodes: Collection[str]) -> dict[str, list[Neighbou
             readers.setdefault(name, []).append(node)
     before = {node.name: [makers[name] for name in node.input if name in makers] for node in graph.node}
     after = {node.name: [reader for name in node.output for reader in readers.get(name, ())] for node in graph.node}
-    found: dict[str, list[Neighbour]] = {}
+    around: dict[str, list[Neighbour]] = {}
     for name in nodes:
         if name in index:
             reached = [*_reached(name, before, -1), *_reached(name, after, 1)]
             beside = [Neighbour(at, node.name, node.op_type, index[node.name]) for at, node in reached]
-            found[name] = sorted(beside, key=lambda each: (each.position, each.index))
-    return found
+            around[name] = sorted(beside, key=lambda each: (each.position, each.index))
+    return around
 
 
 def _reached(
