@@ -1,9 +1,10 @@
 """A process that has imported a framework and makes copies of itself by fork, so that tests need not import it again.
 
-Run as ``python -P -W ignore zygote.py SOCKET PRELOAD``: it listens at the path SOCKET, whose folder it removes
-at its end, and imports the modules of PRELOAD (separated by commas) when it is asked for the first time. A request is one JSON object with file descriptors
-for standard output, standard error and further ones; the copy runs the script it names, and its exit code is sent back
-on the same connection. The process ends as soon as its standard input is closed, thus with the tests that started it.
+Run as ``python -P -W ignore zygote.py SOCKET PRELOAD``: it listens at the path SOCKET, whose folder it removes at its
+end, and imports the modules of PRELOAD (separated by commas) when it is asked for the first time. A request is one JSON
+object with file descriptors for standard output, standard error and further ones; the copy runs the script it names,
+and its exit code is sent back on the same connection. The process ends as soon as its standard input is closed, thus
+with the tests that started it.
 """
 
 import contextlib
