@@ -14,9 +14,10 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript import optimizer
 
+from .free_rows import drop_expansion, meets_rows, reshape_of_all_rows, row_of_all
 from .rules.broadcasting import ELEMENTWISE
 from .rules.reduction import REDUCTIONS
-from .site import Array, constant_of, dims_of
+from .site import Array, Site, constant_of, dims_of
 
 _BATCHES = (5, 7)
 _OTHERS = (1, 8)  # what is constant must be so here too
@@ -51,6 +52,7 @@ def freeze_computed_shapes(model: ir.Model) -> bool:
     for node in list(model.graph):
         if node.op_type in ELEMENTWISE:
             _unexpand(node, first, second)
+    _simplify_rows(model, [first, second, *others])
     for node in list(model.graph):
         if node.op_type == "Slice":
             _undo_added_rows(node, first, second)
@@ -79,10 +81,29 @@ def shape_at_batches(model: ir.Model, node: ir.Node, index: int, rows: Collectio
     return shapes[0]
 
 
+def _simplify_rows(model: ir.Model, readings: Sequence[_Reading]) -> None:
+    """Let Gathers of all rows be Reshapes, and leave it to broadcasting to repeat a row for each of the batch."""
+    for node in list(model.graph):
+        shape = reshape_of_all_rows(node, readings) if node.op_type == "Gather" else None
+        if shape is not None:
+            at = Site(model, node)
+            at.replace(at.op("Reshape", node.inputs[0], at.ints(shape)))
+    for node in list(model.graph):
+        for output in node.outputs:
+            row = None if output.is_graph_output() else row_of_all(output, readings)
+            if row is not None and meets_rows(output, readings):
+                ir.convenience.replace_all_uses_with(output, _constant(model, f"{output.name}/row", row))
+    for node in list(model.graph):
+        if node.op_type == "Expand":
+            drop_expansion(node, readings)
+
+
 def _at_batch(
     model: ir.Model, batch: int, keep: str | None = None, rows: Collection[str | None] | None = None
 ) -> dict[str | None, ir.Value]:
-    """The values of the model by name, folded with the batch fixed; `keep` too where folding would leave it unused.
+    """Return the values of the model by name, folded with the batch fixed.
+
+    Expansions stay, and the value called `keep`, also where nothing uses them any more.
 
     rows: the inputs that have this batch; all if None.
     """
@@ -95,7 +116,8 @@ def _at_batch(
     for node in graph:
         for output in node.outputs:
             output.shape = None
-            if keep is not None and output.name == keep and not output.is_graph_output():
+            is_kept = node.op_type == "Expand" or (keep is not None and output.name == keep)
+            if is_kept and not output.is_graph_output():
                 graph.outputs.append(output)
     # Folding infers node by node, so that a shape computed from a folded Reshape is folded in turn.
     optimizer.fold_constants(copy, onnx_shape_inference=True, input_size_limit=1 << 16, output_size_limit=1 << 16)

@@ -14,6 +14,7 @@ CANONICAL: tuple[str, ...] = (
     "gemm-plain",
     "pool-ceil",
     "constant-of-shape",
+    "gathered-constant",
     "recurrent-zero-states",
 )
 """Safe anywhere: the same operators with explicit attributes and inputs."""

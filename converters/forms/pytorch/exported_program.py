@@ -26,6 +26,7 @@ CHECKS = (
 )
 # Without gradients, and where nothing is written into, these give what they are given.
 SAME = (ATEN.lift_fresh_copy.default, ATEN.detach.default, ATEN.detach_.default, ATEN.alias.default)
+SAME_FUNCTION = {"_unsafe_view": "reshape", "view": "reshape"}  # names without a Python function, or for other strides
 ARITHMETIC = (operator.getitem, operator.add, operator.sub, operator.mul, operator.floordiv, operator.neg)
 
 
@@ -87,6 +88,7 @@ def _is_size(node: Any) -> bool:
 def _call_by_function(node: Any) -> None:
     """Call the operator's Python function or method instead, which takes the same arguments in the same order."""
     name = str(getattr(node.target, "_opname", ""))
+    name = SAME_FUNCTION.get(name, name)
     first = node.args[0] if node.args else None
     if node.target is ATEN.slice.Tensor:
         node.target = _slice

@@ -125,16 +125,19 @@ def _source_positions(at: Site, dims: list[int], indices: Array) -> Array:
     return np.asarray(chosen).reshape([*indices.shape[:-1], *tail])
 
 
-def _gather_constant(model: ir.Model, node: ir.Node) -> Outcome:
-    """A product with a matrix of zeros and ones, sample by sample: also right where the batch is no free axis.
+def _gathered_constant(model: ir.Model, node: ir.Node) -> Outcome:
+    """Fold what is gathered from a constant: ONNX's reference implementation, which folds others, fails on some."""
+    at = Site(model, node)
+    data, indices = at.constant(0), at.constant(1)
+    if data is None or indices is None:
+        return False
+    positions = _source_positions(at, list(data.shape), indices.astype(np.int64))
+    return at.replace(at.const(data.reshape(-1)[positions], data.dtype))
 
-    What is gathered from a constant is a constant: ONNX's reference implementation, which folds others, fails on some.
-    """
+
+def _gather_constant(model: ir.Model, node: ir.Node) -> Outcome:
+    """A product with a matrix of zeros and ones, sample by sample: also right where the batch is no free axis."""
     at, dims, indices = Site(model, node), Site(model, node).dims(), Site(model, node).constant(1)
-    if indices is not None and (data := at.constant(0)) is not None:
-        return at.replace(
-            at.const(data.reshape(-1)[_source_positions(at, list(data.shape), indices.astype(np.int64))], data.dtype)
-        )
     if indices is None or dims is None or None in dims:
         return Refused("computed positions, or the shape is not static")
     if not at.floating:
@@ -202,6 +205,7 @@ REWRITES = (
     Rewrite("onehot", frozenset({"OneHot"}), "CG", "becomes a distance to each position", _one_hot),
     Rewrite("top", frozenset({"TopK"}), "CG", "the largest one by one, by ReduceMax and ArgMax", _top),
     Rewrite("compress", frozenset({"Compress"}), "TSS", "a constant condition becomes a Gather", _compress),
+    Rewrite("gathered-constant", _GATHERS, "WB", "becomes an initializer", _gathered_constant),
     Rewrite("gather-constant", _GATHERS, "TSS", "constant positions become a MatMul", _gather_constant),
     Rewrite("scatter-constant", _SCATTERS, "TSS", "constant updates become a Where", _scatter_constant),
     Rewrite("constant-of-shape", frozenset({"ConstantOfShape"}), "WB", "becomes an initializer", _constant_of_shape),
