@@ -146,6 +146,11 @@ def _running_product(operator: Any, x: Any, dim: int, **dtype: Any) -> Any:
     return torch.prod(_spread(x, dim, 1.0), -1).transpose(dim, -1)
 
 
+def _counted(operator: Any, x: Any, dim: int, **dtype: Any) -> Any:
+    """Add up integers where PyTorch adds up truth values: ONNX's CumSum takes none."""
+    return operator(x.to(torch.int64) if x.dtype == torch.bool else x, dim, **dtype)
+
+
 def _distances(operator: Any, a: Any, b: Any, p: float = 2.0, mode: int | None = None) -> Any:
     differences = torch.abs(a.unsqueeze(-2) - b.unsqueeze(-3))
     if p == math.inf:
@@ -207,6 +212,7 @@ REWRITES: dict[Any, Rewrite] = {
         (_kth_value, (ATEN.kthvalue.default,)),
         (_median, (ATEN.median.dim,)),
         (_running_product, (ATEN.cumprod.default,)),
+        (_counted, (ATEN.cumsum.default,)),
         (_distances, (ATEN.cdist.default,)),
         (_bilinear, (ATEN.bilinear.default,)),
         (_attention, (ATEN.scaled_dot_product_attention.default,)),

@@ -60,6 +60,7 @@ CASES: dict[str, tuple[str, str]] = {
     "cummax_cummin": ("torch.cummax(x, 2).values - torch.cummin(x, 3).values", "cum"),
     "cummax_indices_stay": ("torch.cummax(x, 2).indices.float()", ""),
     "cumprod": ("torch.cumprod(torch.tanh(x) + 1, 3)", "cumprod"),
+    "cumsum_of_truth": ("torch.cumsum(x > 0, 1).float() + torch.cumsum(x, 2)", ""),
     "cdist": ("torch.cdist(x.flatten(2), x.flatten(2)[:, :3]) + torch.cdist(x[:, 0], x[:, 1], 1.0).sum()", "cdist"),
     "bilinear": ("F.bilinear(x[..., :4], x[..., 4:], torch.linspace(-1, 1, 120).reshape(5, 4, 6))", "bilinear"),
     "attention": ("F.scaled_dot_product_attention(x, x * 2, x, scale=0.7)", "attention"),
@@ -137,6 +138,8 @@ decompositions.REWRITES[average] = right
 
 whole = "torch.cat([F.avg_pool2d(written(F.logsigmoid(x * 100)), 3, divisor_override=2).flatten(1), " \\
     "torch.zeros(x.shape[0], 2) + torch.hypot(x, x).mean((1, 2))[:, :2], " \\
+    "torch.diff(torch.cumsum(x > 0, 1), dim=1).float().flatten(1), " \\
+    "torch.ops.aten._unsafe_view.default(x, [x.shape[0], 720])[:, :3], " \\
     "x.reshape(x.shape[0] * 2, -1).reshape(x.shape[0], -1)[:, :5]], 1)"
 torch.export.save(program_of(whole), "whole.pt2")
 want = program_of(whole).module()(x)
