@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from safeconvert.repair import rewrites
+from safeconvert.repair.rewrites.free_rows import row_of_all
 
 SIZES = [
     helper.make_node("Shape", ["x"], ["sizes"]),
@@ -119,3 +121,24 @@ def test_a_value_of_equal_rows_is_one_row_and_a_value_of_different_rows_stays(ax
     row = np.arange(6, dtype=np.float32)[None]
     model = graph_of(nodes, {"width": [6], "row": row, "along": axis})
     assert ("CumSum" in operators(model)) == (axis == 0)
+
+
+def constant(rows: list[list[int]]) -> ir.Value:
+    return ir.Value(name="v", const_value=ir.tensor(np.asarray(rows)))
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "row"),
+    [
+        ([[1, 2]] * 2, [[1, 2]] * 3, [[1, 2]]),
+        ([[1, 2]] * 2, [[1, 3]] * 3, None),
+        ([[1, 2]] * 2, [[1, 2], [1, 2], [2, 1]], None),
+    ],
+    ids=["the same row", "a row that follows the batch", "rows that differ"],
+)
+def test_a_row_is_told_by_all_sizes_of_the_batch(
+    small: list[list[int]], large: list[list[int]], row: list[list[int]] | None
+) -> None:
+    readings: list[dict[str | None, ir.Value]] = [{"v": constant(small)}, {"v": constant(large)}]
+    repeated = row_of_all(ir.Value(name="v"), readings)
+    assert (None if repeated is None else repeated.tolist()) == row
