@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ..models.input_mapping import Mismatch, map_inputs
 from ..models.loaded_model import LoadedModel
-from ..records import TensorSpec
+from ..records import Signature, TensorSpec
 from .batch_sizes import declared_batch
 
 NUMBERED = re.compile(r"output_\d+")
@@ -15,7 +16,7 @@ NUMBERED = re.compile(r"output_\d+")
 def interface_notes(source: LoadedModel, target: LoadedModel) -> list[str]:
     """Return a note for a batch that became fixed, for each dtype that changed, and for lost or swapped names."""
     sources, targets = source.signature.outputs, target.signature.outputs
-    inputs = _dtypes("input", source.signature.inputs, target.signature.inputs)
+    inputs = _dtypes("input", *_matched_inputs(source.signature, target.signature))
     return [*_batch(source, target), *inputs, *_dtypes("output", sources, targets), *_names(sources, targets)]
 
 
@@ -25,6 +26,18 @@ def _batch(source: LoadedModel, target: LoadedModel) -> list[str]:
         return []
     inputs = "one input at a time" if size == 1 else f"batches of {size}"
     return [f"the batch became fixed: the Target takes {inputs} only, the Source any number"]
+
+
+def _matched_inputs(source: Signature, target: Signature) -> tuple[Sequence[TensorSpec], Sequence[TensorSpec]]:
+    """The Source's inputs and the Target's that are fed with them; none where they do not fit each other."""
+    shapes = {spec.name: spec.shape for spec in source.inputs if spec.shape is not None}
+    if len(shapes) < len(source.inputs):
+        return source.inputs, target.inputs
+    mapping = map_inputs(source, shapes, target)
+    if isinstance(mapping, Mismatch):
+        return (), ()
+    sources = {spec.name: spec for spec in source.inputs}
+    return [sources[mapped.source] for mapped in mapping], [mapped.target for mapped in mapping]
 
 
 def _dtypes(noun: str, sources: Sequence[TensorSpec], targets: Sequence[TensorSpec]) -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,8 @@ def map_inputs(
 ) -> tuple[InputMapping, ...] | Mismatch:
     """Match the Target's inputs to the Source's, by name where the names agree, else by position.
 
+    Where the names are lost and shapes and dtypes allow one order only, inputs are matched by those.
+
     What TensorFlow puts around a name (``serving_default_image:0``) does not make it another one: converters leave it
     there, and list the inputs in another order.
 
@@ -56,10 +59,13 @@ def map_inputs(
             f"the Source {len(source_specs)} {list(source_specs)[:6]}"
         )
     mapping = []
-    for spec, origin in zip(target.inputs, _origins(target.inputs, list(source_specs)), strict=True):
+    permuted = {
+        name: tuple(shapes[name][axis] for axis in (permutations or {}).get(name, range(len(shapes[name]))))
+        for name in source_specs
+    }
+    for spec, origin in zip(target.inputs, _origins(target.inputs, source_specs, permuted), strict=True):
         permutation = (permutations or {}).get(origin)
-        shape = tuple(shapes[origin])
-        axes = _axes(shape if permutation is None else tuple(shape[a] for a in permutation), spec)
+        axes = _axes(permuted[origin], spec)
         if isinstance(axes, Mismatch):
             return axes
         if permutation is not None:
@@ -68,13 +74,43 @@ def map_inputs(
     return tuple(mapping)
 
 
-def _origins(inputs: Sequence[TensorSpec], source_names: Sequence[str]) -> Sequence[str]:
-    """The name of the Source's input for each of the Target's."""
+def _origins(
+    inputs: Sequence[TensorSpec], source_specs: Mapping[str, TensorSpec], shapes: Mapping[str, tuple[int | None, ...]]
+) -> Sequence[str]:
+    """The name of the Source's input for each of the Target's; ``shapes`` are the Source's, permuted on purpose."""
+    source_names = list(source_specs)
     for plain in (str, _without_decoration):
         by_name = {plain(name): name for name in source_names}
         if len(by_name) == len(source_names) and {plain(spec.name) for spec in inputs} == set(by_name):
             return [by_name[plain(spec.name)] for spec in inputs]
-    return source_names
+    fitting = [
+        [name for name in source_names if not isinstance(_axes(shapes[name], spec), Mismatch)] for spec in inputs
+    ]
+    same_dtype = [
+        [name for name in names if source_specs[name].dtype == spec.dtype] or names
+        for spec, names in zip(inputs, fitting, strict=True)
+    ]
+    if (order := _only_order(same_dtype)) is not None:
+        return order
+    if all(name in names for name, names in zip(source_names, fitting, strict=True)):
+        return source_names
+    return _only_order(fitting) or source_names
+
+
+def _only_order(fitting: Sequence[Sequence[str]]) -> tuple[str, ...] | None:
+    """The one choice of a fitting name an input in which no name comes twice; None where there are more, or none."""
+    orders = list(islice(_orders(fitting), 2))
+    return orders[0] if len(orders) == 1 else None
+
+
+def _orders(fitting: Sequence[Sequence[str]], used: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield each choice of one fitting name an input in which no name comes twice."""
+    if len(used) == len(fitting):
+        yield used
+        return
+    for name in fitting[len(used)]:
+        if name not in used:
+            yield from _orders(fitting, (*used, name))
 
 
 def _without_decoration(name: str) -> str:

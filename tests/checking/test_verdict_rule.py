@@ -89,6 +89,22 @@ def test_an_output_that_is_ill_conditioned_on_large_inputs_is_not_judged_there(f
     assert done.code == 0
 
 
+def test_ids_that_rounding_changes_on_large_inputs_are_not_judged_there(folder: Path) -> None:
+    parts = [HEAD[0], N("Mul", ["m", "f"], ["s"]), N("Cast", ["s"], ["y"], to=TensorProto.INT64)]
+    f = np.float32(1e5)
+    model(folder / "ids.onnx", *parts, dtype=TensorProto.INT64, f=f)
+    model(folder / "other_ids.onnx", *parts, dtype=TensorProto.INT64, f=f + np.float32(1))
+    clamp = [N("Clip", ["x", "low", "high"], ["c"]), N("MatMul", ["c", "w"], ["m"]), *parts[1:]]
+    limits = {"low": np.float32(-40), "high": np.float32(40), "f": f}
+    model(folder / "clamped_ids.onnx", *clamp, dtype=TensorProto.INT64, **limits)
+    assert check(folder, "ids.onnx", "other_ids.onnx")[0].code == 1
+    done, report = check(folder, "ids.onnx", "clamped_ids.onnx")
+    large = next(entry for entry in report["check"]["further"] if entry["name"] == "large inputs")
+    assert large["outcome"] == "not run"
+    assert "ill-conditioned there: y" in large["reason"]
+    assert done.code == 0
+
+
 def test_what_an_output_is_can_be_said_in_two_ways(folder: Path) -> None:
     for option in ("--output", "--output-kind"):
         _, report = check(folder, "head.onnx", "same.onnx", option, "y:values")

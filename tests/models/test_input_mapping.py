@@ -90,6 +90,29 @@ def test_names_that_only_decoration_tells_apart_are_matched_by_position() -> Non
     assert [mapped.source for mapped in mapping] == ["x", "x:0"]
 
 
+def test_inputs_that_lost_names_and_order_are_matched_by_shape_and_dtype_where_those_allow_one_order() -> None:
+    source = Signature(
+        (
+            TensorSpec("a", (None, 4), "float32"),
+            TensorSpec("b", (None, 4), "int64"),
+            TensorSpec("c", (None, 9), "bool"),
+        ),
+        (),
+    )
+    shapes = {spec.name: spec.shape for spec in source.inputs if spec.shape}
+
+    def origins(*inputs: tuple[int, str]) -> list[str] | None:
+        specs = tuple(TensorSpec(f"input_{i}", (None, size), dtype) for i, (size, dtype) in enumerate(inputs))
+        mapping = map_inputs(source, shapes, Signature(specs, ()))
+        return None if isinstance(mapping, Mismatch) else [mapped.source for mapped in mapping]
+
+    assert origins((9, "bool"), (4, "int64"), (4, "float32")) == ["c", "b", "a"]
+    assert origins((9, "int32"), (4, "int64"), (4, "float32")) == ["c", "b", "a"]
+    assert origins((4, "int64"), (4, "float32"), (9, "bool")) == ["b", "a", "c"]
+    assert origins((4, "int32"), (4, "int32"), (9, "bool")) == ["a", "b", "c"], "positions that fit are kept"
+    assert origins((9, "bool"), (4, "float32"), (4, "float32")) is None, "two orders are possible"
+
+
 def test_outputs_are_matched_by_name_where_the_names_are_the_same() -> None:
     first, two = np.zeros(1), np.ones(1)
     assert match_outputs(["a", "b"], ["b", "a"], [two, first]) == [first, two]
