@@ -38,9 +38,10 @@ def export(path: str, target: str, *, opset: int | None = None) -> HopAnswer:
     return HopAnswer.WRITTEN
 
 
-def traced(model: Any) -> Any:
-    """Return the model's call as a tf.function of its inputs, in order and by their names."""
-    signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs]
+def traced(model: Any, batch: int | None = None) -> Any:
+    """Return the model's call as a tf.function of its inputs, in order and by name; a free batch is ``batch``."""
+    shapes = [[*(batch if size is None else size for size in t.shape[:1]), *t.shape[1:]] for t in model.inputs]
+    signature = [tf.TensorSpec(s, t.dtype, name=t.name) for s, t in zip(shapes, model.inputs, strict=True)]
 
     @tf.function(input_signature=signature)  # type: ignore[untyped-decorator, unused-ignore]
     def call(*tensors: Any) -> Any:

@@ -66,15 +66,23 @@ def keras_function(
     input_permutation: InputPermutation | None = None,
     form: str = "",
 ) -> HopAnswer:
-    """Convert by ``TFLiteConverter.from_concrete_functions`` on the model's call, or on its plain ``form``."""
+    """Convert by ``TFLiteConverter.from_concrete_functions`` on the model's call, or on its plain ``form``.
+
+    A free batch becomes 1 where layers are recurrent: TFLite's lists of steps need it fixed.
+    """
     model = called(path, input_permutation)
-    call = traced(model).get_concrete_function()
+    call = traced(model, 1 if is_recurrent(model) else None).get_concrete_function()
     if form:
         call = plain(call, "tflite").get_concrete_function()
     # Variables that are left in become tensors which the interpreter never fills.
     frozen = convert_variables_to_constants_v2(call, lower_control_flow=False)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], model)
     return _write(converter, target, quantize, calibration, [t.name for t in model.inputs])
+
+
+def is_recurrent(model: Any) -> bool:
+    """Return whether a layer of the Keras model, at any depth, runs over time."""
+    return any(isinstance(layer, tf.keras.layers.RNN) for layer in model._flatten_layers())
 
 
 def saved_model(
