@@ -138,7 +138,7 @@ decompositions.REWRITES[average] = right
 
 whole = "torch.cat([F.avg_pool2d(written(F.logsigmoid(x * 100)), 3, divisor_override=2).flatten(1), " \\
     "torch.zeros(x.shape[0], 2) + torch.hypot(x, x).mean((1, 2))[:, :2], " \\
-    "torch.diff(torch.cumsum(x > 0, 1), dim=1).float().flatten(1), " \\
+    "torch.cumsum(x > 0, 1).float().flatten(1), " \\
     "torch.ops.aten._unsafe_view.default(x, [x.shape[0], 720])[:, :3], " \\
     "x.reshape(x.shape[0] * 2, -1).reshape(x.shape[0], -1)[:, :5]], 1)"
 torch.export.save(program_of(whole), "whole.pt2")
