@@ -9,7 +9,7 @@ from ..errors import NotInstalled
 from ..workers.remote import remote
 
 if TYPE_CHECKING:
-    from ..runtimes.litert import quantized_file, quantizer
+    from ..runtimes.litert import quantized_file, quantizer, saturation
 
 MODULE, DISTRIBUTION, EXTRA = "litert_quantizer", "litert-quantizer", "quantize"
 CONVERTER_KINDS = ("float16", "dynamic", "int8")  # what TFLiteConverter quantises by itself
@@ -20,6 +20,9 @@ OPERATOR_USES = remote("runtimes.litert.quantized_file", "operator_uses", lambda
 INTEGER_TENSORS = remote("runtimes.litert.quantized_file", "integer_tensors", lambda: quantized_file.integer_tensors)
 LATENCIES = remote("runtimes.litert.quantized_file", "latencies", lambda: quantized_file.latencies)
 LAYER_ERRORS = remote("runtimes.litert.quantized_file", "layer_errors", lambda: quantized_file.layer_errors)
+SATURATED_ACTIVATIONS = remote(
+    "runtimes.litert.saturation", "saturated_activations", lambda: saturation.saturated_activations
+)
 
 
 def is_installed() -> bool:

@@ -6,8 +6,11 @@ from pathlib import Path
 
 from ..checking.evaluation_set import EvaluationSet
 from ..checking.verdict import judge
+from ..conversion.stage import ConvertedModel
 from ..formats import ModelFile
 from ..models.loaded_model import LoadedModel
+from ..quantization.range_notes import range_notes
+from ..records import Verdict
 from .base import Run
 from .outcome import RunOutcome, mismatched
 from .result import Result
@@ -27,10 +30,13 @@ class CheckRun(Run):
     def _compare(self, evaluation_set: EvaluationSet, target: LoadedModel, report: Path | None) -> Result:
         self.load_target(target, evaluation_set)
         deployed = evaluation_set.as_deployed()
+        notes: tuple[str, ...] = ()
         mapping = self.map_inputs(target)
         if isinstance(mapping, tuple):
             with self.clock("check"):
                 judgement = judge(deployed, target, mapping)
+                if judgement.verdict is Verdict.DIVERGED:
+                    notes = range_notes(deployed, ConvertedModel(target, mapping))
         else:
             judgement = mismatched(deployed, mapping)
-        return self.finish(RunOutcome(judgement, deployed, target), report=report)
+        return self.finish(RunOutcome(judgement, deployed, target, notes=notes), report=report)

@@ -15,6 +15,7 @@ from ..conversion.stage import ConvertedModel
 from ..conversion.time_budget import RepairTime
 from ..formats import ModelFile
 from ..models.loaded_model import LoadedModel
+from ..quantization.range_notes import range_notes
 from ..records import Diagnosis, Fault, Localisation
 from ..repair.acceptance import repaired
 from ..repair.context import Proposal, RepairContext, RepairState, Strategy, in_own_worker
@@ -115,9 +116,15 @@ class RepairRun(Run):
             localisation,
             findings.refused,
             findings.opinions,
-            findings.notes,
+            (*findings.notes, *self._range_notes(state)),
         )
         return self.finish(outcome, final=final)
+
+    def _range_notes(self, state: RepairState) -> tuple[str, ...]:
+        """Activations of a quantised Target that differs still whose ranges are too narrow."""
+        if state.stage is None or state.is_good:
+            return ()
+        return range_notes(state.evaluation_set, state.stage)
 
     def _faults(self, state: RepairState) -> tuple[Fault, ...]:
         """The report's faults: those of the inputs first, by the names that layers had in the given Target."""

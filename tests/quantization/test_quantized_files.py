@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from safeconvert.quantization.quantize import PERCENT_STEP
-from safeconvert.runtimes.litert import integer_io, quantized_file, silent_channels
+from safeconvert.runtimes.litert import integer_io, quantized_file, saturation, silent_channels
 from safeconvert.runtimes.litert.flatbuffer import packed, unpacked
 from safeconvert.runtimes.litert.model import load_tflite
 from tests.support.command import made_by
@@ -63,6 +63,27 @@ def test_uint8_inputs_and_outputs_give_what_int8_ones_do(files: Path) -> None:
         assert (before[0].dtype, after[0].dtype) == ("int8", "uint8")
         assert after[0].zero_point == before[0].zero_point + 128
         assert after[0].scale == before[0].scale
+
+
+def test_an_activation_with_too_narrow_a_range_is_named_and_healthy_files_have_none(files: Path) -> None:
+    x = {load_tflite(str(files / "int8.tflite")).inputs[0].name: np.load(files / "x.npy")[:8]}
+    assert saturation.saturated_activations(str(files / "int8.tflite"), x) == []
+    float_input = {load_tflite(str(files / "float.tflite")).inputs[0].name: np.load(files / "x.npy")[:8]}
+    assert saturation.saturated_activations(str(files / "float.tflite"), float_input) == []
+    model = unpacked((files / "int8.tflite").read_bytes())
+    graph = model.subgraphs[0]
+    outputs_of_operators = [graph.tensors[index] for operator in graph.operators for index in operator.outputs]
+    integers = [
+        tensor for tensor in outputs_of_operators if tensor.quantization and tensor.quantization.scale is not None
+    ]
+    scale = float(integers[0].quantization.scale[0])
+    for tensor in integers:  # the convolution's output, and that of the Reshape that moves its values on
+        if float(tensor.quantization.scale[0]) == scale:
+            tensor.quantization.scale = [0.5 * scale]
+    (files / "narrow.tflite").write_bytes(packed(model))
+    named = saturation.saturated_activations(str(files / "narrow.tflite"), x)
+    assert [each.share > 0.01 for each in named] == [True]
+    assert "reach an end of its range" in named[0].words
 
 
 def test_a_signature_says_which_integers_an_application_fills_and_reads(files: Path) -> None:

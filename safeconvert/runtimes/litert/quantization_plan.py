@@ -73,3 +73,21 @@ class IntegerTensor:
     dtype: str
     scale: float
     zero_point: int
+
+
+@dataclass(frozen=True)
+class SaturatedActivation:
+    """An activation of which this ``share`` of values lies at an end of its range, from ``low`` to ``high``."""
+
+    name: str
+    share: float
+    low: float
+    high: float
+
+    @property
+    def words(self) -> str:
+        """Describe it with the remedy."""
+        return (
+            f"{self.share:.1%} of the values of {self.name} reach an end of its range ({self.low:.4g} to "
+            f"{self.high:.4g}): its scale or zero point is wrong, or it was calibrated on other inputs; quantise again"
+        )
