@@ -27,11 +27,20 @@ def drop_expansion(node: ir.Node, readings: Sequence[Reading]) -> None:
     value, result = node.inputs[0], node.outputs[0]
     if value is None or result.is_graph_output():
         return
-    shapes = [(_dims(reading, value), _dims(reading, result)) for reading in readings]
+    shapes = [(_dims_before(reading, node), _dims(reading, result)) for reading in readings]
     if any(old is None or new is None or len(old) != len(new) or old[1:] != new[1:] for old, new in shapes):
         return
     if all(old == new for old, new in shapes) or meets_rows(result, readings):
         ir.convenience.replace_all_uses_with(result, value)
+
+
+def _dims_before(reading: Reading, node: ir.Node) -> list[int] | None:
+    """Return the shape of what an Expand reads. A reading that folded it away, since it expands nothing there, has only
+    its result, which another operator gives."""
+    value, result = node.inputs[0], reading.get(node.outputs[0].name)
+    producer = None if result is None else result.producer()
+    is_folded = value is not None and value.name not in reading and producer is not None and producer.op_type != "Expand"
+    return _dims(reading, node.outputs[0] if is_folded else value)
 
 
 def row_of_all(value: ir.Value, readings: Sequence[Reading]) -> np.ndarray[Any, Any] | None:

@@ -101,6 +101,16 @@ def test_an_expansion_whose_rows_are_needed_stays(behind: list[onnx.NodeProto]) 
     assert "Expand" in operators(expanded(*behind))
 
 
+def test_an_expansion_of_computed_rows_to_their_own_shape_goes() -> None:
+    nodes = [
+        helper.make_node("Concat", ["rows", "width"], ["target"], axis=0),
+        helper.make_node("Neg", ["x"], ["computed"]),
+        helper.make_node("Expand", ["computed", "target"], ["wide"]),
+        helper.make_node("Relu", ["wide"], ["y"]),
+    ]
+    assert operators(graph_of(nodes, {"width": [6]})) == {"Neg", "Relu"}
+
+
 def test_a_gather_of_all_elements_in_their_order_is_a_reshape() -> None:
     assert operators(gathered(0)) == {"Reshape"}
 
