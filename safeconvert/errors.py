@@ -34,12 +34,16 @@ class BadInput(SafeconvertError):
 
 
 def refuse(mistakes: Sequence[str]) -> None:
-    """Raise :class:`BadInput` that tells all these mistakes; nothing where there is none."""
+    """Raise :class:`BadInput` that tells all these mistakes; nothing where there is none.
+
+    It is :class:`NotInstalled` where packages are all that is missing.
+    """
+    kind = NotInstalled if all(isinstance(mistake, MissingPackage) for mistake in mistakes) else BadInput
     if len(mistakes) == 1:
-        raise BadInput(mistakes[0], mistakes)
+        raise kind(mistakes[0], mistakes)
     if mistakes:
         listed = "\n".join(f"{number}. {mistake}" for number, mistake in enumerate(mistakes, 1))
-        raise BadInput(f"there are {len(mistakes)} mistakes:\n{listed}", mistakes)
+        raise kind(f"there are {len(mistakes)} mistakes:\n{listed}", mistakes)
 
 
 @contextlib.contextmanager
@@ -51,8 +55,17 @@ def collecting(mistakes: list[str]) -> Iterator[None]:
         mistakes += error.mistakes
 
 
+class MissingPackage(str):
+    """The message of a mistake that the installation of a package mends."""
+
+    __slots__ = ()
+
+
 class NotInstalled(BadInput):
     """A framework that the work needs is not installed."""
+
+    def __init__(self, message: str, mistakes: Sequence[str] = ()) -> None:
+        super().__init__(message, [MissingPackage(mistake) for mistake in mistakes or (message,)])
 
 
 class Diverged(SafeconvertError):

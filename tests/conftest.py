@@ -6,6 +6,7 @@ would make the file ``MARKER`` beside it; see ``trapped``.
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,10 @@ from tests.support.environments import hide_installations
 from tests.support.shared_folders import shared_folder
 
 hide_installations()
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as in a shell's background job; processes of tests would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TORCH = """
 import collections, os, sys, torch

@@ -39,7 +39,8 @@ def _dims_before(reading: Reading, node: ir.Node) -> list[int] | None:
     its result, which another operator gives."""
     value, result = node.inputs[0], reading.get(node.outputs[0].name)
     producer = None if result is None else result.producer()
-    is_folded = value is not None and value.name not in reading and producer is not None and producer.op_type != "Expand"
+    is_absent = value is not None and value.name not in reading
+    is_folded = is_absent and producer is not None and producer.op_type != "Expand"
     return _dims(reading, node.outputs[0] if is_folded else value)
 
 

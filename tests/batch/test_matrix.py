@@ -7,6 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 
 from safeconvert.batch import matrix
 from safeconvert.errors import BadInput
@@ -19,7 +20,12 @@ def record(model: Path, to: str, **more: Any) -> dict[str, Any]:
     return {**plain, "after": {"count": 50, "labels_differ": 0, "percent": 0.0}, **more}
 
 
-def test_every_reachable_format_is_a_conversion(tmp_path: Path, onnx_models: Path) -> None:
+def test_every_reachable_format_is_a_conversion(
+    tmp_path: Path, onnx_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    Image.new("RGB", (8, 8)).save("photos/grey.png")
     conversions = matrix.matrix_conversions([onnx_models / "labels.onnx"], tmp_path, {"images": Path("photos")})
     assert [conversion.to for conversion in conversions] == [name for name in FORMAT_NAMES if name != "onnx"]
     assert all(matrix.is_reachable("onnx", conversion.to) for conversion in conversions)

@@ -62,7 +62,6 @@ def test_an_output_of_the_graph_keeps_its_name_when_its_node_is_replaced(case: C
             "the Indices output counts in the unpadded tensor",
         ),
         (Case("", "CumSum", {}, (np.int64(0),)), "the axis is not static, or too long for a matrix"),
-        (Case("", "Mod", {}, (np.int64(3),), cast=TensorProto.INT64), "integers of 64 bits, which no float holds"),
         (Case("", "Pow", {}, (np.float32(-2),), place=1), "a base that is not above 0"),
         (Case("", "Compress", {"axis": 1}, (np.zeros(4, bool),)), "nothing is kept"),
         (Case("", "Einsum", {"equation": "nchh->nch"}, shape=(4, 7, 7)), "a diagonal"),
