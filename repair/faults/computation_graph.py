@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx
 
-from ..alignment.pairing import candidate_layouts
+from ..alignment.tensor_pairs import candidate_layouts
 from ..alignment.walk import Divergence, Walk
 from ..graph.edits import Edit, Give, Rewire
 from ..graph.runner import LAYOUT, computing_nodes

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import onnx
 
-from ..alignment.pairing import candidate_layouts, paired_tensors
+from ..alignment.tensor_pairs import candidate_layouts, paired_tensors
 from ..alignment.walk import DEPTH, Divergence, Walk
 from ..graph.runner import LAYOUT
 from .operators import WEIGHTED

@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx
 
-from ..alignment.pairing import candidate_layouts, paired_tensors
+from ..alignment.tensor_pairs import candidate_layouts, paired_tensors
 from ..alignment.walk import Divergence, Walk
 from ..graph.edits import DeclareInput, SetAttributes, SetConstant
 from ..graph.input_shapes import declared_sizes, following_edits, shapes_as_declared

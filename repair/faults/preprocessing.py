@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import onnx
 
-from ..alignment.pairing import candidate_layouts
+from ..alignment.tensor_pairs import candidate_layouts
 from ..alignment.walk import Divergence, Walk
 from ..graph.edits import Rewire
 from ..graph.runner import LAYOUT, computing_nodes

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from ..alignment.matching import Match
-from ..alignment.pairing import candidate_layouts, paired_tensors
+from ..alignment.tensor_pairs import candidate_layouts, paired_tensors
 from ..alignment.walk import Divergence, Walk
 from ..faults import tensor_structure, weights
 from ..faults.computation_graph import first_replacements

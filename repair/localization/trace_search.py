@@ -16,7 +16,7 @@ import onnx
 
 from ...runtimes.trace_store import TraceRecord
 from ..alignment.matching import Contents
-from ..alignment.pairing import candidate_layouts, paired_tensors
+from ..alignment.tensor_pairs import candidate_layouts, paired_tensors
 from ..alignment.walk import Divergence, Walk
 from ..faults import tensor_structure
 from ..faults.proposal import Array, holds

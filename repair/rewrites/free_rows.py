@@ -35,12 +35,15 @@ def drop_expansion(node: ir.Node, readings: Sequence[Reading]) -> None:
 
 
 def _dims_before(reading: Reading, node: ir.Node) -> list[int] | None:
-    """Return the shape of what an Expand reads. A reading that folded it away, since it expands nothing there, has only
-    its result, which another operator gives."""
+    """Return the shape of what an Expand reads.
+
+    A reading that folded it away, since it expands nothing there, has only its result, which the operator before gives.
+    """
     value, result = node.inputs[0], reading.get(node.outputs[0].name)
-    producer = None if result is None else result.producer()
-    is_absent = value is not None and value.name not in reading
-    is_folded = is_absent and producer is not None and producer.op_type != "Expand"
+    if value is None or value.name in reading or result is None:
+        return _dims(reading, value)
+    before, producer = value.producer(), result.producer()
+    is_folded = before is not None and producer is not None and producer.op_type == before.op_type != "Expand"
     return _dims(reading, node.outputs[0] if is_folded else value)
 
 

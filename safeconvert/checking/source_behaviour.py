@@ -157,9 +157,9 @@ class SourceBehaviour:
         if change is None:
             return None
         nudge = self.source.run(nudged(single, self._options.seed))
-        own, is_dependent = _quantized(self.source), False
+        flags, is_dependent = _quantized(self.source), False
         for index, (rule, *outputs) in enumerate(zip(self.rules, together, alone, nudge, strict=True)):
-            if rule.kind.kind == "ids" or (own[index] if index < len(own) else self.source.signature.quantized):
+            if rule.kind.kind == "ids" or (flags[index] if index < len(flags) else self.source.signature.quantized):
                 continue
             distance, rounding = moved(*outputs[:2]), moved(*outputs[1:])
             is_dependent |= bool((distance > rule.allowed_without_noise() + BATCH_NOISE_FACTOR * rounding.max()).any())

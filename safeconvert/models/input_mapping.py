@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -98,19 +97,32 @@ def _origins(
 
 
 def _only_order(fitting: Sequence[Sequence[str]]) -> tuple[str, ...] | None:
-    """The one choice of a fitting name an input in which no name comes twice; None where there are more, or none."""
-    orders = list(islice(_orders(fitting), 2))
-    return orders[0] if len(orders) == 1 else None
+    """The one choice of a fitting name an input in which no name comes twice; None where there are more, or none.
+
+    It is the only one if each name in it is indispensable: without it there is no choice left.
+    """
+    names = sorted({name for options in fitting for name in options})
+    fits = np.array([[name in options for name in names] for options in fitting], dtype=bool)
+    order = _distinct_choice(fits)
+    if order is None:
+        return None
+    for row, column in enumerate(order):
+        without = fits.copy()
+        without[row, column] = False
+        if _distinct_choice(without) is not None:
+            return None
+    return tuple(names[column] for column in order)
 
 
-def _orders(fitting: Sequence[Sequence[str]], used: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield each choice of one fitting name an input in which no name comes twice."""
-    if len(used) == len(fitting):
-        yield used
-        return
-    for name in fitting[len(used)]:
-        if name not in used:
-            yield from _orders(fitting, (*used, name))
+def _distinct_choice(fits: np.ndarray[Any, Any]) -> list[int] | None:
+    """A column that fits each row, no column twice; None where there is no such choice."""
+    from scipy.sparse import csr_array  # slow to import, and needed only where names are lost
+    from scipy.sparse.csgraph import maximum_bipartite_matching
+
+    if not fits.any(axis=-1).all():
+        return None
+    columns = maximum_bipartite_matching(csr_array(fits), perm_type="column")
+    return None if (columns < 0).any() else [int(column) for column in columns]
 
 
 def _without_decoration(name: str) -> str:

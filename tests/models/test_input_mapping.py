@@ -113,6 +113,15 @@ def test_inputs_that_lost_names_and_order_are_matched_by_shape_and_dtype_where_t
     assert origins((9, "bool"), (4, "float32"), (4, "float32")) is None, "two orders are possible"
 
 
+def test_very_many_inputs_without_names_are_told_not_to_fit_at_once() -> None:
+    """Caches of a decoder: 30 alike, and two that one input of the Source alone fits. There are 30! orders to try."""
+    sizes = [*[4] * 30, 9, 7]
+    source = takes(*((f"cache_{i}", (None, size)) for i, size in enumerate(sizes)))
+    target = takes(*((f"input_{i}", (None, size)) for i, size in enumerate([*sizes[:31], 9])))
+    shapes = {spec.name: spec.shape for spec in source.inputs if spec.shape}
+    assert isinstance(map_inputs(source, shapes, target), Mismatch)
+
+
 def test_outputs_are_matched_by_name_where_the_names_are_the_same() -> None:
     first, two = np.zeros(1), np.ones(1)
     assert match_outputs(["a", "b"], ["b", "a"], [two, first]) == [first, two]

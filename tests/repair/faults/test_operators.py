@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from safeconvert.repair.alignment.matching import Contents
-from safeconvert.repair.alignment.pairing import candidate_layouts
+from safeconvert.repair.alignment.tensor_pairs import candidate_layouts
 from safeconvert.repair.alignment.walk import Walk
 from safeconvert.repair.faults.idle_nodes import has_zero_bias, idle_divergences
 from safeconvert.repair.faults.operators import effective_operators, has_like_operators, has_same_effect

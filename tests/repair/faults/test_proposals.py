@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from safeconvert.repair.alignment.matching import Contents
-from safeconvert.repair.alignment.pairing import candidate_layouts
+from safeconvert.repair.alignment.tensor_pairs import candidate_layouts
 from safeconvert.repair.alignment.walk import Divergence, Walk
 from safeconvert.repair.faults import (
     batchnorm_folding,
